@@ -1,0 +1,60 @@
+"""What every pass is and is given: Model in, Model out."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+from edgekit.model import Model
+from edgekit.samples import Samples
+from edgekit.target import Scheme
+from edgekit.watch import Silent, Watcher
+
+
+class Need(enum.Enum):
+    """What a pass cannot do without."""
+
+    SAMPLES = "samples"
+    SCHEME = "a quantization scheme"
+
+
+def make_now(name: str, decided_by: Mapping[str, Any], make: Callable[[Path], None]) -> Path:
+    """A ``shared`` that keeps nothing beyond the process's temporary files; for tests and plain scripts."""
+    import tempfile
+
+    folder = Path(tempfile.mkdtemp(prefix=f"edgekit-{name}-"))
+    make(folder)
+    return folder
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Supplies:
+    """What the pipeline hands to a pass.
+
+    Attributes:
+        samples: inputs, again and again; None if the user gave none.
+        scheme: how the target's runtime wants numbers stored.
+        watcher: told about progress.
+        shared: ``shared(name, decided_by, make)`` returns a folder that ``make`` filled, now or in an earlier build:
+            for results that do not depend on the scheme, such as ranges.
+    """
+
+    samples: Samples | None = None
+    scheme: Scheme | None = None
+    watcher: Watcher = Silent()
+    shared: Callable[[str, Mapping[str, Any], Callable[[Path], None]], Path] = make_now
+
+
+class Pass(Protocol):
+    """A frozen dataclass whose fields are its options; entry-point group ``edgekit.passes``, by step name."""
+
+    needs: ClassVar[frozenset[Need]]
+
+    def __call__(self, model: Model, supplies: Supplies, out: Path) -> Model:
+        """Write the new model into ``out`` (an empty folder) and leave the old one alone."""
+
+    def tools(self) -> dict[str, str]:
+        """Versions of the packages that decide the result. Imports none of them."""

@@ -1,0 +1,1 @@
+"""See the architecture: this room is being furnished."""

@@ -1,0 +1,366 @@
+"""Samples: inputs, again and again, some to calibrate with and others to judge by."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+
+from edgekit import strict
+from edgekit.errors import SamplesError
+from edgekit.model import Preprocess, Signature, Tensor, file_sha256
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from PIL import Image
+
+    Feed = dict[str, NDArray[np.generic]]
+
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm"})
+DESCRIPTION_FILE = "samples.toml"
+SPLIT_SEED = 0
+
+
+class Description(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A samples file, as people write it.
+
+    Attributes:
+        schema: version of this file format.
+        name: what reports call these samples.
+        kind: pictures, or ``.npz`` files with one array per input name.
+        path: folder of the samples, relative to this file.
+        licence: of the samples.
+        sha256: of the samples; if given, other samples are refused.
+        calibrate: how many calibrate; the others judge. Half of them if not given.
+        labels: what the classes are called: a file with one name a line.
+        preprocess: from a picture to the network's input; fills an empty signature only.
+    """
+
+    schema: Literal[1]
+    name: str
+    kind: Literal["images", "arrays"] = "images"
+    path: str = "."
+    licence: str = ""
+    sha256: str = ""
+    calibrate: int | None = None
+    labels: str = ""
+    preprocess: Preprocess | None = None
+
+
+class Sample(msgspec.Struct, frozen=True):
+    """One file, and its class index where that is known."""
+
+    path: Path
+    label: int | None = None
+
+
+class Samples(msgspec.Struct, frozen=True):
+    """Files that become feeds of a model; read anew each time, one at a time.
+
+    Attributes:
+        name: what reports call them.
+        kind: pictures or arrays.
+        calibrating: these calibrate.
+        judging: these judge; none of them calibrates.
+        preprocess: what the description says; fills an empty signature only.
+        label_names: of the classes, if known.
+        licence: of the samples.
+        sha256: over all files and labels, in order, and the split.
+        skipped: files left out because they could not be read, with the reason.
+    """
+
+    name: str
+    kind: Literal["images", "arrays"]
+    calibrating: tuple[Sample, ...]
+    judging: tuple[Sample, ...]
+    sha256: str
+    preprocess: Preprocess | None = None
+    label_names: tuple[str, ...] = ()
+    licence: str = ""
+    skipped: tuple[str, ...] = ()
+
+    def feeds(self, part: Literal["calibrating", "judging"], signature: Signature) -> Iterator[Feed]:
+        """Each sample of a part as arrays by input name, batch of one, in the signature's shape and layout.
+
+        Raises:
+            SamplesError: a file cannot be read or does not fit the signature.
+        """
+        for sample in self.calibrating if part == "calibrating" else self.judging:
+            yield feed_of(sample.path, self.kind, signature)
+
+
+def read_samples(path: Path, *, skip_bad: bool = False) -> Samples:
+    """Samples of a folder or of a samples file.
+
+    A folder holds pictures (with ``labels.csv``, columns ``file`` and ``class_index``, or in folders by class), or ``.npz``
+    files; it may hold ``samples.toml``. Which files calibrate is drawn with a fixed seed, so it is the same every time.
+
+    Args:
+        path: the folder, or a ``.toml`` file.
+        skip_bad: leave unreadable files out instead of refusing all.
+
+    Raises:
+        SamplesError: nothing usable is there, or a file cannot be read (all bad files are named at once).
+    """
+    file = path / DESCRIPTION_FILE if path.is_dir() else path
+    if not path.exists():
+        raise SamplesError(f"{path}: no such folder or file", hint="--samples takes a folder of pictures or .npz files, or a samples .toml")
+    if not path.is_dir() and path.suffix != ".toml":
+        raise SamplesError(f"{path}: not a folder and not a .toml file", hint="put the samples into a folder, or describe them in a .toml")
+    if file.exists():
+        described = strict.read(file, Description)
+        folder = file.parent / described.path
+    else:
+        kind: Literal["images", "arrays"] = "arrays" if any(path.glob("*.npz")) else "images"
+        described = Description(schema=1, name=path.resolve().name, kind=kind)
+        folder = path
+    found = _find(folder, described.kind)
+    good, bad = _sift(found, described.kind)
+    if bad and not skip_bad:
+        more = f" (and {len(bad) - 5} more)" if len(bad) > 5 else ""
+        raise SamplesError(
+            f"{len(bad)} of {len(found)} samples cannot be read: " + "; ".join(bad[:5]) + more,
+            hint="remove or replace them, or leave them out with --skip-bad-samples",
+        )
+    return _split(described, folder, good, tuple(bad))
+
+
+def _find(folder: Path, kind: str) -> list[Sample]:
+    if not folder.is_dir():
+        raise SamplesError(f"{folder}: no such folder", hint="correct `path` in the samples file")
+    suffixes = IMAGE_SUFFIXES if kind == "images" else frozenset({".npz"})
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in suffixes and path.is_file())
+    if not files:
+        raise SamplesError(f"{folder}: no {'pictures' if kind == 'images' else '.npz files'} in it", hint=f"looked for {', '.join(sorted(suffixes))}")
+    labels = folder / "labels.csv"
+    if labels.exists():
+        by_name = _read_labels(labels)
+        return [Sample(path=path, label=by_name.get(path.relative_to(folder).as_posix())) for path in files]
+    classes = sorted({path.parent for path in files} - {folder})
+    if classes and all(path.parent in classes for path in files):
+        return [Sample(path=path, label=classes.index(path.parent)) for path in files]
+    return [Sample(path=path) for path in files]
+
+
+def _read_labels(path: Path) -> dict[str, int]:
+    with path.open(newline="", encoding="utf-8") as stream:
+        rows = csv.DictReader(stream)
+        if not {"file", "class_index"} <= set(rows.fieldnames or ()):
+            raise SamplesError(f"{path}: needs the columns file,class_index", hint=f"its first line is {','.join(rows.fieldnames or ())}")
+        try:
+            return {row["file"]: int(row["class_index"]) for row in rows}
+        except ValueError as error:
+            raise SamplesError(
+                f"{path}:{rows.line_num}: class_index is not a number", hint="class indices count from 0, as the model's outputs do"
+            ) from error
+
+
+def _sift(found: list[Sample], kind: str) -> tuple[list[Sample], list[str]]:
+    """Which samples can be read at all; a picture's header and checksums are read, its pixels are not decoded twice."""
+    good, bad = [], []
+    for sample in found:
+        reason = _broken_image(sample.path) if kind == "images" else _broken_arrays(sample.path)
+        if reason:
+            bad.append(f"{sample.path.name}: {reason}")
+        else:
+            good.append(sample)
+    return good, bad
+
+
+def _broken_image(path: Path) -> str:
+    """Why a picture cannot be decoded; "" if it can. A cheap look at both ends of the file: pixels are decoded when fed."""
+    with path.open("rb") as stream:
+        head = stream.read(12)
+        stream.seek(0, 2)
+        size = stream.tell()
+        stream.seek(max(0, size - 4096))
+        tail = stream.read()
+    if size == 0:
+        return "empty file"
+    known = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM", b"RIFF", b"II*\0", b"MM\0*", b"P5", b"P6")
+    if not head.startswith(known):
+        return "not a picture"
+    if head.startswith(b"\xff\xd8\xff") and b"\xff\xd9" not in tail:
+        return "JPEG cut short"
+    if head.startswith(b"\x89PNG") and b"IEND" not in tail:
+        return "PNG cut short"
+    return ""
+
+
+def _broken_arrays(path: Path) -> str:
+    import zipfile
+
+    return "" if zipfile.is_zipfile(path) else "not an .npz file"
+
+
+def _split(described: Description, folder: Path, good: list[Sample], skipped: tuple[str, ...]) -> Samples:
+    if len(good) < 2:
+        raise SamplesError(f"{folder}: {len(good)} usable samples", hint="at least two are needed: some calibrate, others judge")
+    calibrate = described.calibrate if described.calibrate is not None else len(good) // 2
+    if not 1 <= calibrate < len(good):
+        raise SamplesError(f"{folder}: calibrate = {calibrate} leaves none of {len(good)} samples to judge by", hint="lower `calibrate`")
+    order = list(range(len(good)))
+    random.Random(SPLIT_SEED).shuffle(order)
+    digest = hashlib.sha256()
+    for index in order:
+        label = good[index].label
+        digest.update(f"{file_sha256(good[index].path)} {label}\n".encode())
+    if described.sha256 and digest.hexdigest() != described.sha256:
+        raise SamplesError(
+            f"{folder}: samples are not those described: sha256 {digest.hexdigest()[:12]}…, not {described.sha256[:12]}…",
+            hint="restore the files, or correct sha256 in the samples file",
+        )
+    digest.update(f"calibrate {calibrate}".encode())
+    return Samples(
+        name=described.name,
+        kind=described.kind,
+        calibrating=tuple(good[index] for index in sorted(order[:calibrate])),
+        judging=tuple(good[index] for index in sorted(order[calibrate:])),
+        sha256=digest.hexdigest(),
+        preprocess=described.preprocess,
+        label_names=_label_names(folder / described.labels) if described.labels else (),
+        licence=described.licence,
+        skipped=skipped,
+    )
+
+
+def _label_names(path: Path) -> tuple[str, ...]:
+    try:
+        return tuple(path.read_text(encoding="utf-8").splitlines())
+    except OSError as error:
+        raise SamplesError(f"{path}: {error.strerror}", hint="correct `labels` in the samples file") from error
+
+
+def with_preprocess(signature: Signature, samples: Samples) -> Signature:
+    """The signature, its empty preprocessing and labels filled from the samples' description.
+
+    Raises:
+        SamplesError: both say something and they disagree, or pictures are given and neither says anything.
+    """
+    import msgspec.structs
+
+    if signature.preprocess and samples.preprocess and signature.preprocess != samples.preprocess:
+        raise SamplesError(
+            f"the model's preprocessing and that of samples {samples.name} disagree",
+            hint="remove [preprocess] from the samples file, or set preprocess.* to what is right",
+        )
+    preprocess = signature.preprocess or samples.preprocess
+    if samples.kind == "images" and preprocess is None:
+        raise SamplesError(
+            "how pictures become the model's input is not known: the model does not say, and the samples do not",
+            hint="--set preprocess.mean=… --set preprocess.std=… (pixels are 0 to 255), or a samples.toml with [preprocess]",
+        )
+    return msgspec.structs.replace(signature, preprocess=preprocess, labels=signature.labels or samples.label_names)
+
+
+def feed_of(path: Path, kind: Literal["images", "arrays"], signature: Signature) -> Feed:
+    """One sample as arrays by input name.
+
+    Raises:
+        SamplesError: the file cannot be decoded or does not fit the signature.
+    """
+    if kind == "arrays":
+        return _arrays(path, signature)
+    if len(signature.inputs) != 1:
+        names = ", ".join(tensor.name for tensor in signature.inputs)
+        raise SamplesError(
+            f"pictures feed one input; this model has {len(signature.inputs)}: {names}", hint="give .npz files with one array per input name"
+        )
+    return {signature.inputs[0].name: image_input(path, signature.inputs[0], signature.preprocess or Preprocess())}
+
+
+def _arrays(path: Path, signature: Signature) -> Feed:
+    import numpy as np
+
+    feed: Feed = {}
+    with np.load(path, allow_pickle=False) as held:
+        for tensor in signature.inputs:
+            if tensor.name not in held:
+                raise SamplesError(
+                    f"{path.name}: no array named {tensor.name}; it has {', '.join(held.files)}", hint="name the arrays as the model's inputs"
+                )
+            array = held[tensor.name]
+            if len(array.shape) == len(tensor.shape) - 1:
+                array = array[None]
+            fits = len(array.shape) == len(tensor.shape) and all(
+                isinstance(want, str) or have == want for have, want in zip(array.shape, tensor.shape, strict=True)
+            )
+            if not fits:
+                raise SamplesError(
+                    f"{path.name}: {tensor.name} has shape {array.shape}, the model wants {tensor.shape}", hint="save one sample per file"
+                )
+            feed[tensor.name] = np.ascontiguousarray(array.astype(tensor.dtype))
+    return feed
+
+
+def image_input(path: Path, tensor: Tensor, how: Preprocess) -> NDArray[np.generic]:
+    """Decode a picture and make it the network's input, shape as ``tensor`` says with a batch of one.
+
+    Raises:
+        SamplesError: it cannot be decoded, or what comes out has another shape than the input.
+    """
+    import numpy as np
+
+    with _opened(path) as picture:
+        resized = _cropped(_resized(picture.convert("L" if how.colour == "grey" else "RGB"), tensor, how), how)
+    pixels = np.asarray(resized, np.float32)
+    if how.colour == "grey":
+        pixels = pixels[:, :, None]
+    if how.colour == "bgr":
+        pixels = pixels[:, :, ::-1]
+    values = (pixels - np.asarray(how.mean, np.float32)) / np.asarray(how.std, np.float32)
+    array = values[None] if tensor.layout == "nhwc" else values.transpose(2, 0, 1)[None]
+    if len(array.shape) != len(tensor.shape) or any(
+        isinstance(want, int) and want != have for have, want in zip(array.shape, tensor.shape, strict=True)
+    ):
+        raise SamplesError(
+            f"{path.name}: becomes {array.shape}, the model's input {tensor.name} is {tensor.shape}",
+            hint="set preprocess.resize or preprocess.crop to the input's height and width",
+        )
+    return np.ascontiguousarray(array.astype(tensor.dtype))
+
+
+def _opened(path: Path) -> Image.Image:
+    from PIL import Image, ImageOps
+
+    try:
+        with Image.open(path) as picture:
+            picture.load()
+            return ImageOps.exif_transpose(picture)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise SamplesError(f"{path}: cannot be decoded: {error}", hint="replace it, or leave it out with --skip-bad-samples") from error
+
+
+def _resized(picture: Image.Image, tensor: Tensor, how: Preprocess) -> Image.Image:
+    """Resize as told; told nothing, stretch to the input's height and width where these are fixed."""
+    from PIL import Image
+
+    filters = {
+        "nearest": Image.Resampling.NEAREST,
+        "bilinear": Image.Resampling.BILINEAR,
+        "bicubic": Image.Resampling.BICUBIC,
+        "lanczos": Image.Resampling.LANCZOS,
+    }
+    filter_ = filters[how.interpolation]
+    if how.resize_short:
+        scale = how.resize_short / min(picture.size)
+        size = (max(how.resize_short, round(picture.width * scale)), max(how.resize_short, round(picture.height * scale)))
+        return picture.resize(size, filter_)
+    height, width = how.resize or (tensor.shape[1:3] if tensor.layout == "nhwc" else tensor.shape[-2:])
+    if how.crop is None and isinstance(height, int) and isinstance(width, int):
+        return picture.resize((width, height), filter_)
+    return picture.resize((how.resize[1], how.resize[0]), filter_) if how.resize else picture
+
+
+def _cropped(picture: Image.Image, how: Preprocess) -> Image.Image:
+    if how.crop is None:
+        return picture
+    height, width = (how.crop, how.crop) if isinstance(how.crop, int) else how.crop
+    left, top = (picture.width - width) // 2, (picture.height - height) // 2
+    return picture.crop((left, top, left + width, top + height))

@@ -1,0 +1,120 @@
+"""TOML and JSON files become frozen structs, or a list of every fault in them."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import tomllib
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar, get_args, get_origin
+
+import msgspec
+
+from edgekit.errors import UsageError
+
+T = TypeVar("T")
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """``"; did you mean X?"`` for the known word that looks most like ``word``, or ``""``."""
+    found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f"; did you mean {found[0]}?" if found else ""
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read a TOML file.
+
+    Raises:
+        UsageError: it does not exist, cannot be read or is not TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        raise UsageError(f"{path}: {reason}", hint=f"check the path: ls -l {path.parent}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{path}: not TOML: {error}", hint="mend that line; https://toml.io has the grammar") from error
+
+
+def unknown_keys(data: Mapping[str, Any], type_: Any, where: str = "") -> list[str]:
+    """One line for each key of ``data`` that ``type_`` does not have, with its path and the nearest right name."""
+    faults: list[str] = []
+    known = _field_types(type_)
+    if known is None:
+        return faults
+    for key, value in data.items():
+        path = f"{where}.{key}" if where else key
+        if key not in known:
+            faults.append(f"{path}: no such key{nearest(key, known)}")
+            continue
+        for inner in _structs_in(known[key]):
+            if isinstance(value, Mapping):
+                faults += unknown_keys(value, inner, path)
+            elif isinstance(value, list):
+                for index, item in enumerate(value):
+                    if isinstance(item, Mapping):
+                        faults += unknown_keys(item, inner, f"{path}[{index}]")
+    return faults
+
+
+def convert(data: Any, type_: type[T], *, where: str) -> T:
+    """Turn plain data into ``type_`` (a msgspec struct or a dataclass), strictly.
+
+    Args:
+        data: what a TOML or JSON reader gave.
+        type_: the struct or dataclass wanted.
+        where: named at the start of every message, such as the file's path.
+
+    Raises:
+        UsageError: a key is unknown or a value does not fit; all unknown keys are named at once.
+    """
+    if isinstance(data, Mapping):
+        faults = unknown_keys(data, type_)
+        if faults:
+            raise UsageError(f"{where}: " + "; ".join(faults), hint="correct or remove what is named")
+    try:
+        return msgspec.convert(data, type_)
+    except msgspec.ValidationError as error:
+        raise UsageError(f"{where}: {error}", hint="correct the value; `edgekit schema` prints what is allowed") from error
+
+
+def read(path: Path, type_: type[T]) -> T:
+    """Read a TOML or JSON file (by its suffix) as ``type_``.
+
+    Raises:
+        UsageError: it cannot be read, is not TOML or JSON, or does not fit ``type_``.
+    """
+    if path.suffix != ".json":
+        return convert(read_toml(path), type_, where=str(path))
+    try:
+        data = msgspec.json.decode(path.read_bytes())
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}", hint=f"check the path: ls -l {path.parent}") from error
+    except msgspec.DecodeError as error:
+        raise UsageError(f"{path}: not JSON: {error}", hint="was the file cut short or edited?") from error
+    return convert(data, type_, where=str(path))
+
+
+def _field_types(type_: Any) -> dict[str, Any] | None:
+    if isinstance(type_, type) and issubclass(type_, msgspec.Struct):
+        hints = typing.get_type_hints(type_)
+        return {field.encode_name: hints[field.name] for field in msgspec.structs.fields(type_)}
+    if isinstance(type_, type) and dataclasses.is_dataclass(type_):
+        hints = typing.get_type_hints(type_)
+        return {field.name: hints[field.name] for field in dataclasses.fields(type_)}
+    return None
+
+
+def _structs_in(annotation: Any) -> list[Any]:
+    """The structs a value of this annotation may be, or may be a list of."""
+    if _field_types(annotation) is not None:
+        return [annotation]
+    origin = get_origin(annotation)
+    if origin in (typing.Union, types.UnionType):
+        return [found for part in get_args(annotation) for found in _structs_in(part)]
+    if origin in (list, tuple):
+        return [found for part in get_args(annotation)[:1] for found in _structs_in(part)]
+    return []

@@ -1,0 +1,236 @@
+"""Targets: kinds of device, as facts with sources, one TOML file each."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from edgekit import strict
+from edgekit.errors import UsageError
+
+Activation = Literal["uint8", "int8", "int8 symmetric"]
+Weight = Literal["int8 symmetric per-channel", "int8 symmetric per-tensor"]
+
+
+class Scheme(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How a runtime wants numbers stored as integers; read by the quantizer alone.
+
+    Attributes:
+        activations: integer type of what flows between nodes.
+        weights: integer type and granularity of constants.
+        bias: ``int32`` with the scale input x weight, or left ``float32``.
+        integer_ops: ONNX ops that the runtime computes in integers.
+        same_scale_ops: of these, ops whose output must have the scale and zero point of their input.
+        shared_input_ops: of these, ops all of whose inputs and output share one scale and zero point.
+        fixed_output: ops whose output scale and zero point the runtime prescribes, such as
+            ``{Softmax = [0.00390625, -128]}``.
+        residual: which inputs of a residual Add get Q/DQ: ``both``, or the ``skip`` branch alone so that Conv + Add fuse.
+        quantize_io: whether graph inputs and outputs get Q/DQ too.
+        reduce_range: 7-bit weights, for processors whose int8 products saturate (x86 without VNNI).
+        float16: what the recipe ``fp16`` makes: float16 ``weights`` with a Cast, or a whole float16 ``graph``.
+    """
+
+    activations: Activation = "int8"
+    weights: Weight = "int8 symmetric per-channel"
+    bias: Literal["int32", "float32"] = "int32"
+    integer_ops: tuple[str, ...] = ()
+    same_scale_ops: tuple[str, ...] = ()
+    shared_input_ops: tuple[str, ...] = ()
+    fixed_output: dict[str, tuple[float, int]] = {}
+    residual: Literal["both", "skip"] = "both"
+    quantize_io: bool = True
+    reduce_range: bool = False
+    float16: Literal["weights", "graph"] = "weights"
+
+
+class Runtime(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A runtime of a target: what it can execute, and how it wants it.
+
+    Attributes:
+        name: the backend that compiles for it, such as ``tflite``.
+        version: the version these facts hold for.
+        max_opset: newest ONNX opset the runtime's converter reads.
+        dtypes: number formats it executes, such as ``int8``.
+        scheme: the quantization scheme; absent where nothing is quantized.
+        options: fields of the backend's own options.
+        remarks: what a plan should tell the user, by recipe or ``*``.
+    """
+
+    name: str
+    version: str = ""
+    max_opset: int = 21
+    dtypes: tuple[str, ...] = ("float32",)
+    scheme: Scheme | None = None
+    options: dict[str, Any] = {}
+    remarks: dict[str, str] = {}
+
+
+class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A kind of device.
+
+    Attributes:
+        schema: version of this file format.
+        name: the file's name without ``.toml``.
+        title: what people call it.
+        arch: ``x86_64``, ``aarch64`` or ``armv7l``, as ``uname -m`` says.
+        runtimes: the first is built unless another is named.
+        cpu: core and count, in words.
+        features: processor features kernels depend on, as Linux names them.
+        ram_mib: memory of the board.
+        builds_on: ``host``, or ``device`` where engines can only be built on the device itself.
+        facts: anything else a backend of this target needs (compute capability, JetPack, DLA cores, …).
+        sources: where each fact comes from, by the fact's name.
+        aliases: other names of this target.
+    """
+
+    schema: Literal[1]
+    name: str
+    arch: Literal["x86_64", "aarch64", "armv7l"]
+    runtimes: tuple[Runtime, ...]
+    sources: dict[str, str]
+    title: str = ""
+    cpu: str = ""
+    features: tuple[str, ...] = ()
+    ram_mib: int | None = None
+    builds_on: Literal["host", "device"] = "host"
+    facts: dict[str, Any] = {}
+    aliases: tuple[str, ...] = ()
+
+    def runtime(self, name: str) -> Runtime:
+        """The runtime of that name.
+
+        Raises:
+            UsageError: the target does not run it.
+        """
+        for runtime in self.runtimes:
+            if runtime.name == name:
+                return runtime
+        runs = ", ".join(runtime.name for runtime in self.runtimes)
+        raise UsageError(f"{self.name} does not run {name}; it runs {runs}", hint=f"--target {self.name}:{self.runtimes[0].name}")
+
+
+def data_folders(kind: Literal["targets", "calibration"]) -> Iterator[Path]:
+    """Where files of this kind are looked for: ``$EDGEKIT_TARGETS`` (targets only), ``./targets``, the wheel, the checkout."""
+    named = os.environ.get("EDGEKIT_TARGETS")
+    if named and kind == "targets":
+        yield Path(named)
+    yield Path.cwd() / kind
+    package = Path(__file__).resolve().parent
+    yield package / "_data" / kind
+    yield package.parent / kind
+
+
+def target_files() -> dict[str, Path]:
+    """Every target file that can be found, by name; the first folder that has a name wins."""
+    found: dict[str, Path] = {}
+    for folder in data_folders("targets"):
+        if folder.is_dir():
+            for path in sorted(folder.glob("*.toml")):
+                found.setdefault(path.stem, path)
+    return dict(sorted(found.items()))
+
+
+def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """``over`` laid on ``base``: tables merge, runtimes merge by name and keep the order of ``over``, all else is replaced."""
+    result = dict(base)
+    for key, value in over.items():
+        if key == "runtimes":
+            known = {runtime.get("name"): runtime for runtime in base.get("runtimes", [])}
+            result[key] = [_merged(known.get(item.get("name"), {}), item) for item in value]
+        elif isinstance(value, Mapping) and isinstance(base.get(key), Mapping):
+            result[key] = _merged(base[key], value)
+        else:
+            result[key] = value
+    return result
+
+
+def read_target(path: Path) -> Target:
+    """Read one target file; ``extends`` names another in the same folder, one level deep.
+
+    Raises:
+        UsageError: it cannot be read, extends what extends, or has an unknown key.
+    """
+    data = strict.read_toml(path)
+    base_name = data.pop("extends", None)
+    if base_name is not None:
+        base_path = path.with_name(f"{base_name}.toml")
+        base = strict.read_toml(base_path)
+        if "extends" in base:
+            raise UsageError(f"{path}: extends {base_name}, which extends another", hint="one level only: extend its base instead")
+        base.pop("aliases", None)
+        data = _merged(base, data)
+    return strict.convert(data, Target, where=str(path))
+
+
+def cpu_features() -> frozenset[str]:
+    """Features of this machine's processor as ``/proc/cpuinfo`` names them; empty where there is none."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace").splitlines()
+    except OSError:
+        return frozenset()
+    for line in lines:
+        key, _, value = line.partition(":")
+        if key.strip() in ("flags", "Features"):
+            return frozenset(value.split())
+    return frozenset()
+
+
+def host_target(arch: str, features: frozenset[str]) -> str:
+    """The target that ``host`` and ``x86`` stand for.
+
+    Args:
+        arch: as ``uname -m`` says.
+        features: from :func:`cpu_features`.
+    """
+    if arch == "x86_64":
+        if "avx512_vnni" in features or "avx_vnni" in features:
+            return "x86-64-vnni"
+        return "x86-64-avx2" if "avx2" in features else "x86-64"
+    return "aarch64"
+
+
+class Chosen(msgspec.Struct, frozen=True):
+    """A target and a runtime of it, with what the user called it."""
+
+    asked: str
+    target: Target
+    runtime: str
+
+    @property
+    def key(self) -> str:
+        """``TARGET-RUNTIME``: names this engine's folder and report entry."""
+        return f"{self.target.name}-{self.runtime}"
+
+
+def choose(asked: str) -> Chosen:
+    """The target that a name, alias or file stands for; ``NAME:RUNTIME`` chooses the runtime.
+
+    Raises:
+        UsageError: there is no such target, or it does not run that runtime.
+    """
+    name, _, runtime = asked.partition(":")
+    if name.endswith(".toml"):
+        target = read_target(Path(name))
+    else:
+        files = target_files()
+        aliases = _aliases(files)
+        real = aliases.get(name, name)
+        if real not in files:
+            close = strict.nearest(name, [*files, *aliases])
+            raise UsageError(f"{name}: no such target{close}", hint="`edgekit targets list` names them all")
+        target = read_target(files[real])
+    chosen = target.runtime(runtime).name if runtime else target.runtimes[0].name
+    return Chosen(asked=asked, target=target, runtime=chosen)
+
+
+def _aliases(files: Mapping[str, Path]) -> dict[str, str]:
+    host = host_target(os.uname().machine, cpu_features())
+    aliases = {"host": host, "x86": host if host.startswith("x86") else "x86-64-avx2"}
+    for name, path in files.items():
+        for alias in strict.read_toml(path).get("aliases", ()):
+            aliases.setdefault(alias, name)
+    return aliases
