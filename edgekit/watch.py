@@ -35,3 +35,6 @@ class Silent:
 
     def note(self, text: str) -> None:
         """Nothing."""
+
+
+SILENT = Silent()

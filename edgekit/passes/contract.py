@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Protocol
 from edgekit.model import Model
 from edgekit.samples import Samples
 from edgekit.target import Scheme
-from edgekit.watch import Silent, Watcher
+from edgekit.watch import SILENT, Watcher
 
 
 class Need(enum.Enum):
@@ -44,7 +44,7 @@ class Supplies:
 
     samples: Samples | None = None
     scheme: Scheme | None = None
-    watcher: Watcher = Silent()
+    watcher: Watcher = SILENT
     shared: Callable[[str, Mapping[str, Any], Callable[[Path], None]], Path] = make_now
 
 
