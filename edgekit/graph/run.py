@@ -1,0 +1,110 @@
+"""Run an ONNX graph on this machine's CPU, inner tensors included: for calibration, comparison and constant folding."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgekit.errors import SamplesError, SourceError
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+_SILENT_BELOW_FATAL = 4
+
+
+class Runner:
+    """A graph that is open and can be called.
+
+    Args:
+        model: an ONNX file, or its bytes.
+        outputs: tensors to return, inner ones too; the graph's outputs if None.
+        threads: threads of one call; 0 leaves it to ONNX Runtime.
+
+    Raises:
+        SourceError: ONNX Runtime does not load the graph, or a wanted tensor is not in it.
+    """
+
+    def __init__(self, model: Path | bytes, *, outputs: Sequence[str] | None = None, threads: int = 0) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = _SILENT_BELOW_FATAL
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        if isinstance(model, Path):
+            options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(model.parent.absolute()))
+        source = str(model) if isinstance(model, Path) else model
+        wanted = None if outputs is None else tuple(outputs)
+        if wanted is not None:
+            source = _with_outputs(model, wanted)
+        try:
+            self._session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+        except _foreign() as error:
+            raise SourceError(f"ONNX Runtime does not load this graph: {_one_line(error)}", hint="edgekit inspect shows what is in it") from error
+        self._inputs = frozenset(value.name for value in self._session.get_inputs())
+        self._outputs = wanted if wanted is not None else tuple(value.name for value in self._session.get_outputs())
+
+    @property
+    def session(self) -> onnxruntime.InferenceSession:
+        """The open session."""
+        return self._session
+
+    def __call__(self, feed: Mapping[str, Array]) -> dict[str, Array]:
+        """Outputs by name, for inputs by name.
+
+        Raises:
+            SamplesError: an input is missing, is not one of the graph's, or does not fit it.
+            SourceError: the graph fails while it runs.
+        """
+        if missing := self._inputs - feed.keys():
+            raise SamplesError(f"no values for the input {', '.join(sorted(missing))}", hint="name the arrays as the model's inputs are named")
+        if foreign := feed.keys() - self._inputs:
+            hint = f"its inputs are {', '.join(sorted(self._inputs))}"
+            raise SamplesError(f"the model has no input {', '.join(sorted(foreign))}", hint=hint)
+        try:
+            values = self._session.run(list(self._outputs), dict(feed))
+        except _misfit() as error:
+            raise SamplesError(f"an input does not fit the model: {_one_line(error)}", hint="edgekit inspect shows its inputs") from error
+        except _foreign() as error:
+            raise SourceError(f"the graph fails while it runs: {_one_line(error)}", hint="edgekit inspect shows what is in it") from error
+        return dict(zip(self._outputs, values, strict=True))
+
+
+def _with_outputs(model: Path | bytes, wanted: tuple[str, ...]) -> bytes:
+    """The model's bytes with exactly ``wanted`` as outputs; ONNX Runtime works out their types itself."""
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    try:
+        proto = onnx.load(model, load_external_data=False) if isinstance(model, Path) else onnx.ModelProto.FromString(model)
+    except (DecodeError, OSError) as error:
+        raise SourceError(f"this graph cannot be read: {_one_line(error)}", hint="export or download it again") from error
+    declared = {value.name: value for value in proto.graph.output}
+    produced = {name for node in proto.graph.node for name in node.output}
+    if absent := [name for name in wanted if name not in produced | declared.keys()]:
+        raise SourceError(f"no node of this graph produces {', '.join(absent)}", hint="edgekit inspect lists its tensors")
+    del proto.graph.output[:]
+    proto.graph.output.extend(declared.get(name) or onnx.ValueInfoProto(name=name) for name in wanted)
+    return bytes(proto.SerializeToString())
+
+
+def _foreign() -> tuple[type[Exception], ...]:
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    return tuple(kind for kind in vars(state).values() if isinstance(kind, type) and issubclass(kind, Exception))
+
+
+def _misfit() -> tuple[type[Exception], ...]:
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    return (state.InvalidArgument, TypeError, ValueError)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
