@@ -6,7 +6,7 @@ import enum
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol
 
 from edgekit.model import Model
 from edgekit.samples import Samples
@@ -51,7 +51,9 @@ class Supplies:
 class Pass(Protocol):
     """A frozen dataclass whose fields are its options; entry-point group ``edgekit.passes``, by step name."""
 
-    needs: ClassVar[frozenset[Need]]
+    @property
+    def needs(self) -> frozenset[Need]:
+        """What it cannot do without, with the options it has; a plain class variable where they do not matter."""
 
     def __call__(self, model: Model, supplies: Supplies, out: Path) -> Model:
         """Write the new model into ``out`` (an empty folder) and leave the old one alone."""

@@ -1,0 +1,354 @@
+"""A Plan is recipe x target x samples, joined and checked; it names every gap at once, before anything runs."""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+import typing
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from edgekit import plugins, strict
+from edgekit.engine.contract import Backend, Refusal
+from edgekit.errors import EdgekitError, PlanError, UnsupportedError, UsageError
+from edgekit.ingest.contract import IngestOptions
+from edgekit.model import Model, Preprocess
+from edgekit.passes.contract import Need, Pass
+from edgekit.recipe import Budget, Recipe, read_recipe
+from edgekit.samples import Description, Samples, read_samples
+from edgekit.target import Chosen, Runtime, Target, choose
+
+DEFAULT_RECIPE = "static_wi8_ai8"
+PREPARATION = ("simplify", "fuse")
+PROJECT_FILE = "edgekit.toml"
+
+Settings = dict[str, dict[str, Any]]
+
+
+class Project(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``edgekit.toml``: what a build would otherwise be told on the command line, which wins over it.
+
+    Attributes:
+        schema: version of this file format.
+        model: the source.
+        target: one target or several.
+        recipe: built-in name or file.
+        samples: folder or samples file.
+        device: URL of the device to measure on.
+        out: folder of the results.
+        bench: whether latency is measured.
+        factory: ``module.py:function`` that makes the module for a PyTorch state dict.
+        set: options by step, as ``--set`` gives them.
+    """
+
+    schema: Literal[1] = 1
+    model: str = ""
+    target: str | tuple[str, ...] = ()
+    recipe: str = ""
+    samples: str = ""
+    device: str = ""
+    out: str = ""
+    bench: bool = True
+    factory: str = ""
+    set: Settings = {}
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What a user wants built, in their words.
+
+    Attributes:
+        source: path of the model.
+        targets: names, aliases, files, each perhaps with ``:RUNTIME``.
+        recipe: built-in name or file.
+        samples: folder or samples file.
+        device: URL of the device to measure on; empty for this machine.
+        settings: options by step (``quantize``, …) or by ``ingest``, ``preprocess``, ``io``, ``load``, ``budget``.
+        trust: open files that may run code without a sandbox.
+        factory: ``module.py:function`` for a PyTorch state dict.
+        skip_bad_samples: leave unreadable samples out.
+    """
+
+    source: Path
+    targets: tuple[str, ...]
+    recipe: str = DEFAULT_RECIPE
+    samples: Path | None = None
+    device: str = ""
+    settings: Settings = dataclasses.field(default_factory=dict)
+    trust: bool = False
+    factory: str = ""
+    skip_bad_samples: bool = False
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class PlannedStep:
+    """A pass with its options filled in."""
+
+    name: str
+    pass_: Pass
+    options: dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Everything a build will do.
+
+    Attributes:
+        request: what it was made from.
+        chosen: targets and their runtimes, in the order asked for.
+        recipe: as read.
+        preparation: steps every build begins with.
+        steps: the recipe's steps.
+        samples: None if the user gave none.
+        ingest: how the source is read.
+        preprocess: what the user said of preprocessing.
+        budget: the recipe's, changed by the user.
+        load: options of the measuring run.
+        remarks: what a target's facts say of this recipe, in words.
+    """
+
+    request: Request
+    chosen: tuple[Chosen, ...]
+    recipe: Recipe
+    preparation: tuple[PlannedStep, ...]
+    steps: tuple[PlannedStep, ...]
+    samples: Samples | None
+    ingest: IngestOptions
+    preprocess: Preprocess | None
+    budget: Budget
+    load: dict[str, Any]
+    remarks: tuple[str, ...]
+
+
+def parse_settings(texts: Iterable[str]) -> Settings:
+    """``step.field=value`` lines as options by step; a value is TOML, or a bare word.
+
+    Raises:
+        UsageError: a line has another form.
+    """
+    settings: Settings = {}
+    for text in texts:
+        path, equals, value = text.partition("=")
+        step, dot, field = path.strip().partition(".")
+        if not (equals and dot and step and field):
+            raise UsageError(f"--set {text}: not of the form step.field=value", hint="for example --set quantize.observer=minmax")
+        settings.setdefault(step, {})[field] = _value(value.strip())
+    return settings
+
+
+def _value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"v = {text}")["v"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def check(request: Request) -> Plan:
+    """Join and check all that can be checked without opening the model; imports no framework.
+
+    Raises:
+        PlanError: every fault at once.
+    """
+    faults = _Faults()
+    if not request.source.exists():
+        faults.add(f"{request.source}: no such file")
+    chosen = tuple(one for asked in request.targets if (one := faults.catch(lambda asked=asked: choose(asked))))
+    if not request.targets:
+        faults.add("no target: --target NAME; `edgekit targets list` names them")
+    if request.device:
+        faults.catch(lambda: _known_device(request.device))
+    recipe = faults.catch(lambda: read_recipe(request.recipe)) or Recipe(schema=1, name=request.recipe)
+    settings = {step: dict(fields) for step, fields in request.settings.items()}
+    preparation = tuple(_planned(faults, index=0, name=name, options=settings.pop(name, {})) for name in PREPARATION)
+    steps = _recipe_steps(faults, recipe, settings)
+    chosen = tuple(_with_io(faults, one, settings.get("io", {})) for one in chosen)
+    ingest = faults.catch(lambda: _ingest_options(request, settings.pop("ingest", {}))) or IngestOptions()
+    preprocess = faults.catch(lambda: _preprocess(settings.pop("preprocess", None)))
+    budget_over = settings.pop("budget", {})
+    budget = faults.catch(lambda: strict.convert({**_given(recipe.budget), **budget_over}, Budget, where="budget")) or recipe.budget
+    load = settings.pop("load", {})
+    settings.pop("io", None)
+    known = [*PREPARATION, *(step.name for step in steps if step), "ingest", "preprocess", "budget", "load", "io"]
+    for step in settings:
+        faults.add(f"--set {step}.…: no such step in this recipe{strict.nearest(step, known)}")
+    samples = faults.catch(lambda: read_samples(request.samples, skip_bad=request.skip_bad_samples)) if request.samples else None
+    good = tuple(step for step in steps if step)
+    _needs_met(faults, good, chosen, has_samples=request.samples is not None)
+    faults.raise_any(request)
+    return Plan(
+        request=request,
+        chosen=chosen,
+        recipe=recipe,
+        preparation=tuple(step for step in preparation if step),
+        steps=good,
+        samples=samples,
+        ingest=ingest,
+        preprocess=preprocess,
+        budget=budget,
+        load=load,
+        remarks=_remarks(chosen, recipe.name),
+    )
+
+
+def check_refusals(plan: Plan, model: Model) -> None:
+    """Ask every target's backend about every node of the prepared model.
+
+    Raises:
+        UnsupportedError: all refusals of all targets, at once.
+    """
+    lines: list[str] = []
+    for one in plan.chosen:
+        lines += [f"{one.key}: {refusal.line()}" for refusal in refusals_of(one, model)]
+    if lines:
+        shown = lines if len(lines) <= 20 else [*lines[:20], f"… and {len(lines) - 20} more"]
+        raise UnsupportedError(
+            f"{len(lines)} nodes of {plan.request.source.name} cannot be built for what was asked",
+            hint="choose another runtime (--target NAME:RUNTIME), or change the model as each line says",
+            refusals=shown,
+        )
+
+
+def refusals_of(one: Chosen, model: Model) -> tuple[Refusal, ...]:
+    """What the backend of a target says of a model."""
+    backend: Backend = plugins.load("edgekit.backends", one.runtime)()
+    return backend.refusals(model, one.target)
+
+
+class _Faults:
+    """Collects faults, so that all are said at once."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.kinds: list[EdgekitError] = []
+
+    def add(self, line: str) -> None:
+        self.lines.append(line)
+
+    def catch(self, make: typing.Callable[[], typing.Any]) -> Any:
+        try:
+            return make()
+        except EdgekitError as error:
+            self.lines.append(error.message)
+            self.kinds.append(error)
+            return None
+
+    def raise_any(self, request: Request) -> None:
+        if not self.lines:
+            return
+        if len(self.lines) == 1 and self.kinds:
+            raise self.kinds[0]
+        if len(self.lines) == 1 and not request.source.exists():
+            raise UsageError(self.lines[0], hint="check the path of the model")
+        hints = [error.hint for error in self.kinds[:1]]
+        raise PlanError(self.lines, hint=hints[0] if hints else "`edgekit plan --help` shows the options; `edgekit recipes show NAME` the steps")
+
+
+def _known_device(url: str) -> None:
+    scheme = url.partition(":")[0]
+    plugins.load("edgekit.devices", scheme)
+
+
+def _given(struct: msgspec.Struct) -> dict[str, Any]:
+    return {key: value for key, value in msgspec.structs.asdict(struct).items() if value is not None}
+
+
+def _planned(faults: _Faults, *, index: int, name: str, options: dict[str, Any]) -> PlannedStep | None:
+    where = f"step {index} ({name})" if index else name
+    try:
+        kind = plugins.load("edgekit.passes", name)
+        pass_ = strict.convert(options, kind, where=where)
+    except UsageError as error:
+        faults.add(error.message if where in error.message else f"{where}: {error.message.partition(': ')[2]}")
+        return None
+    return PlannedStep(name=name, pass_=pass_, options=options)
+
+
+def _recipe_steps(faults: _Faults, recipe: Recipe, settings: Settings) -> list[PlannedStep | None]:
+    steps = []
+    for index, table in enumerate(recipe.step, start=1):
+        options = dict(table)
+        name = options.pop("pass", None)
+        if not isinstance(name, str):
+            faults.add(f"step {index}: has no `pass`")
+            continue
+        options.update(settings.pop(name, {}))
+        steps.append(_planned(faults, index=index, name=name, options=options))
+    return steps
+
+
+def _with_io(faults: _Faults, one: Chosen, io: Mapping[str, Any]) -> Chosen:
+    """The target with ``--set io.…`` laid over its runtime's options."""
+    unknown = [key for key in io if key not in ("layout", "dtype")]
+    if unknown:
+        faults.add(f"--set io.{unknown[0]}: no such key; io has layout, dtype")
+        return one
+    if not io:
+        return one
+    over = {f"io_{key}": value for key, value in io.items()}
+    runtimes = tuple(
+        msgspec.structs.replace(runtime, options={**runtime.options, **over}) if runtime.name == one.runtime else runtime
+        for runtime in one.target.runtimes
+    )
+    return msgspec.structs.replace(one, target=msgspec.structs.replace(one.target, runtimes=runtimes))
+
+
+def _ingest_options(request: Request, given: Mapping[str, Any]) -> IngestOptions:
+    data: dict[str, Any] = {"trust": request.trust, "factory": request.factory, **given}
+    return strict.convert(data, IngestOptions, where="ingest")
+
+
+def _preprocess(given: Mapping[str, Any] | None) -> Preprocess | None:
+    if given is None:
+        return None
+    lists = {key: [value] if key in ("mean", "std") and not isinstance(value, list) else value for key, value in given.items()}
+    return strict.convert(lists, Preprocess, where="preprocess")
+
+
+def _needs_met(faults: _Faults, steps: tuple[PlannedStep, ...], chosen: tuple[Chosen, ...], *, has_samples: bool) -> None:
+    for index, step in enumerate(steps, start=1):
+        if Need.SAMPLES in step.pass_.needs and not has_samples:
+            faults.add(f"step {index} ({step.name}): needs samples: --samples DIR, or --recipe fp16")
+        for one in chosen:
+            if Need.SCHEME in step.pass_.needs and one.target.runtime(one.runtime).scheme is None:
+                faults.add(f"step {index} ({step.name}): {one.target.name} has no scheme for {one.runtime}")
+
+
+def _remarks(chosen: tuple[Chosen, ...], recipe: str) -> tuple[str, ...]:
+    lines = []
+    for one in chosen:
+        if one.asked != one.target.name and one.asked.partition(":")[0] != one.target.name:
+            lines.append(f"{one.asked} is {one.target.name} ({one.runtime})")
+        remarks = one.target.runtime(one.runtime).remarks
+        lines += [f"{one.key}: {remarks[key]}" for key in ("*", recipe) if key in remarks]
+    return tuple(lines)
+
+
+def schema_of(what: str) -> dict[str, Any]:
+    """JSON Schema of a file people write: ``recipe``, ``target``, ``samples`` or ``project``.
+
+    Raises:
+        UsageError: there is no such file.
+    """
+    kinds: dict[str, Any] = {"recipe": Recipe, "target": Target, "samples": Description, "project": Project}
+    if what not in kinds:
+        raise UsageError(f"{what}: no such schema{strict.nearest(what, [*kinds, 'report'])}", hint=f"one of {', '.join([*kinds, 'report'])}")
+    schema = msgspec.json.schema(kinds[what])
+    if what == "recipe":
+        steps = []
+        for name in plugins.names("edgekit.passes"):
+            _, defs = msgspec.json.schema_components([plugins.load("edgekit.passes", name)], ref_template="#/$defs/{name}")
+            fields = next(iter(defs.values()))
+            fields["properties"] = {"pass": {"const": name}, **fields.get("properties", {})}
+            fields["required"] = ["pass", *fields.get("required", [])]
+            fields["additionalProperties"] = False
+            steps.append(fields)
+        schema["$defs"]["Recipe"]["properties"]["step"]["items"] = {"oneOf": steps}
+    return schema
+
+
+def runtime_of(one: Chosen) -> Runtime:
+    """The runtime that was chosen for a target."""
+    return one.target.runtime(one.runtime)
