@@ -1,0 +1,337 @@
+"""The Report: everything a build saw and did, as plain data under one schema.
+
+Nothing here computes from engines or files: the pipeline fills the structs, the renderers show them. A block that is
+missing is ``None`` and has its reason beside it in ``NAME_reason``.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from edgekit.model import Signature
+from edgekit.recipe import Recipe
+
+Outcome = Literal["kept", "broken", "not judged"]
+
+
+class MeasuredOn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The machine that something was measured or judged on.
+
+    Attributes:
+        device: what it calls itself, or its URL.
+        arch: as ``uname -m`` says.
+        emulated: whether its times mean nothing for real hardware.
+        cpu: model name of its processor.
+        is_local: whether it is the machine that ran edgekit.
+        is_target: whether it is of the kind the engine was made for.
+    """
+
+    device: str
+    arch: str
+    emulated: bool = False
+    cpu: str = ""
+    is_local: bool = True
+    is_target: bool = False
+
+
+class Fidelity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How near an engine's outputs are to the float original's, over the judging samples.
+
+    Attributes:
+        sqnr_db: signal to quantization noise, decibels; None where the outputs are equal bit for bit.
+        cosine: of all outputs laid end to end, -1 to 1.
+        max_abs: largest difference of one element, in the output's unit.
+        top1_agreement: share of samples whose largest output stays the same, 0 to 1; None where there are no classes.
+        samples: how many were judged.
+        judged_on: the machine the engine ran on.
+    """
+
+    sqnr_db: float | None
+    cosine: float
+    max_abs: float
+    top1_agreement: float | None
+    samples: int
+    judged_on: MeasuredOn
+
+
+class Accuracy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Share of labelled samples that are right, 0 to 1, of the engine and of the float original on the same samples.
+
+    Attributes:
+        top1: the largest output is the label.
+        top1_reference: the same of the float original.
+        n: how many labelled samples.
+        top5: the label is among the five largest outputs; None where there are fewer than six classes.
+        top5_reference: the same of the float original.
+        metrics: numbers of the user's own metrics, by name.
+    """
+
+    top1: float
+    top1_reference: float
+    n: int
+    top5: float | None = None
+    top5_reference: float | None = None
+    metrics: dict[str, float] = {}
+
+
+class Latency(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Times of single queries, one after the other, transfers in and out included.
+
+    Attributes:
+        p50_ms: median.
+        p90_ms: 90th percentile; None where too few queries stand behind it, and ``p90_reason`` says how many are needed.
+        p99_ms: 99th percentile, likewise.
+        mean_ms: mean.
+        ci95_ms: 95 % confidence interval of the mean, [low, high].
+        n: timed queries.
+        warmup: queries before these that are not counted.
+        first_ms: the first query after loading.
+        load_ms: from the file to an engine ready for its first query.
+        samples_ns: each timed query in order, nanoseconds.
+        p90_reason, p99_reason: why the percentile is missing.
+        invalid: reasons why these times must not be used, such as throttling; empty if they may be.
+    """
+
+    p50_ms: float
+    p90_ms: float | None
+    p99_ms: float | None
+    mean_ms: float
+    ci95_ms: tuple[float, float]
+    n: int
+    warmup: int
+    first_ms: float
+    load_ms: float
+    samples_ns: tuple[int, ...] = ()
+    p90_reason: str = ""
+    p99_reason: str = ""
+    invalid: tuple[str, ...] = ()
+
+
+class Memory(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Memory of the process that held the engine.
+
+    Attributes:
+        peak_mib: most it ever held.
+        load_mib: how much more it held after loading the engine than before.
+        base_mib: what it held before loading the engine.
+    """
+
+    peak_mib: float
+    load_mib: float | None = None
+    base_mib: float | None = None
+
+
+class Energy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Electric energy of a query.
+
+    Attributes:
+        mj_per_query: millijoules above idle.
+        mean_mw: mean power while queries ran.
+        source: the rail or meter that was read.
+    """
+
+    mj_per_query: float
+    mean_mw: float
+    source: str
+
+
+class Judgement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One line of the budget, judged.
+
+    Attributes:
+        budget: the field of the recipe's budget, such as ``min_sqnr_db``.
+        limit: what it allows.
+        value: what was found; None if nothing was.
+        outcome: whether it was kept.
+        remark: by how much, or why it was not judged.
+    """
+
+    budget: str
+    limit: float
+    value: float | None
+    outcome: Outcome
+    remark: str = ""
+
+
+class EngineEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One engine: what it is, how near it is to the original, what it costs.
+
+    Attributes:
+        target: name of the target; of a float reference, ``reference``.
+        asked: what the user typed for it.
+        runtime: name of the runtime.
+        path: the engine's file, relative to the report's folder.
+        bytes: its size.
+        sha256: of it.
+        precision: what most of the arithmetic is done in.
+        status: ``built``, or why not.
+        measured_on: where latency and memory were taken; None where they were not.
+        conditions: what the times were taken under: ``threads``, ``runtime``, ``governor``, ``clock_mhz``, ``temperature_c``,
+            ``loadavg``, ``throttled``, ``feeds`` and whatever else the device told.
+        verdict: the budget, line by line.
+        remarks: what a reader should know, in sentences.
+        details: what the backend found worth reporting (operators, nodes left in float, …).
+        snippets: files beside the engine that run it, relative to the report's folder.
+    """
+
+    target: str
+    runtime: str
+    path: str
+    bytes: int
+    sha256: str
+    precision: str
+    status: str
+    asked: str = ""
+    fidelity: Fidelity | None = None
+    fidelity_reason: str = ""
+    accuracy: Accuracy | None = None
+    accuracy_reason: str = ""
+    latency: Latency | None = None
+    latency_reason: str = ""
+    memory: Memory | None = None
+    memory_reason: str = ""
+    energy: Energy | None = None
+    energy_reason: str = ""
+    measured_on: MeasuredOn | None = None
+    conditions: dict[str, Any] = {}
+    verdict: tuple[Judgement, ...] = ()
+    remarks: tuple[str, ...] = ()
+    details: dict[str, Any] = {}
+    snippets: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> str:
+        """``TARGET-RUNTIME``."""
+        return f"{self.target}-{self.runtime}"
+
+
+class ModelEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What was built from.
+
+    Attributes:
+        source: path as the user gave it, or the class of a live model.
+        format: ``keras``, ``torch``, ``onnx``, …
+        sha256: of the source; of a live model, of its exported graph.
+        bytes: size of the source.
+        signature: inputs, outputs, preprocessing, labels.
+        parameters: numbers in constants; None if not counted.
+        macs: multiply-adds of one query; None if not counted.
+    """
+
+    source: str
+    format: str
+    sha256: str
+    bytes: int
+    signature: Signature
+    parameters: int | None = None
+    macs: int | None = None
+
+
+class TargetEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A target that was asked for, and what the name became.
+
+    Attributes:
+        key: ``TARGET-RUNTIME``.
+        asked: what the user typed, such as ``rpi5``.
+        name: the target.
+        runtime: the runtime chosen.
+        arch: its architecture.
+        title: what people call it.
+        runtime_version: the version the target's facts hold for.
+    """
+
+    key: str
+    asked: str
+    name: str
+    runtime: str
+    arch: str
+    title: str = ""
+    runtime_version: str = ""
+
+
+class SamplesEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What calibrated and what judged; no sample does both."""
+
+    name: str
+    sha256: str
+    calibrating: int
+    judging: int
+    licence: str = ""
+    skipped: tuple[str, ...] = ()
+
+
+class StepEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One step, what it did and what it cost.
+
+    Attributes:
+        name: the pass or frontend; ``compile`` for a backend.
+        target: key of the target it was made for, or ``all``.
+        options: its fields, as they were.
+        did: what changed, in numbers and words.
+        wall_s: seconds by the clock; of a cached step, the time to find it.
+        cpu_s: processor seconds, children included.
+        cached: whether the result lay in the store already.
+        nodes_before, nodes_after: nodes of the graph, where known.
+        bytes_before, bytes_after: size of the model's file, where known.
+        tools: versions of the packages that decided the result.
+    """
+
+    name: str
+    target: str = "all"
+    options: dict[str, Any] = {}
+    did: dict[str, Any] = {}
+    wall_s: float = 0.0
+    cpu_s: float = 0.0
+    cached: bool = False
+    nodes_before: int | None = None
+    nodes_after: int | None = None
+    bytes_before: int | None = None
+    bytes_after: int | None = None
+    tools: dict[str, str] = {}
+
+
+class Host(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The machine that ran edgekit."""
+
+    arch: str
+    cpu: str
+    os: str
+    python: str
+
+
+class Report(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What a build was given, did, made and measured.
+
+    Attributes:
+        schema: version of this file format.
+        edgekit: version of edgekit.
+        created: date and time with offset, ISO 8601.
+        model: what was built from.
+        recipe: what was done to it, and the budget.
+        targets: what was asked for, in order.
+        samples: what calibrated and judged; None if the user gave none.
+        tools: versions of the packages that decided results, by package.
+        steps: in the order they ran.
+        engines: one a target, in the order of ``targets``.
+        references: the float original as measured, one a device, for before and after.
+        wall_s: the whole build by the clock.
+        host: the machine that ran edgekit.
+        remarks: what concerns the whole build, in sentences.
+    """
+
+    schema: Literal[1]
+    edgekit: str
+    created: str
+    model: ModelEntry
+    recipe: Recipe
+    targets: tuple[TargetEntry, ...]
+    samples: SamplesEntry | None
+    tools: dict[str, str]
+    steps: tuple[StepEntry, ...]
+    engines: tuple[EngineEntry, ...]
+    references: tuple[EngineEntry, ...] = ()
+    wall_s: float
+    host: Host
+    remarks: tuple[str, ...] = ()
