@@ -1,1 +1,85 @@
-"""See the architecture: this room is being furnished."""
+"""The command line: one file a verb, each parse → one library call → print → exit status."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+import typer
+
+from edgekit.cli import bench, build, clean, compare, doctor, init, inspect, plan, recipes, report, schema, targets, version
+from edgekit.errors import EdgekitError
+
+INTERRUPTED = 130
+
+app = typer.Typer(
+    name="edgekit",
+    help="A Keras, PyTorch or ONNX model in, a quantized, verified and measured engine for your device out.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Exit status: 0 kept, 1 error, 2 usage, 3 budget broken, 4 device, 5 not valid, 6 not supported, 130 interrupted. No telemetry.",
+)
+app.command("init")(init.init)
+app.command("build")(build.build)
+app.command("plan")(plan.plan)
+app.command("inspect")(inspect.inspect)
+app.command("bench")(bench.bench)
+app.command("report")(report.report)
+app.command("compare")(compare.compare)
+app.add_typer(targets.app, name="targets")
+app.add_typer(recipes.app, name="recipes")
+app.command("doctor")(doctor.doctor)
+app.command("schema")(schema.schema)
+app.command("clean")(clean.clean)
+app.command("version")(version.version)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run the command line and end the process with its exit status."""
+    sys.exit(run(argv))
+
+
+def run(argv: list[str] | None = None) -> int:
+    """Run the command line.
+
+    Returns:
+        The exit status.
+    """
+    try:
+        status: Any = app(args=argv, standalone_mode=False)
+    except EdgekitError as error:
+        print(f"edgekit: {error.message}\n  hint: {error.hint}", file=sys.stderr)  # noqa: T201
+        return error.exit_status
+    except KeyboardInterrupt:
+        print("edgekit: interrupted; the same command goes on where this one stopped", file=sys.stderr)  # noqa: T201
+        return INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        return _foreign(error)
+    return status if isinstance(status, int) else 0
+
+
+def _foreign(error: Exception) -> int:
+    """Usage errors of the parser say so themselves; an error of ours becomes one line, its traceback a file."""
+    show, status = getattr(error, "show", None), getattr(error, "exit_code", None)
+    if status is not None:
+        if show is not None:
+            show()
+        return int(status)
+    if type(error).__name__ == "Abort":
+        print("edgekit: interrupted; the same command goes on where this one stopped", file=sys.stderr)  # noqa: T201
+        return INTERRUPTED
+    from edgekit.cli.terminal import keep_traceback
+
+    where = keep_traceback(error)
+    print(  # noqa: T201
+        f"edgekit: a defect in edgekit: {type(error).__name__}: {str(error).partition(chr(10))[0]}\n"
+        f"  hint: please report it with {where} and the output of `edgekit doctor --bundle FILE`",
+        file=sys.stderr,
+    )
+    return 1

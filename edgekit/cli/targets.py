@@ -1,0 +1,62 @@
+"""``edgekit targets list|show|check``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgekit.cli.terminal import AsJson, print_json, print_table, say
+
+app = typer.Typer(help="Kinds of device edgekit builds for: list them, show one, check a file.", no_args_is_help=True, rich_markup_mode=None)
+
+
+@app.command("list")
+def list_(as_json: AsJson = False) -> None:
+    """List every target, with its aliases and what it runs."""
+    from edgekit.target import read_target, target_files
+
+    targets = [read_target(path) for path in target_files().values()]
+    if as_json:
+        print_json(targets)
+        return
+    rows = [(target.name, target.title, target.arch, ", ".join(one.name for one in target.runtimes), ", ".join(target.aliases)) for target in targets]
+    print_table(("name", "", "arch", "runtimes", "aliases"), rows)
+    say("`host` is this machine's own target, `x86` the best x86-64 target this machine can run.")
+
+
+@app.command("show")
+def show(name: Annotated[str, typer.Argument(help="Name, alias or file; NAME:RUNTIME shows another runtime.")], as_json: AsJson = False) -> None:
+    """Show the facts of a target and where each comes from."""
+    import msgspec
+
+    from edgekit.target import choose
+
+    chosen = choose(name)
+    if as_json:
+        print_json(chosen.target)
+        return
+    facts = {key: value for key, value in msgspec.to_builtins(chosen.target).items() if key not in ("schema", "runtimes", "sources") and value}
+    say(f"{name} is {chosen.target.name}, runtime {chosen.runtime}")
+    print_table(("fact", "value", "source"), [(key, str(value), chosen.target.sources.get(key, "")) for key, value in facts.items()])
+    for runtime in chosen.target.runtimes:
+        plain = {key: value for key, value in msgspec.to_builtins(runtime).items() if value not in ("", [], {}, None)}
+        scheme = plain.pop("scheme", {})
+        rows = [(key, str(value)) for key, value in plain.items()] + [(f"scheme.{key}", str(value)) for key, value in scheme.items()]
+        print_table((f"runtime {runtime.name}", ""), rows)
+
+
+@app.command("check")
+def check(file: Annotated[Path, typer.Argument(help="A target's .toml file.")], as_json: AsJson = False) -> None:
+    """Check a target file: keys, values, runtimes that exist, a source for every fact."""
+    from edgekit.plan import target_faults
+
+    faults = target_faults(file)
+    if as_json:
+        print_json({"file": str(file), "faults": faults})
+    elif faults:
+        say("\n".join(f"{file}: {fault}" for fault in faults))
+    else:
+        say(f"{file}: good")
+    raise typer.Exit(2 if faults else 0)

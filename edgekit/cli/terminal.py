@@ -1,0 +1,144 @@
+"""What the verbs share: JSON or tables on stdout, progress on stderr, colour only on a terminal."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from edgekit.watch import Watcher
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress, TaskID
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON, and nothing else, on stdout.")]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", metavar="STEP.FIELD=VALUE", help="Set any option of a step, or of ingest, preprocess, io, load, budget.")
+]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say more on stderr.")]
+
+PROGRESS_AFTER_S = 1.0
+
+
+def print_json(data: Any) -> None:
+    """Data as JSON on stdout; msgspec structs are data."""
+    import msgspec
+
+    sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(data, enc_hook=str), indent=2) + b"\n")
+    sys.stdout.flush()
+
+
+def say(text: str) -> None:
+    """A line of the result, on stdout."""
+    sys.stdout.write(text + "\n")
+
+
+def console() -> Console:
+    """Rich's console on stdout: colour and the terminal's width only on a terminal, room for every column elsewhere."""
+    from rich.console import Console
+
+    return Console(highlight=False) if sys.stdout.isatty() else Console(highlight=False, width=200, color_system=None)
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, title: str = "", right: Sequence[str] = ()) -> None:
+    """A table on stdout; columns named in ``right`` are numbers."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        table.add_column(column, justify="right" if column in right else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    console().print(table)
+
+
+def keep_traceback(error: Exception) -> Path:
+    """Write the traceback of a defect into a file, for the bug report."""
+    with tempfile.NamedTemporaryFile("w", prefix="edgekit-defect-", suffix=".txt", delete=False) as stream:
+        stream.writelines(traceback.format_exception(error))
+    return Path(stream.name)
+
+
+class _Plain:
+    """A Watcher for logs and pipes: one line when a piece of work is done."""
+
+    def __init__(self, *, verbose: bool) -> None:
+        self._verbose = verbose
+        self._what, self._since = "", time.monotonic()
+
+    def begin(self, what: str, total: int | None = None) -> None:
+        self._what, self._since = what, time.monotonic()
+        if self._verbose:
+            _err(f"{what} …")
+
+    def advance(self, units: int = 1) -> None:
+        """Nothing: a pipe has no use for a moving bar."""
+
+    def end(self, note: str = "") -> None:
+        seconds = time.monotonic() - self._since
+        if seconds > PROGRESS_AFTER_S or self._verbose:
+            _err(f"{self._what}: {note or 'done'} ({seconds:.1f} s)")
+
+    def note(self, text: str) -> None:
+        _err(text)
+
+
+class _Drawn:
+    """A Watcher that draws a bar on a terminal."""
+
+    def __init__(self, progress: Progress, *, verbose: bool) -> None:
+        self._progress, self._verbose = progress, verbose
+        self._task: TaskID | None = None
+        self._what, self._since = "", time.monotonic()
+
+    def begin(self, what: str, total: int | None = None) -> None:
+        self._what, self._since = what, time.monotonic()
+        self._task = self._progress.add_task(what, total=total)
+
+    def advance(self, units: int = 1) -> None:
+        if self._task is not None:
+            self._progress.advance(self._task, units)
+
+    def end(self, note: str = "") -> None:
+        if self._task is not None:
+            self._progress.remove_task(self._task)
+            self._task = None
+        seconds = time.monotonic() - self._since
+        if seconds > PROGRESS_AFTER_S or self._verbose:
+            self._progress.console.print(f"[green]✓[/green] {self._what}: {note or 'done'} [dim]({seconds:.1f} s)[/dim]")
+
+    def note(self, text: str) -> None:
+        self._progress.console.print(text, markup=False)
+
+
+@contextmanager
+def watching(*, verbose: bool = False) -> Iterator[Watcher]:
+    """A Watcher that fits where stderr goes."""
+    if not sys.stderr.isatty():
+        yield _Plain(verbose=verbose)
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True, highlight=False), transient=True) as progress:
+        yield _Drawn(progress, verbose=verbose)
+
+
+def _err(text: str) -> None:
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()
+
+
+def megabytes(count: int | None) -> str:
+    """Bytes as MB (10^6), as packages and datasheets count them."""
+    return "-" if count is None else f"{count / 1e6:.2f}"
