@@ -113,6 +113,27 @@ class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         raise UsageError(f"{self.name} does not run {name}; it runs {runs}", hint=f"--target {self.name}:{self.runtimes[0].name}")
 
 
+def unsourced(target: Target) -> tuple[str, ...]:
+    """Facts of a target that have no source, and sources that belong to no fact; one line each.
+
+    A source's key is the fact's name; of a runtime's facts ``RUNTIME.version``, ``.max_opset``, ``.dtypes``, ``.scheme``,
+    ``.remarks``, ``.options``; of one field of a scheme ``RUNTIME.scheme.FIELD``.
+    """
+    facts = ["arch", *(name for name in ("cpu", "features", "ram_mib") if getattr(target, name)), *target.facts]
+    if target.builds_on == "device":
+        facts.append("builds_on")
+    single: list[str] = []
+    for runtime in target.runtimes:
+        held = [name for name in ("version", "dtypes", "scheme", "remarks", "options") if getattr(runtime, name)]
+        facts += [f"{runtime.name}.{name}" for name in ("max_opset", *held)]
+        if runtime.scheme is not None:
+            single += [f"{runtime.name}.scheme.{name}" for name in runtime.scheme.__struct_fields__]
+            if runtime.scheme.reduce_range:
+                facts.append(f"{runtime.name}.scheme.reduce_range")
+    missing = [f"{fact}: no source" for fact in facts if not target.sources.get(fact, "").strip()]
+    return (*missing, *(f"sources: {key} is no fact of {target.name}" for key in target.sources if key not in {*facts, *single}))
+
+
 def data_folders(kind: Literal["targets", "calibration"]) -> Iterator[Path]:
     """Where files of this kind are looked for: ``$EDGEKIT_TARGETS`` (targets only), ``./targets``, the wheel, the checkout."""
     named = os.environ.get("EDGEKIT_TARGETS")
