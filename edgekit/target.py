@@ -29,7 +29,7 @@ class Scheme(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         fixed_output: ops whose output scale and zero point the runtime prescribes, such as
             ``{Softmax = [0.00390625, -128]}``.
         residual: which inputs of a residual Add get Q/DQ: ``both``, or the ``skip`` branch alone so that Conv + Add fuse.
-        quantize_io: whether graph inputs and outputs get Q/DQ too.
+        outputs: whether what an integer op makes ``always`` gets Q/DQ, or only if another integer op will ``read`` it.
         reduce_range: 7-bit weights, for processors whose int8 products saturate (x86 without VNNI).
         float16: what the recipe ``fp16`` makes: float16 ``weights`` with a Cast, or a whole float16 ``graph``.
     """
@@ -42,7 +42,7 @@ class Scheme(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     shared_input_ops: tuple[str, ...] = ()
     fixed_output: dict[str, tuple[float, int]] = {}
     residual: Literal["both", "skip"] = "both"
-    quantize_io: bool = True
+    outputs: Literal["always", "read"] = "always"
     reduce_range: bool = False
     float16: Literal["weights", "graph"] = "weights"
 
