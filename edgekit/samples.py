@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import fnmatch
 import hashlib
 import random
 from collections.abc import Iterator
@@ -37,7 +38,9 @@ class Description(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         path: folder of the samples, relative to this file.
         licence: of the samples.
         sha256: of the samples; if given, other samples are refused.
-        calibrate: how many calibrate; the others judge. Half of them if not given.
+        calibrate: how many calibrate, drawn with a fixed seed; the others judge. Half of them if not given.
+        calibrate_files: the files that calibrate, instead: patterns such as ``unlabelled/*.png``, relative to ``path``.
+        fetch: how to get the samples, told to whoever does not have them.
         labels: what the classes are called: a file with one name a line.
         preprocess: from a picture to the network's input; fills an empty signature only.
     """
@@ -49,6 +52,8 @@ class Description(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     licence: str = ""
     sha256: str = ""
     calibrate: int | None = None
+    calibrate_files: tuple[str, ...] = ()
+    fetch: str = ""
     labels: str = ""
     preprocess: Preprocess | None = None
 
@@ -120,6 +125,8 @@ def read_samples(path: Path, *, skip_bad: bool = False) -> Samples:
         kind: Literal["images", "arrays"] = "arrays" if any(path.glob("*.npz")) else "images"
         described = Description(schema=1, name=path.resolve().name, kind=kind)
         folder = path
+    if described.fetch and not folder.is_dir():
+        raise SamplesError(f"{folder}: the samples {described.name} are not there", hint=described.fetch)
     found = _find(folder, described.kind)
     good, bad = _sift(found, described.kind)
     if bad and not skip_bad:
@@ -202,9 +209,6 @@ def _broken_arrays(path: Path) -> str:
 def _split(described: Description, folder: Path, good: list[Sample], skipped: tuple[str, ...]) -> Samples:
     if len(good) < 2:
         raise SamplesError(f"{folder}: {len(good)} usable samples", hint="at least two are needed: some calibrate, others judge")
-    calibrate = described.calibrate if described.calibrate is not None else len(good) // 2
-    if not 1 <= calibrate < len(good):
-        raise SamplesError(f"{folder}: calibrate = {calibrate} leaves none of {len(good)} samples to judge by", hint="lower `calibrate`")
     order = list(range(len(good)))
     random.Random(SPLIT_SEED).shuffle(order)
     digest = hashlib.sha256()
@@ -216,18 +220,36 @@ def _split(described: Description, folder: Path, good: list[Sample], skipped: tu
             f"{folder}: samples are not those described: sha256 {digest.hexdigest()[:12]}…, not {described.sha256[:12]}…",
             hint="restore the files, or correct sha256 in the samples file",
         )
-    digest.update(f"calibrate {calibrate}".encode())
+    calibrating = _calibrating(described, folder, good, order)
+    digest.update(f"calibrate {sorted(calibrating)}".encode())
     return Samples(
         name=described.name,
         kind=described.kind,
-        calibrating=tuple(good[index] for index in sorted(order[:calibrate])),
-        judging=tuple(good[index] for index in sorted(order[calibrate:])),
+        calibrating=tuple(sample for index, sample in enumerate(good) if index in calibrating),
+        judging=tuple(sample for index, sample in enumerate(good) if index not in calibrating),
         sha256=digest.hexdigest(),
         preprocess=described.preprocess,
         label_names=_label_names(folder / described.labels) if described.labels else (),
         licence=described.licence,
         skipped=skipped,
     )
+
+
+def _calibrating(described: Description, folder: Path, good: list[Sample], order: list[int]) -> frozenset[int]:
+    """Indices of the samples that calibrate: those named, or so many drawn."""
+    if described.calibrate_files and described.calibrate is not None:
+        raise SamplesError("the samples file gives both calibrate and calibrate_files", hint="keep one of them")
+    if described.calibrate_files:
+        names = [sample.path.relative_to(folder).as_posix() for sample in good]
+        if empty := [pattern for pattern in described.calibrate_files if not fnmatch.filter(names, pattern)]:
+            raise SamplesError(f"{folder}: no sample fits {', '.join(empty)}", hint="correct `calibrate_files` in the samples file")
+        chosen = frozenset(index for index, name in enumerate(names) if any(fnmatch.fnmatchcase(name, one) for one in described.calibrate_files))
+    else:
+        chosen = frozenset(order[: described.calibrate if described.calibrate is not None else len(good) // 2])
+    if not 0 < len(chosen) < len(good) or (described.calibrate or 0) < 0:
+        wanted = "calibrate_files" if described.calibrate_files else f"calibrate = {described.calibrate}"
+        raise SamplesError(f"{folder}: {wanted} leaves none of {len(good)} samples to judge by, or none to calibrate with", hint="take fewer or more")
+    return chosen
 
 
 def _label_names(path: Path) -> tuple[str, ...]:
