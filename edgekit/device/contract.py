@@ -19,6 +19,7 @@ class DeviceFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         cpu: model name of the processor.
         features: processor features as Linux names them.
         emulated: whether its times mean nothing for real hardware.
+        python: the interpreter that runs the agent there.
     """
 
     url: str
@@ -27,6 +28,7 @@ class DeviceFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     cpu: str
     features: tuple[str, ...] = ()
     emulated: bool = False
+    python: str = "python3"
 
 
 class Ran(msgspec.Struct, frozen=True):
