@@ -19,7 +19,7 @@ from edgekit.model import Model, Preprocess
 from edgekit.passes.contract import Need, Pass
 from edgekit.recipe import Budget, Recipe, read_recipe
 from edgekit.samples import Description, Samples, read_samples
-from edgekit.target import Chosen, Runtime, Target, choose
+from edgekit.target import Chosen, Runtime, Target, choose, read_target, unsourced
 
 DEFAULT_RECIPE = "static_wi8_ai8"
 PREPARATION = ("simplify", "fuse")
@@ -146,8 +146,12 @@ def _value(text: str) -> Any:
         return text
 
 
-def check(request: Request) -> Plan:
+def check(request: Request, *, targets_needed: bool = True) -> Plan:
     """Join and check all that can be checked without opening the model; imports no framework.
+
+    Args:
+        request: what the user wants.
+        targets_needed: False where the model is only looked at.
 
     Raises:
         PlanError: every fault at once.
@@ -156,7 +160,7 @@ def check(request: Request) -> Plan:
     if not request.source.exists():
         faults.add(f"{request.source}: no such file")
     chosen = tuple(one for asked in request.targets if (one := faults.catch(lambda asked=asked: choose(asked))))
-    if not request.targets:
+    if targets_needed and not request.targets:
         faults.add("no target: --target NAME; `edgekit targets list` names them")
     if request.device:
         faults.catch(lambda: _known_device(request.device))
@@ -324,6 +328,19 @@ def _remarks(chosen: tuple[Chosen, ...], recipe: str) -> tuple[str, ...]:
         remarks = one.target.runtime(one.runtime).remarks
         lines += [f"{one.key}: {remarks[key]}" for key in ("*", recipe) if key in remarks]
     return tuple(lines)
+
+
+def target_faults(file: Path) -> tuple[str, ...]:
+    """What is wrong with a target file: its keys and values, runtimes nobody compiles for, facts without a source."""
+    try:
+        target = read_target(file)
+    except UsageError as error:
+        return (error.message.removeprefix(f"{file}: "),)
+    known = plugins.names("edgekit.backends")
+    faults = [f"runtime {one.name}: no backend compiles for it{strict.nearest(one.name, known)}" for one in target.runtimes if one.name not in known]
+    if target.name != file.stem:
+        faults.append(f"name is {target.name}, the file is {file.name}")
+    return (*faults, *unsourced(target))
 
 
 def schema_of(what: str) -> dict[str, Any]:

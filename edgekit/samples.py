@@ -128,7 +128,7 @@ def read_samples(path: Path, *, skip_bad: bool = False) -> Samples:
     if described.fetch and not folder.is_dir():
         raise SamplesError(f"{folder}: the samples {described.name} are not there", hint=described.fetch)
     found = _find(folder, described.kind)
-    good, bad = _sift(found, described.kind)
+    good, bad = _sift(found, described.kind, thoroughly=skip_bad)
     if bad and not skip_bad:
         more = f" (and {len(bad) - 5} more)" if len(bad) > 5 else ""
         raise SamplesError(
@@ -168,16 +168,30 @@ def _read_labels(path: Path) -> dict[str, int]:
             ) from error
 
 
-def _sift(found: list[Sample], kind: str) -> tuple[list[Sample], list[str]]:
-    """Which samples can be read at all; a picture's header and checksums are read, its pixels are not decoded twice."""
+def _sift(found: list[Sample], kind: str, *, thoroughly: bool) -> tuple[list[Sample], list[str]]:
+    """Which samples can be read at all.
+
+    Without ``thoroughly`` a picture's two ends are looked at and its pixels are left to whoever feeds them, who refuses
+    what cannot be decoded; whoever wants to leave bad samples out must know all of them now, so each is decoded.
+    """
     good, bad = [], []
     for sample in found:
         reason = _broken_image(sample.path) if kind == "images" else _broken_arrays(sample.path)
+        if thoroughly and kind == "images" and not reason:
+            reason = _undecodable(sample.path)
         if reason:
             bad.append(f"{sample.path.name}: {reason}")
         else:
             good.append(sample)
     return good, bad
+
+
+def _undecodable(path: Path) -> str:
+    try:
+        _opened(path)
+    except SamplesError as error:
+        return error.message.removeprefix(f"{path}: ")
+    return ""
 
 
 def _broken_image(path: Path) -> str:

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from edgekit.cli.build import DeviceOption, FactoryOption, ModelArgument, RecipeOption, SamplesOption, ShapeOption, SkipOption, TargetOption, TrustOption
+from edgekit.cli.build import (
+    DeviceOption,
+    FactoryOption,
+    ModelArgument,
+    RecipeOption,
+    SamplesOption,
+    ShapeOption,
+    SkipOption,
+    TargetOption,
+    TrustOption,
+)
 from edgekit.cli.terminal import AsJson, Settings, Verbose, print_json, print_table, say, watching
 
 

@@ -1,0 +1,51 @@
+# make demo, make test: each makes its own virtual environment and installs what it needs.
+#
+#   PYTHON       a Python of 3.11 or newer                          (python3)
+#   VENV         where the environments lie                         (.venv)
+#   TORCH_INDEX  where pip finds torch; on Linux with an ordinary PyPI,
+#                https://download.pytorch.org/whl/cpu saves gigabytes of CUDA
+
+PYTHON ?= python3
+VENV ?= .venv
+TORCH_INDEX ?=
+TORCH ?= torch==2.13.0
+PIP = -m pip --disable-pip-version-check --quiet install
+
+.PHONY: help demo test lint wheel clean
+
+help:
+	@sed -n 's/^#  *//p' Makefile; echo "targets: demo test lint wheel clean"
+
+$(VENV)/demo/ready: pyproject.toml
+	@$(PYTHON) tools/check_python.py
+	@echo "demo: installing edgekit, torch (CPU) and LiteRT into $(VENV)/demo: about 300 MB to download, 1.3 GB on disk"
+	@$(PYTHON) -m venv $(VENV)/demo
+	@$(VENV)/demo/bin/python $(PIP) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) '$(TORCH)'
+	@$(VENV)/demo/bin/python $(PIP) -e '.[tflite,torch]'
+	@touch $@
+
+$(VENV)/test/ready: pyproject.toml
+	@$(PYTHON) tools/check_python.py
+	@echo "test: installing edgekit with all frameworks into $(VENV)/test: about 1 GB to download, 4 GB on disk"
+	@$(PYTHON) -m venv $(VENV)/test
+	@$(VENV)/test/bin/python $(PIP) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) '$(TORCH)'
+	@$(VENV)/test/bin/python $(PIP) -e '.[tflite,torch,keras,dev]'
+	@touch $@
+
+demo: $(VENV)/demo/ready
+	@$(VENV)/demo/bin/python tools/demo.py
+
+test: $(VENV)/test/ready
+	@$(VENV)/test/bin/python -m pytest -q
+
+lint: $(VENV)/test/ready
+	$(VENV)/test/bin/ruff check .
+	$(VENV)/test/bin/ruff format --check .
+	$(VENV)/test/bin/mypy
+	$(VENV)/test/bin/lint-imports
+
+wheel: $(VENV)/test/ready
+	$(VENV)/test/bin/python -m build --wheel --outdir dist .
+
+clean:
+	rm -rf $(VENV) dist out demo

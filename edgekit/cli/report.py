@@ -1,0 +1,42 @@
+"""``edgekit report``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edgekit.cli.terminal import AsJson, print_json, print_table, say
+
+if TYPE_CHECKING:
+    from edgekit.report import Report
+
+
+def report(
+    out: Annotated[Path, typer.Argument(help="Folder of a build, or its report.json.")] = Path("edgekit-out"),
+    as_json: AsJson = False,
+) -> int:
+    """Show the report of a build again, and write its Markdown and HTML anew."""
+    from edgekit.pipeline import exit_status
+    from edgekit.report import read_report, write_reports
+
+    file = out / "report.json" if out.is_dir() else out
+    found = read_report(file)
+    write_reports(found, file.parent)
+    if as_json:
+        print_json(found)
+    else:
+        show(found, file.parent)
+    return exit_status(found)
+
+
+def show(report: Report, folder: Path) -> None:
+    """The table, what must be said beside it, the verdict, and where the files are."""
+    from edgekit.report import COLUMNS, TEXT_COLUMNS, notes, summary_rows, verdict_sentence
+
+    print_table(COLUMNS, summary_rows(report), right=[column for column in COLUMNS if column not in TEXT_COLUMNS])
+    for line in notes(report):
+        say(line)
+    say(verdict_sentence(report)[1])
+    say(f"report: {(folder / 'report.html').resolve()}")

@@ -1,0 +1,162 @@
+"""The line from a source to the engines of all targets: everything before anything is measured."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from edgekit import plugins
+from edgekit.engine.contract import Backend, Engine, read_engine
+from edgekit.engine.snippet import write_snippets
+from edgekit.ingest.contract import ingest, tools_for
+from edgekit.model import Model, Signature, read_model
+from edgekit.model.store import key_of
+from edgekit.passes.contract import Need, Supplies
+from edgekit.pipeline.steps import Workshop, code_digest, source_digest
+from edgekit.plan import Plan, PlannedStep, check_refusals, runtime_of
+from edgekit.report import StepEntry
+from edgekit.samples import with_preprocess
+from edgekit.target import Chosen
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The source as it was found: digest and size."""
+
+    sha256: str
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """The engine of one target.
+
+    Attributes:
+        chosen: target and runtime.
+        model: the last Model before the backend.
+        engine: what the backend made of it.
+        folder: where the engine lies in the store.
+    """
+
+    chosen: Chosen
+    model: Model
+    engine: Engine
+    folder: Path
+
+
+def described(signature: Signature, plan: Plan) -> Signature:
+    """The signature with what the user and the samples say of preprocessing and labels."""
+    if plan.preprocess is not None:
+        signature = msgspec.structs.replace(signature, preprocess=plan.preprocess)
+    return with_preprocess(signature, plan.samples) if plan.samples is not None else signature
+
+
+def ingested(plan: Plan, workshop: Workshop) -> tuple[Model, Source]:
+    """The source as a Model."""
+    digest, size = source_digest(plan.request.source)
+    decided_by = {
+        "source": digest,
+        "options": plan.ingest,
+        "factory": _factory_digest(plan),
+        "samples": plan.samples.sha256 if plan.samples else None,
+        "preprocess": plan.preprocess,
+        "tools": tools_for(plan.request.source),
+    }
+
+    def make(out: Path) -> Model:
+        return ingest(plan.request.source, options=plan.ingest, out=out, samples=plan.samples, watcher=workshop.watcher)
+
+    model = workshop.model_step("ingest", decided_by, make, target="all", parent=None)
+    return msgspec.structs.replace(model, signature=described(model.signature, plan)), Source(sha256=digest, bytes=size)
+
+
+def _factory_digest(plan: Plan) -> str | None:
+    """SHA-256 of the factory's file; what that file imports is not followed."""
+    if not plan.ingest.factory:
+        return None
+    file = Path(plan.ingest.factory.rpartition(":")[0])
+    return hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else None
+
+
+def prepared(plan: Plan, model: Model, workshop: Workshop) -> Model:
+    """The Model simplified and fused, and accepted by every target's backend."""
+    for step in plan.preparation:
+        model = passed(step, model, plan, workshop, one=None)
+
+    def make(out: Path) -> None:
+        check_refusals(plan, model)
+        (out / "accepted").write_bytes(b"")
+
+    asked = [(one.runtime, one.target) for one in plan.chosen]
+    workshop.folder("check", {"model": model.sha256, "asked": asked}, make, quiet=True)
+    return model
+
+
+def passed(step: PlannedStep, model: Model, plan: Plan, workshop: Workshop, *, one: Chosen | None) -> Model:
+    """The Model after one pass; for a target's scheme where ``one`` is given."""
+    scheme = runtime_of(one).scheme if one is not None and Need.SCHEME in step.pass_.needs else None
+    samples = plan.samples if Need.SAMPLES in step.pass_.needs else None
+    supplies = Supplies(samples=samples, scheme=scheme, watcher=workshop.watcher, shared=workshop.shared)
+    decided_by: dict[str, Any] = {
+        "model": model.sha256,
+        "signature": model.signature,
+        "options": step.options,
+        "tools": step.pass_.tools(),
+        "scheme": scheme,
+        "samples": samples.sha256 if samples else None,
+    }
+    target = "all" if scheme is None else one.key if one is not None else "all"
+    return workshop.model_step(step.name, decided_by, lambda out: step.pass_(model, supplies, out), target=target, parent=model)
+
+
+def compiled(one: Chosen, model: Model, workshop: Workshop) -> Built:
+    """The engine of one target, with the snippets that call it."""
+    backend: Backend = plugins.load("edgekit.backends", one.runtime)()
+    decided_by = {"model": model.sha256, "signature": model.signature, "target": one.target, "runtime": one.runtime, "tools": backend.tools()}
+
+    def make(out: Path) -> None:
+        engine = backend.compile(model, one.target, None, out)
+        write_snippets(engine, model.signature, out)
+
+    folder, cost, cached = workshop.folder("compile", {**decided_by, "kind": "engine"}, make)
+    engine = read_engine(folder)
+    did = {"runtime": one.runtime, "precision": engine.precision, "status": engine.status}
+    workshop.entries.append(
+        StepEntry(
+            name="compile",
+            target=one.key,
+            did=did,
+            wall_s=cost.wall_s,
+            cpu_s=cost.cpu_s,
+            cached=cached,
+            bytes_before=model.bytes,
+            bytes_after=engine.bytes,
+            tools=backend.tools(),
+        )
+    )
+    return Built(chosen=one, model=model, engine=engine, folder=folder)
+
+
+def built(plan: Plan, model: Model, workshop: Workshop) -> tuple[Built, ...]:
+    """The engines of all targets, in order; what targets share is done once."""
+    engines = []
+    for one in plan.chosen:
+        branch = model
+        for step in plan.steps:
+            branch = passed(step, branch, plan, workshop, one=one)
+        engines.append(compiled(one, branch, workshop))
+    return tuple(engines)
+
+
+def is_kept(workshop: Workshop, name: str, decided_by: dict[str, Any]) -> bool:
+    """Whether a step's result lies in the store."""
+    return workshop.store.has(key_of(name, {"code": code_digest(), **decided_by}))
+
+
+def read_kept(folder: Path) -> Model:
+    """A Model of the store."""
+    return read_model(folder)

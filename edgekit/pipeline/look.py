@@ -1,0 +1,134 @@
+"""What a file is (``inspect``) and what a build of it would do (``plan``)."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import msgspec
+
+from edgekit.graph.inspect import Layer, layers, totals
+from edgekit.ingest.sniff import kind_of
+from edgekit.model import Model, Store, Tensor
+from edgekit.passes.contract import Need
+from edgekit.pipeline.line import ingested, prepared
+from edgekit.pipeline.steps import Workshop
+from edgekit.plan import Plan, PlannedStep, Request, check, runtime_of
+from edgekit.watch import SILENT, Watcher
+
+
+class Inspection(msgspec.Struct, frozen=True):
+    """What a source file is, seen as the ONNX graph it becomes.
+
+    Attributes:
+        format: of the source.
+        bytes: of the source.
+        sha256: of the source.
+        inputs, outputs: names, types, shapes.
+        parameters: numbers in constants.
+        macs: multiply-adds of one query.
+        ops: nodes by operator.
+        layers: node by node.
+    """
+
+    format: str
+    bytes: int
+    sha256: str
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    parameters: int
+    macs: int
+    ops: dict[str, int]
+    layers: tuple[Layer, ...]
+
+
+class RehearsedStep(msgspec.Struct, frozen=True):
+    """A step that a build would take.
+
+    Attributes:
+        target: key of the target, or ``all``.
+        step: its name.
+        route: from what to what.
+        needs: what it cannot do without.
+    """
+
+    target: str
+    step: str
+    route: str
+    needs: str
+
+
+class Rehearsal(msgspec.Struct, frozen=True):
+    """What ``edgekit plan`` prints: no node was refused, or it would not exist."""
+
+    source: str
+    recipe: str
+    samples: str
+    remarks: tuple[str, ...]
+    steps: tuple[RehearsedStep, ...]
+    kept: tuple[str, ...]
+
+
+def look_at(request: Request, *, watcher: Watcher = SILENT, store: Store | None = None) -> Inspection:
+    """Read a source and count what is in it.
+
+    Raises:
+        SourceError: it cannot be read.
+    """
+    from edgekit.graph.onnx_file import load
+
+    plan = check(request, targets_needed=False)
+    model, source = ingested(plan, Workshop(store=store or Store(), watcher=watcher))
+    proto = load(model.path)
+    table = layers(proto)
+    total = totals(table)
+    return Inspection(
+        format=kind_of(request.source),
+        bytes=source.bytes,
+        sha256=source.sha256,
+        inputs=model.signature.inputs,
+        outputs=model.signature.outputs,
+        parameters=total.parameters,
+        macs=total.macs,
+        ops=dict(Counter(node.op_type for node in proto.graph.node)),
+        layers=table,
+    )
+
+
+def rehearse(request: Request, *, watcher: Watcher = SILENT, store: Store | None = None) -> Rehearsal:
+    """Check everything that can be checked before anything calibrates, trains or is measured.
+
+    Raises:
+        PlanError: recipe, targets or samples have faults; all at once.
+        UnsupportedError: a target's engine cannot carry the model; all nodes at once.
+    """
+    plan = check(request)
+    workshop = Workshop(store=store or Store(), watcher=watcher)
+    model, _ = ingested(plan, workshop)
+    prepared(plan, model, workshop)
+    samples = plan.samples
+    return Rehearsal(
+        source=str(request.source),
+        recipe=plan.recipe.name,
+        samples=f"{len(samples.calibrating)} samples calibrate, {len(samples.judging)} judge" if samples else "no samples",
+        remarks=plan.remarks,
+        steps=tuple(_steps(plan, model)),
+        kept=tuple(entry.name for entry in workshop.entries if entry.cached),
+    )
+
+
+def _steps(plan: Plan, model: Model) -> list[RehearsedStep]:
+    source = kind_of(plan.request.source)
+    steps = [RehearsedStep(target="all", step="ingest", route=f"{source} → ONNX", needs="")]
+    steps += [RehearsedStep(target="all", step=step.name, route="ONNX → ONNX", needs=_needs(step)) for step in plan.preparation]
+    for one in plan.chosen:
+        scheme = runtime_of(one).scheme
+        for step in plan.steps:
+            kind = f"ONNX → ONNX, activations {scheme.activations}" if scheme and Need.SCHEME in step.pass_.needs else "ONNX → ONNX"
+            steps.append(RehearsedStep(target=one.key, step=step.name, route=kind, needs=_needs(step)))
+        builds = "the device" if one.target.builds_on == "device" else ""
+        steps.append(RehearsedStep(target=one.key, step="compile", route=f"ONNX → {one.runtime}", needs=builds))
+    return steps
+
+
+def _needs(step: PlannedStep) -> str:
+    return ", ".join(sorted(need.value for need in step.pass_.needs))
