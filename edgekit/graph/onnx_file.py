@@ -1,4 +1,4 @@
-"""ONNX files in and out of memory: load, save so that the same graph gives the same bytes, infer shapes."""
+"""ONNX files in and out of memory: load, and save so that the same graph gives the same bytes."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgekit.errors import SourceError
+from edgekit.graph.shapes import infer_shapes
 
 if TYPE_CHECKING:
     import onnx
 
+__all__ = ["EXTERNAL_ABOVE_BYTES", "infer_shapes", "load", "name_nodes", "save"]
+
 EXTERNAL_ABOVE_BYTES = 1_500_000_000
 """Protobuf ends at 2 GiB; weights leave the file some way before."""
-
-_SHAPE_VALUES_MAX_BYTES = 8192
-"""Initializers up to this size may be shapes, axes or pads, whose values shape inference reads."""
 
 
 def load(path: Path) -> onnx.ModelProto:
@@ -86,70 +86,3 @@ def _all_nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
                 yield from _all_nodes(attribute.g)
             for inner in attribute.graphs:
                 yield from _all_nodes(inner)
-
-
-def infer_shapes(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """Types and shapes of all tensors, worked out anew, values of shape arithmetic followed.
-
-    What the file said before is kept only for tensors about which inference says nothing.
-
-    Returns:
-        A new model; ``proto`` is left alone.
-
-    Raises:
-        SourceError: shapes contradict one another.
-    """
-    import onnx
-
-    light = _without_weights(proto)
-    said_before = {value.name: value for value in light.graph.value_info}
-    del light.graph.value_info[:]
-    try:
-        inferred = onnx.shape_inference.infer_shapes(light, check_type=False, strict_mode=False, data_prop=True)
-        if _keep_unsaid(inferred, said_before):
-            inferred = onnx.shape_inference.infer_shapes(inferred, check_type=False, strict_mode=False, data_prop=True)
-    except onnx.shape_inference.InferenceError as error:
-        reason = " ".join(str(error).split())
-        raise SourceError(f"the shapes of this graph contradict one another: {reason}", hint="give its input shapes with --shape") from error
-    del inferred.graph.input[len(proto.graph.input) :]
-    del inferred.graph.initializer[:]
-    inferred.graph.initializer.extend(proto.graph.initializer)
-    return inferred
-
-
-def _without_weights(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """The model with its large initializers as inputs: onnx would carry every weight through serialization twice."""
-    import onnx
-
-    light = onnx.ModelProto()
-    for field, value in proto.ListFields():
-        if field.name != "graph":
-            light.MergeFrom(onnx.ModelProto(**{field.name: value}))
-    graph, inputs = proto.graph, {value.name for value in proto.graph.input}
-    light.graph.name = graph.name
-    light.graph.doc_string = graph.doc_string
-    light.graph.node.extend(graph.node)
-    light.graph.input.extend(graph.input)
-    light.graph.output.extend(graph.output)
-    light.graph.quantization_annotation.extend(graph.quantization_annotation)
-    light.graph.metadata_props.extend(graph.metadata_props)
-    produced = {name for node in graph.node for name in node.output}
-    light.graph.value_info.extend(value for value in graph.value_info if value.name in produced)
-    for tensor in graph.initializer:
-        if tensor.ByteSize() <= _SHAPE_VALUES_MAX_BYTES:
-            light.graph.initializer.append(tensor)
-        elif tensor.name not in inputs:
-            light.graph.input.append(onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
-    return light
-
-
-def _keep_unsaid(inferred: onnx.ModelProto, said_before: dict[str, onnx.ValueInfoProto]) -> bool:
-    """Put back what was known of tensors that inference left without a shape; whether there was any."""
-    known = {value.name for value in inferred.graph.value_info if value.type.tensor_type.HasField("shape") or not value.type.HasField("tensor_type")}
-    known |= {value.name for value in inferred.graph.output}
-    back = [value for name, value in said_before.items() if name not in known]
-    names = {value.name for value in back}
-    kept = [value for value in inferred.graph.value_info if value.name not in names]
-    del inferred.graph.value_info[:]
-    inferred.graph.value_info.extend([*kept, *back])
-    return bool(back)

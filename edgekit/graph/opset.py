@@ -1,0 +1,131 @@
+"""Any ONNX graph in the one form that edgekit keeps: opset 21, IR 10, default domain only, no local functions."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from edgekit.errors import UnsupportedError
+from edgekit.graph.light import with_weights_of, without_weights
+
+if TYPE_CHECKING:
+    import onnx
+
+OPSET = 21
+IR_VERSION = 10
+_OLDEST_OPSET = 7
+
+
+def to_store_form(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """The same graph in opset 21 and IR 10; every initializer is a constant, also where an old file lists it as an input.
+
+    Returns:
+        A new model without inferred shapes of its own making; ``proto`` is left alone.
+
+    Raises:
+        UnsupportedError: an operator of another domain, one that ONNX does not know, one that cannot be converted to
+            opset 21, or an opset below 7.
+    """
+    light = without_weights(proto)
+    light.ir_version = IR_VERSION
+    _drop_weight_inputs(light)
+    light = _inlined(light)
+    _repair(light.graph)
+    version = _opset_of(light)
+    _check_operators(light, version)
+    del light.opset_import[:]
+    light.opset_import.add(domain="", version=version)
+    if version != OPSET:
+        light = _converted(light, version)
+    light.ir_version = IR_VERSION
+    return with_weights_of(light, proto)
+
+
+def _drop_weight_inputs(light: onnx.ModelProto) -> None:
+    """Files before IR 4 list every initializer as an input, too."""
+    small = {tensor.name for tensor in light.graph.initializer}
+    inputs = [value for value in light.graph.input if value.name not in small]
+    del light.graph.input[:]
+    light.graph.input.extend(inputs)
+
+
+def _inlined(light: onnx.ModelProto) -> onnx.ModelProto:
+    import onnx.inliner
+
+    return onnx.inliner.inline_local_functions(light) if light.functions else light
+
+
+def _opset_of(light: onnx.ModelProto) -> int:
+    versions = [entry.version for entry in light.opset_import if entry.domain in ("", "ai.onnx")]
+    if not versions or versions[0] < _OLDEST_OPSET:
+        said = f"opset {versions[0]}" if versions else "no opset"
+        raise UnsupportedError(f"the graph has {said}; edgekit reads opset {_OLDEST_OPSET} and later", hint="export the model with opset 17 or later")
+    return int(versions[0])
+
+
+def _repair(graph: onnx.GraphProto) -> None:
+    """Erfc, which tf2onnx writes though ONNX has no such operator, becomes 1 - Erf."""
+    import numpy as np
+    import onnx
+
+    for index in [index for index, node in enumerate(graph.node) if node.op_type == "Erfc" and not node.domain][::-1]:
+        erfc = graph.node[index]
+        one, erf = f"{erfc.output[0]}_one", f"{erfc.output[0]}_erf"
+        graph.initializer.append(onnx.numpy_helper.from_array(np.float32(1.0), one))
+        graph.node.insert(index, onnx.helper.make_node("Erf", list(erfc.input), [erf], name=erf))
+        erfc.op_type = "Sub"
+        del erfc.input[:]
+        erfc.input.extend([one, erf])
+
+
+def _check_operators(light: onnx.ModelProto, version: int) -> None:
+    import onnx
+
+    refusals = []
+    for node in light.graph.node:
+        label = f"{node.op_type} {node.name or node.output[0]}"
+        if node.domain == "ai.onnx":
+            node.domain = ""
+        if node.domain:
+            refusals.append(f"{label}: domain {node.domain} is not ONNX's own")
+        elif not onnx.defs.has(node.op_type, max_inclusive_version=version, domain=""):
+            refusals.append(f"{label}: no such operator in ONNX opset {version}")
+    if refusals:
+        hint = "export the model with plain ONNX operators only"
+        raise UnsupportedError("this graph holds operators that are not ONNX's own", hint=hint, refusals=refusals)
+
+
+def _converted(light: onnx.ModelProto, version: int) -> onnx.ModelProto:
+    import onnx.inliner
+    import onnx.version_converter
+
+    newer = sorted({node.op_type for node in light.graph.node if not onnx.defs.has(node.op_type, max_inclusive_version=OPSET, domain="")})
+    try:
+        if newer:
+            _say_types(light)
+            light = onnx.inliner.inline_selected_functions(light, [("", op) for op in newer], False, inline_schema_functions=True)
+        converted = onnx.version_converter.convert_version(light, OPSET)
+    except (RuntimeError, onnx.version_converter.ConvertError) as error:
+        reason = " ".join(str(error).split())
+        named = _culprit(light, reason)
+        hint = f"export the model with opset {OPSET}, or without this operator"
+        raise UnsupportedError(f"{named} cannot be converted from opset {version} to {OPSET}: {reason}", hint=hint) from error
+    return converted
+
+
+def _say_types(light: onnx.ModelProto) -> None:
+    """The inliner asks for the types of an operator's inputs, those of constants among them."""
+    import onnx
+
+    inferred = onnx.shape_inference.infer_shapes(light)
+    light.graph.CopyFrom(inferred.graph)
+    known = {value.name for value in light.graph.value_info}
+    said = [onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims) for tensor in light.graph.initializer]
+    light.graph.value_info.extend(value for value in said if value.name not in known)
+
+
+def _culprit(light: onnx.ModelProto, reason: str) -> str:
+    """The operators of the graph that the converter's message names; it names no node."""
+    ops = {node.op_type for node in light.graph.node}
+    named = [op for op in sorted(ops) if re.search(rf"\b{op}\b", reason)]
+    return ", ".join(named) or "a node of this graph"

@@ -1,0 +1,50 @@
+"""Types and shapes of all tensors of a graph."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from edgekit.errors import SourceError
+from edgekit.graph.light import with_weights_of, without_weights
+
+if TYPE_CHECKING:
+    import onnx
+
+
+def infer_shapes(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """Types and shapes of all tensors, worked out anew, values of shape arithmetic followed.
+
+    What the file said before is kept only for tensors about which inference says nothing.
+
+    Returns:
+        A new model; ``proto`` is left alone.
+
+    Raises:
+        SourceError: shapes contradict one another.
+    """
+    import onnx
+
+    light = without_weights(proto)
+    made = {name for node in light.graph.node for name in node.output}
+    said_before = {value.name: value for value in light.graph.value_info if value.name in made}
+    del light.graph.value_info[:]
+    try:
+        inferred = onnx.shape_inference.infer_shapes(light, check_type=False, strict_mode=False, data_prop=True)
+        if _keep_unsaid(inferred, said_before):
+            inferred = onnx.shape_inference.infer_shapes(inferred, check_type=False, strict_mode=False, data_prop=True)
+    except onnx.shape_inference.InferenceError as error:
+        reason = " ".join(str(error).split())
+        raise SourceError(f"the shapes of this graph contradict one another: {reason}", hint="give its input shapes with --shape") from error
+    return with_weights_of(inferred, proto)
+
+
+def _keep_unsaid(inferred: onnx.ModelProto, said_before: dict[str, onnx.ValueInfoProto]) -> bool:
+    """Put back what was known of tensors that inference left without a shape; whether there was any."""
+    known = {value.name for value in inferred.graph.value_info if value.type.tensor_type.HasField("shape") or not value.type.HasField("tensor_type")}
+    known |= {value.name for value in inferred.graph.output}
+    back = [value for name, value in said_before.items() if name not in known]
+    names = {value.name for value in back}
+    kept = [value for value in inferred.graph.value_info if value.name not in names]
+    del inferred.graph.value_info[:]
+    inferred.graph.value_info.extend([*kept, *back])
+    return bool(back)
