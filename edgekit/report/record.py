@@ -335,3 +335,24 @@ class Report(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     wall_s: float
     host: Host
     remarks: tuple[str, ...] = ()
+
+    def summary_rows(self) -> tuple[tuple[str, ...], ...]:
+        """The summary table, one row a float reference and engine; its columns are ``edgekit.report.summary.COLUMNS``."""
+        from edgekit.report.summary import summary_rows
+
+        return summary_rows(self)
+
+    def __str__(self) -> str:
+        from edgekit.report.summary import text
+
+        return text(self)
+
+    def __repr__(self) -> str:
+        from edgekit.report.words import verdict_sentence
+
+        return f"<Report of {self.model.source} for {', '.join(entry.key for entry in self.engines)}: {verdict_sentence(self)[1]}>"
+
+    def _repr_html_(self) -> str:
+        from edgekit.report.card import render_card
+
+        return render_card(self)

@@ -1,0 +1,223 @@
+"""Charts: SVG marks that stretch with the page, text as HTML beside them, so that both can be read on a telephone.
+
+A chart's SVG is 1000 units wide and 100 high whatever the page makes of it; strokes do not scale. Values come from the
+report; nothing is worked out here but where a mark goes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import msgspec
+
+from edgekit.report.markup import Markup, element
+from edgekit.report.record import Latency
+from edgekit.report.words import number
+
+MOST_BINS = 100
+DOTS = 1500
+WIDTH = 1000
+HEIGHT = 100
+TOP = 4
+
+
+class Bar(msgspec.Struct, frozen=True):
+    """One bar: what it is, how long, what is written at its end, and its colour's number."""
+
+    label: str
+    length: float
+    text: str
+    series: int
+
+
+class Axis(msgspec.Struct, frozen=True):
+    """A scale shared by several charts, milliseconds; ``log`` where values lie far apart."""
+
+    low: float
+    high: float
+    log: bool
+
+    def share(self, value: float) -> float:
+        """Where a value lies, 0 to 1 inside the axis."""
+        if self.log:
+            return math.log(max(value, self.low * 1e-3) / self.low) / math.log(self.high / self.low)
+        return (value - self.low) / (self.high - self.low)
+
+    def value(self, share: float) -> float:
+        """The value that lies there."""
+        return self.low * (self.high / self.low) ** share if self.log else self.low + share * (self.high - self.low)
+
+    def ticks(self) -> tuple[float, ...]:
+        """Round values inside the axis."""
+        if self.log:
+            powers = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
+            candidates: Sequence[float] = [factor * 10.0**power for power in powers for factor in (1, 2, 5)]
+        else:
+            step = _round_step((self.high - self.low) / 4)
+            candidates = [step * index for index in range(math.ceil(self.low / step), math.floor(self.high / step) + 1)]
+        return tuple(tick for tick in candidates if self.low <= tick <= self.high)
+
+
+def _round_step(rough: float) -> float:
+    power = 10.0 ** math.floor(math.log10(rough))
+    return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough)
+
+
+def shared_axis(latencies: Sequence[Latency]) -> Axis:
+    """An axis that holds the body of each; what is far slower is counted at the end instead."""
+    low = min(min(latency.samples_ns) for latency in latencies) / 1e6
+    high = max(_body_end(latency) for latency in latencies) / 1e6
+    margin = max((high - low) * 0.06, high * 0.005)
+    return Axis(low=max(low - margin, low * 0.5), high=high + margin, log=high / low > 8)
+
+
+def _body_end(latency: Latency) -> int:
+    """The slowest time that is no outlier: within four times the span of the middle four fifths above the median."""
+    ordered = sorted(latency.samples_ns)
+    low, middle, high = (ordered[math.floor(share * (len(ordered) - 1))] for share in (0.1, 0.5, 0.9))
+    fence = middle + 4 * (high - low)
+    return max(sample for sample in ordered if sample <= fence)
+
+
+def size_bars(bars: Sequence[Bar]) -> Markup:
+    """Horizontal bars from zero, each with its figure."""
+    most = max(bar.length for bar in bars) or 1
+    rows = [
+        element(
+            "div",
+            element("span", bar.label, class_="bar-label"),
+            element("span", element("span", style=f"width:{bar.length / most * 100:.2f}%", class_=f"bar-fill s{bar.series}"), class_="bar-track"),
+            element("span", bar.text, class_="bar-text"),
+            class_="bar",
+        )
+        for bar in bars
+    ]
+    return element("div", *rows, class_="bars")
+
+
+def _svg(*marks: Markup, label: str) -> Markup:
+    return element(
+        "svg", element("title", label), *marks, view_box=f"0 0 {WIDTH} {HEIGHT}", preserve_aspect_ratio="none", role="img", aria_label=label
+    )
+
+
+def _upright(share: float, kind: str) -> Markup:
+    x = f"{share * WIDTH:.1f}"
+    return element("line", x1=x, x2=x, y1=0, y2=HEIGHT, class_=kind)
+
+
+def _scale(axis: Axis, unit: str) -> Markup:
+    ticks = [
+        element("span", number(tick), style=f"left:{axis.share(tick) * 100:.2f}%", class_="tick")
+        for tick in axis.ticks()
+        if 0.01 <= axis.share(tick) <= (0.62 if len(unit) > 2 else 0.92)
+    ]
+    return element("div", *ticks, element("span", unit, class_="unit"), class_="scale")
+
+
+def histogram(latency: Latency, axis: Axis, series: int, name: str) -> Markup:
+    """How often each time was seen, on the shared axis, its percentiles as upright lines."""
+    counts, beyond = _counted(latency, axis)
+    most = max(counts) or 1
+    outline = [f"M0 {HEIGHT}"]
+    for index, count in enumerate(counts):
+        y = HEIGHT - count / most * (HEIGHT - TOP)
+        outline.append(f"V{y:.1f}H{(index + 1) * WIDTH / len(counts):.1f}")
+    outline.append(f"V{HEIGHT}Z")
+    percentiles = (("p50", latency.p50_ms), ("p90", latency.p90_ms), ("p99", latency.p99_ms))
+    lines = [_upright(axis.share(value), kind) for kind, value in percentiles if value is not None and axis.share(value) <= 1]
+    grid = [_upright(axis.share(tick), "grid") for tick in axis.ticks()]
+    area = element("path", d="".join(outline), class_=f"area s{series}")
+    drawn = _svg(*grid, area, *lines, label=f"{name}: distribution of {latency.n} query times")
+    unit = "ms, log scale" if axis.log else "ms"
+    unit += f" · {beyond} beyond →" if beyond else ""
+    return element("div", element("div", drawn, class_="canvas"), _scale(axis, unit), class_="plot")
+
+
+def _counted(latency: Latency, axis: Axis) -> tuple[list[int], int]:
+    """Queries in each bin (more bins the more queries there are), and how many lie beyond the axis."""
+    bins = min(MOST_BINS, max(20, int(3 * math.sqrt(len(latency.samples_ns)))))
+    counts = [0] * bins
+    beyond = 0
+    for sample in latency.samples_ns:
+        share = axis.share(sample / 1e6)
+        if share >= 1:
+            beyond += 1
+        else:
+            counts[max(0, int(share * bins))] += 1
+    return counts, beyond
+
+
+def over_time(latency: Latency, series: int, name: str) -> Markup:
+    """Each query in order, and the running median, which shows drift."""
+    low, high = min(latency.samples_ns) / 1e6, _body_end(latency) / 1e6
+    margin = max((high - low) * 0.1, high * 0.01)
+    axis = Axis(low=low - margin, high=high + margin, log=False)
+    count = len(latency.samples_ns)
+    stride = max(1, math.ceil(count / DOTS))
+    dots = [
+        f"M{index / max(1, count - 1) * WIDTH:.0f} {_y(axis, sample / 1e6)}h0"
+        for index, sample in enumerate(latency.samples_ns)
+        if index % stride == 0 or sample / 1e6 > high
+    ]
+    marks = [
+        *(element("line", x1=0, x2=WIDTH, y1=_y(axis, tick), y2=_y(axis, tick), class_="grid") for tick in axis.ticks()),
+        element("path", d="".join(dots), class_=f"dots s{series}"),
+        element("path", d=_running_median(latency.samples_ns, axis), class_="running"),
+    ]
+    labels = [
+        element("span", number(tick), style=f"top:{(1 - axis.share(tick)) * 100:.1f}%", class_="level")
+        for tick in axis.ticks()
+        if 0.08 <= axis.share(tick) <= 0.92
+    ]
+    drawn = _svg(*marks, label=f"{name}: time of each of {latency.n} queries in order")
+    ends = element("div", element("span", "query 1"), element("span", "ms"), element("span", f"{count:,}"), class_="scale ends")
+    return element("div", element("div", drawn, *labels, class_="canvas"), ends, class_="plot")
+
+
+def _y(axis: Axis, value: float) -> str:
+    share = min(1.0, max(0.0, axis.share(value)))
+    return f"{HEIGHT - share * HEIGHT:.1f}"
+
+
+def _running_median(samples_ns: Sequence[int], axis: Axis) -> str:
+    window = max(5, len(samples_ns) // 30)
+    points = []
+    for start in range(0, max(1, len(samples_ns) - window // 2), max(1, window // 2)):
+        stretch = sorted(samples_ns[start : start + window])
+        x = (start + len(stretch) / 2) / len(samples_ns) * WIDTH
+        points.append(f"{x:.0f} {_y(axis, stretch[len(stretch) // 2] / 1e6)}")
+    return "M" + "L".join(points)
+
+
+def mark(outcome: str) -> Markup:
+    """The sign of an outcome: its shape says as much as its colour."""
+    shapes = {
+        "kept": ("circle", "M6.5 12.5l3.6 3.6 7.4-7.8"),
+        "broken": ("octagon", "M8 8l8 8M16 8l-8 8"),
+        "not judged": ("diamond", "M8.5 12h7"),
+    }
+    outlines = {
+        "circle": "M12 1.5a10.5 10.5 0 1 0 0 21a10.5 10.5 0 1 0 0-21Z",
+        "octagon": "M7.6 1.5h8.8L22.5 7.6v8.8L16.4 22.5H7.6L1.5 16.4V7.6Z",
+        "diamond": "M12 .8L23.2 12L12 23.2L.8 12Z",
+    }
+    shape, sign = shapes[outcome]
+    return element(
+        "svg",
+        element("path", d=outlines[shape], fill="currentColor", class_="sign-shape"),
+        element("path", d=sign, fill="none", stroke="#fff", stroke_width=2.6, stroke_linecap="round", class_="sign-line"),
+        view_box="0 0 24 24",
+        class_="sign",
+        aria_hidden="true",
+    )
+
+
+def lines_legend() -> Markup:
+    """What the upright lines mean."""
+    parts = []
+    for kind, text in (("p50", "median"), ("p90", "90th"), ("p99", "99th percentile")):
+        line = element("svg", element("line", x1=1, x2=1, y1=0, y2=14, class_=kind), view_box="0 0 3 14", class_="key")
+        parts.append(element("span", line, text))
+    return element("p", *parts, class_="legend")

@@ -1,0 +1,78 @@
+"""Reports as files: ``report.json``, ``report.md`` and ``report.html``."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import msgspec
+
+from edgekit import strict
+from edgekit.errors import UsageError
+from edgekit.model.store import writing
+from edgekit.report.html import render_html
+from edgekit.report.markdown import render_markdown
+from edgekit.report.record import Report
+
+JSON_FILE = "report.json"
+MARKDOWN_FILE = "report.md"
+HTML_FILE = "report.html"
+
+# A raw line break cannot stand inside a JSON string, so this only ever meets arrays of numbers.
+_NUMBERS_ON_LINES = re.compile(rb"\[\n\s*(-?[\d.][-+\d.eE,\s]*?)\n\s*\]")
+
+
+def render_json(report: Report) -> bytes:
+    """The report as JSON, indented, arrays of numbers on one line."""
+    indented = msgspec.json.format(msgspec.json.encode(report), indent=1)
+    return _NUMBERS_ON_LINES.sub(lambda match: b"[" + re.sub(rb"\s+", b"", match[1]) + b"]", indented) + b"\n"
+
+
+def write_reports(report: Report, folder: Path) -> tuple[Path, Path, Path]:
+    """Write all three files; each appears whole or not at all.
+
+    Args:
+        report: what to write.
+        folder: made if it is not there.
+
+    Returns:
+        Paths of the JSON, Markdown and HTML file.
+
+    Raises:
+        StoreError: the folder cannot be written.
+    """
+    rendered = {
+        JSON_FILE: render_json(report),
+        MARKDOWN_FILE: render_markdown(report).encode(),
+        HTML_FILE: render_html(report).encode(),
+    }
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in rendered.items():
+            _replace(folder / name, content)
+    return folder / JSON_FILE, folder / MARKDOWN_FILE, folder / HTML_FILE
+
+
+def _replace(path: Path, content: bytes) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with temporary.open("wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_report(path: Path) -> Report:
+    """The report in a ``report.json``, or in a folder that holds one.
+
+    Raises:
+        UsageError: there is none, or it is not a report of this version.
+    """
+    file = path / JSON_FILE if path.is_dir() else path
+    if not file.exists():
+        raise UsageError(f"{path}: no report here", hint=f"give the folder a build wrote with -o, or its {JSON_FILE}")
+    return strict.read(file, Report)

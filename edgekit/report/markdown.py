@@ -1,0 +1,191 @@
+"""The Report as Markdown: reads well as text, in a code review and on a project page."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+
+from edgekit.report.record import EngineEntry, Report
+from edgekit.report.summary import COLUMNS, TEXT_COLUMNS, heading, notes, summary_rows
+from edgekit.report.words import (
+    NONE,
+    budget_line,
+    budget_value,
+    change,
+    label,
+    number,
+    percent,
+    plain,
+    seconds,
+    short,
+    size,
+    sqnr,
+    verdict_sentence,
+    where,
+)
+
+_SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~&])")
+_BARS = "▁▂▃▄▅▆▇█"
+_MARKS = {"kept": "✓ kept", "broken": "✗ broken", "not judged": "\N{EN DASH} not judged"}
+
+
+def render_markdown(report: Report) -> str:
+    """The whole report."""
+    sections = (
+        _head(report),
+        _summary(report),
+        _verdict(report),
+        _fidelity(report),
+        _latency(report),
+        _steps(report),
+        _conditions(report),
+        _given(report),
+        _files(report),
+    )
+    return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def escaped(text: str) -> str:
+    """Text that Markdown shows as it is, on one line."""
+    return _SPECIAL.sub(r"\\\1", " ".join(text.split()))
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, left: frozenset[str]) -> str:
+    """A Markdown table; columns not in ``left`` are aligned right."""
+    lines = [_row(columns), "|" + "|".join(":--" if column in left else "--:" for column in columns) + "|"]
+    return "\n".join([*lines, *(_row([escaped(cell) for cell in row]) for row in rows)])
+
+
+def _row(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def _all(report: Report) -> tuple[EngineEntry, ...]:
+    return (*report.references, *report.engines)
+
+
+def _head(report: Report) -> str:
+    source = escaped(report.model.source)
+    line = f"recipe `{report.recipe.name}` · {report.created} · edgekit {report.edgekit} · {seconds(report.wall_s)}"
+    return f"# {source}\n\n{line}\n\n**{verdict_sentence(report)[1]}**"
+
+
+def _summary(report: Report) -> str:
+    listed = "\n".join(f"- {escaped(note)}" for note in notes(report))
+    return f"## Summary\n\n{table(COLUMNS, summary_rows(report), left=TEXT_COLUMNS)}\n\n{listed}"
+
+
+def _verdict(report: Report) -> str:
+    rows = [
+        (heading(report, entry), budget_line(judgement), budget_value(judgement), _MARKS[judgement.outcome], judgement.remark)
+        for entry in report.engines
+        for judgement in entry.verdict
+    ]
+    if not rows:
+        return ""
+    columns = ("Engine", "Budget", "Found", "Outcome", "Remark")
+    return "## Verdict\n\n" + table(columns, rows, left=frozenset(columns) - {"Found"})
+
+
+def _fidelity(report: Report) -> str:
+    rows = []
+    for entry in report.engines:
+        found = entry.fidelity
+        if found is None:
+            rows.append((heading(report, entry), NONE, NONE, NONE, NONE, NONE, _accuracy(entry), entry.fidelity_reason))
+            continue
+        agreement = NONE if found.top1_agreement is None else percent(found.top1_agreement)
+        figures = (sqnr(found.sqnr_db), f"{found.cosine:.5f}", number(found.max_abs), agreement, str(found.samples), _accuracy(entry))
+        rows.append((heading(report, entry), *figures, f"judged {where(found.judged_on, entry.target)}"))
+    columns = ("Engine", "SQNR", "cosine", "max error", "top-1 agr.", "samples", "top-1 (float)", "Remark")
+    return "## Fidelity to the float original\n\n" + table(columns, rows, left=frozenset({"Engine", "Remark"}))
+
+
+def _accuracy(entry: EngineEntry) -> str:
+    if entry.accuracy is None:
+        return NONE
+    return f"{percent(entry.accuracy.top1)} ({percent(entry.accuracy.top1_reference)}), n = {entry.accuracy.n}"
+
+
+def _latency(report: Report) -> str:
+    lines = []
+    for entry in _all(report):
+        if entry.latency is None:
+            lines.append(f"- {escaped(heading(report, entry))}: {escaped(entry.latency_reason or 'not measured')}")
+            continue
+        drawn = sparkline(entry.latency.samples_ns)
+        timed = f"n = {entry.latency.n:,} after {entry.latency.warmup} warm-up queries"
+        lines.append(f"- {escaped(heading(report, entry))}: `{drawn}` {timed}" if drawn else f"- {escaped(heading(report, entry))}: {timed}")
+    return "## Latency over time\n\nEach bar is the median of a stretch of queries, from the fastest stretch (▁) to the slowest (█).\n\n" + "\n".join(
+        lines
+    )
+
+
+def sparkline(samples_ns: Sequence[int], stretches: int = 32) -> str:
+    """Medians of equal stretches as bars, scaled between the least and the most; flat if they differ by less than 2 %."""
+    if len(samples_ns) < stretches:
+        return ""
+    edges = [round(index * len(samples_ns) / stretches) for index in range(stretches + 1)]
+    medians = [sorted(samples_ns[low:high])[(high - low) // 2] for low, high in pairwise(edges)]
+    least, most = min(medians), max(medians)
+    if most - least < 0.02 * least:
+        return _BARS[0] * stretches
+    return "".join(_BARS[round((median - least) / (most - least) * (len(_BARS) - 1))] for median in medians)
+
+
+def _steps(report: Report) -> str:
+    rows = [
+        (
+            str(index),
+            step.name,
+            step.target,
+            plain(step.did),
+            change(step.nodes_before, step.nodes_after, str),
+            change(step.bytes_before, step.bytes_after, size),
+            seconds(step.wall_s),
+            seconds(step.cpu_s),
+            "from the store" if step.cached else "now",
+        )
+        for index, step in enumerate(report.steps, 1)
+    ]
+    columns = ("#", "Step", "For", "Did", "Nodes", "Size", "Wall", "CPU", "Made")
+    return "## Steps\n\n" + table(columns, rows, left=frozenset({"Step", "For", "Did", "Made"}))
+
+
+def _conditions(report: Report) -> str:
+    measured = [entry for entry in _all(report) if entry.conditions]
+    if not measured:
+        return ""
+    keys = list(dict.fromkeys(key for entry in measured for key in entry.conditions))
+    rows = [(label(key), *(plain(entry.conditions.get(key)) for entry in measured)) for key in keys]
+    columns = ("Condition", *(escaped(heading(report, entry)) for entry in measured))
+    return "## Conditions\n\n" + table(columns, rows, left=frozenset(columns))
+
+
+def _given(report: Report) -> str:
+    model, samples, host = report.model, report.samples, report.host
+    lines = [
+        f"- model: {escaped(model.source)} ({model.format}, {size(model.bytes)}, sha256 `{short(model.sha256)}`)",
+        f"- parameters: {plain(model.parameters)}; multiply-adds a query: {plain(model.macs)}",
+        *(f"- input {escaped(port.name)}: {port.dtype} {escaped(plain(port.shape))} {port.layout}" for port in model.signature.inputs),
+        *(f"- output {escaped(port.name)}: {port.dtype} {escaped(plain(port.shape))}" for port in model.signature.outputs),
+        *(f"- target {escaped(target.asked)} = {escaped(target.name)}, {target.runtime} ({target.arch})" for target in report.targets),
+        f"- host: {host.cpu} ({host.arch}), {host.os}, Python {host.python}",
+        f"- tools: {escaped(', '.join(f'{name} {version}' for name, version in report.tools.items()))}",
+    ]
+    if samples is not None:
+        licence = f", licence {escaped(samples.licence)}" if samples.licence else ""
+        split = f"{samples.calibrating} calibrate, {samples.judging} others judge"
+        lines.insert(1, f"- samples: {escaped(samples.name)}: {split}{licence} (sha256 `{short(samples.sha256)}`)")
+        lines[2:2] = [f"- left out: {escaped(reason)}" for reason in samples.skipped]
+    return "## What was given\n\n" + "\n".join(lines)
+
+
+def _files(report: Report) -> str:
+    rows = [
+        (heading(report, entry), entry.path, size(entry.bytes), short(entry.sha256), ", ".join(entry.snippets) or NONE, plain(entry.details))
+        for entry in report.engines
+    ]
+    columns = ("Engine", "File", "Size", "sha256", "Snippets", "Details")
+    return "## Files\n\n" + table(columns, rows, left=frozenset(columns) - {"Size"})

@@ -1,0 +1,248 @@
+"""Numbers and places in words, the same in every renderer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from edgekit.report.record import EngineEntry, Judgement, Latency, MeasuredOn, Outcome, Report
+
+REFERENCE = "reference"
+NONE = "\N{EN DASH}"
+
+
+def number(value: float, digits: int = 3) -> str:
+    """A number with so many significant digits, thousands set apart, never with an exponent.
+
+    ``0.3712`` → ``0.371``, ``12.345`` → ``12.3``, ``12345.6`` → ``12,346``.
+    """
+    if math.isnan(value):
+        return "not a number"
+    if math.isinf(value):
+        return "∞" if value > 0 else "-∞"
+    if float(value).is_integer() and abs(value) < 1e15:
+        return f"{int(value):,}"
+    magnitude = len(str(int(abs(value)))) if abs(value) >= 1 else _leading_zeros(abs(value))
+    return f"{value:,.{max(0, digits - magnitude)}f}"
+
+
+def _leading_zeros(value: float) -> int:
+    """0 for 0.5, -1 for 0.05, …; stops at 1e-9, which is shown as it is."""
+    zeros = 0
+    while value < 0.1 and zeros > -9:
+        value *= 10
+        zeros -= 1
+    return zeros
+
+
+def size(count: int) -> str:
+    """Bytes in the largest unit that leaves at least one: B, kB, MB, GB (powers of 1000)."""
+    amount, unit = float(count), "B"
+    for larger in ("kB", "MB", "GB"):
+        if amount < 1000:
+            break
+        amount, unit = amount / 1000, larger
+    return f"{number(amount)} {unit}"
+
+
+def percent(share: float) -> str:
+    """A share of 0 to 1 as percent, one decimal."""
+    return f"{share * 100:.1f} %"
+
+
+def seconds(value: float) -> str:
+    """A duration as people say it: ``3 ms``, ``1.24 s``, ``2 min 5 s``."""
+    if value < 0.9995:
+        return f"{value * 1000:.0f} ms"
+    if value < 60:
+        return f"{number(value)} s"
+    whole = round(value)
+    return f"{whole // 60} min {whole % 60} s"
+
+
+def short(sha256: str) -> str:
+    """The first twelve digits, which name a file well enough for a reader."""
+    return sha256[:12]
+
+
+def sqnr(value: float | None) -> str:
+    """Decibels, or that nothing differs."""
+    return "exact" if value is None or value == float("inf") else f"{value:.1f} dB"
+
+
+def mean_with_interval(latency: Latency) -> str:
+    """Mean and half the width of its 95 % interval, both to the same place where that shows the latter."""
+    half = (latency.ci95_ms[1] - latency.ci95_ms[0]) / 2
+    mean = number(latency.mean_ms)
+    places = len(mean.partition(".")[2])
+    rounded = f"{half:.{places}f}"
+    return f"{mean} ± {rounded if float(rounded) else number(half, 1)}"
+
+
+def article(name: str) -> str:
+    """``a`` or ``an`` and the name, as it is read aloud."""
+    return f"{'an' if name[:1].lower() in 'aeioux' else 'a'} {name}"
+
+
+def machine(on: MeasuredOn) -> str:
+    """The machine, as the reader of a report on the machine that built it would call it."""
+    if on.emulated:
+        return f"an emulated {on.arch}"
+    return f"this {on.arch}" if on.is_local else f"{on.device} ({on.arch})"
+
+
+def where(on: MeasuredOn, target: str) -> str:
+    """Where something was measured, and that this was no such target if it was none."""
+    if target == REFERENCE or (on.is_target and not on.emulated):
+        return f"on {machine(on)}"
+    return f"on {machine(on)}, not {article(target)}"
+
+
+def where_measured(entry: EngineEntry) -> str:
+    """One clause on where an engine's times come from, or why there are none."""
+    if entry.latency is not None and entry.measured_on is not None:
+        warning = ", whose times say nothing about a real one" if entry.measured_on.emulated else ""
+        return f"measured {where(entry.measured_on, entry.target)}{warning}"
+    return f"not measured: {entry.latency_reason}" if entry.latency_reason else "not measured"
+
+
+def title(report: Report, entry: EngineEntry) -> str:
+    """What people call the engine's target."""
+    if entry.target == REFERENCE:
+        return "float original"
+    titles = {target.name: target.title for target in report.targets}
+    return titles.get(entry.target) or entry.target
+
+
+def plain(value: Any) -> str:
+    """Any plain data in one line: pairs as ``key value unit``, a start and an end with an arrow, lists by their items."""
+    if value is None or isinstance(value, bool):
+        return {None: NONE, True: "yes", False: "no"}[value]
+    if isinstance(value, int | float):
+        return _plain_number(value)
+    if isinstance(value, Mapping):
+        if list(value) == ["start", "end"]:
+            return f"{plain(value['start'])} → {plain(value['end'])}"
+        return ", ".join(_pair(str(key), item) for key, item in value.items()) or NONE
+    return _items(value) if isinstance(value, Sequence) and not isinstance(value, str) else str(value)
+
+
+def _plain_number(value: float) -> str:
+    if value and abs(value) < 1e-4:
+        return f"{value:.2g}"
+    shown = number(value, 4)
+    return shown.rstrip("0").rstrip(".") if "." in shown else shown
+
+
+def _pair(key: str, value: Any) -> str:
+    name, unit = split_unit(key)
+    shown = f"({plain(value)})" if isinstance(value, Mapping) and value else plain(value)
+    return f"{name} {shown} {unit}".rstrip()
+
+
+def _items(values: Sequence[Any]) -> str:
+    shown = ", ".join(plain(item) for item in values[:8]) or NONE
+    return shown if len(values) <= 8 else f"{shown}, … ({len(values)} in all)"
+
+
+def change(before: int | None, after: int | None, unit: Callable[[int], str]) -> str:
+    """``before → after``, or the one that is known."""
+    if before is None or after is None or before == after:
+        known = after if after is not None else before
+        return NONE if known is None else unit(known)
+    return f"{unit(before)} → {unit(after)}"
+
+
+_UNITS = {"ms": "ms", "ns": "ns", "s": "s", "mib": "MiB", "bytes": "bytes", "mw": "mW", "mj": "mJ", "db": "dB", "c": "°C", "mhz": "MHz"}
+
+
+def split_unit(key: str) -> tuple[str, str]:
+    """A field's name as words, and the unit it ends in: ``clock_mhz`` → ``("clock", "MHz")``."""
+    name, _, last = key.rpartition("_")
+    return (worded(name), _UNITS[last]) if name and last in _UNITS else (worded(key), "")
+
+
+def label(key: str) -> str:
+    """A field's name as the head of a row: ``clock_mhz`` → ``clock, MHz``."""
+    return ", ".join(part for part in split_unit(key) if part)
+
+
+def worded(key: str) -> str:
+    """A field's name as words."""
+    return key.replace("_", " ")
+
+
+def _decibels(value: float) -> str:
+    return f"{number(value)} dB"
+
+
+def _milliseconds(value: float) -> str:
+    return f"{number(value)} ms"
+
+
+def _bytes(value: float) -> str:
+    return size(int(value))
+
+
+_BUDGETS: dict[str, tuple[str, Callable[[float], str]]] = {
+    "min_sqnr_db": ("SQNR at least", _decibels),
+    "min_agreement": ("top-1 agreement at least", percent),
+    "max_accuracy_drop": ("accuracy lost at most", percent),
+    "max_latency_ms": ("median latency at most", _milliseconds),
+    "max_bytes": ("file at most", _bytes),
+}
+
+
+def budget_line(judgement: Judgement) -> str:
+    """What the budget demands, such as ``SQNR at least 15 dB``."""
+    demand, unit = _BUDGETS.get(judgement.budget, (worded(judgement.budget), number))
+    return f"{demand} {unit(judgement.limit)}"
+
+
+def budget_value(judgement: Judgement) -> str:
+    """What was found, in the budget's unit."""
+    if judgement.value is None:
+        return NONE
+    return _BUDGETS.get(judgement.budget, ("", number))[1](judgement.value)
+
+
+def is_built(entry: EngineEntry) -> bool:
+    """Whether there is an engine that can be run."""
+    return entry.status == "built"
+
+
+def outcome(judgements: Sequence[Judgement]) -> Outcome | None:
+    """The gravest: one broken breaks all; one not judged leaves the rest unproven; None where no budget was given."""
+    gravity: tuple[Outcome, ...] = ("kept", "not judged", "broken")
+    return max((judgement.outcome for judgement in judgements), key=gravity.index, default=None)
+
+
+def verdict_sentence(report: Report) -> tuple[Outcome | None, str]:
+    """The verdict over all engines, and one sentence that says it."""
+    judged = [judgement for entry in report.engines for judgement in entry.verdict]
+    counts = {word: sum(judgement.outcome == word for judgement in judged) for word in ("kept", "broken", "not judged")}
+    total = len(judged)
+    if not total:
+        return None, "No budget was given, so nothing was judged."
+    tail = f"; {counts['not judged']} not judged" if counts["not judged"] else ""
+    if counts["broken"]:
+        return "broken", f"Budget broken: {counts['broken']} of {total} lines are not kept{tail}."
+    if not counts["kept"]:
+        return "not judged", "No line of the budget could be judged."
+    return "kept", f"Budget kept: {counts['kept']} of {total} lines{tail}."
+
+
+def status_word(entry: EngineEntry) -> str:
+    """The last column of the summary: why there is no engine, or what the budget says of it."""
+    if not is_built(entry) or entry.target == REFERENCE:
+        return entry.status
+    if entry.latency is not None and entry.latency.invalid:
+        return f"times not valid: {entry.latency.invalid[0]}"
+    broken = [worded(judgement.budget) for judgement in entry.verdict if judgement.outcome == "broken"]
+    if broken:
+        return f"broken: {', '.join(broken)}"
+    waiting = [worded(judgement.budget) for judgement in entry.verdict if judgement.outcome == "not judged"]
+    if waiting:
+        return f"kept; not judged: {', '.join(waiting)}" if len(waiting) < len(entry.verdict) else "not judged"
+    return "kept" if entry.verdict else "built"
