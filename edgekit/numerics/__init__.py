@@ -1,1 +1,1 @@
-"""See the architecture: this room is being furnished."""
+"""Numpy in, numpy out: integer storage, observers, fidelity, statistics. No framework, no files."""

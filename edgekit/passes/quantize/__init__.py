@@ -1,1 +1,70 @@
-"""See the architecture: this room is being furnished."""
+"""Quantize: float32 to int8 with calibrated ranges, or to float16."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from edgekit.errors import SamplesError, UsageError
+from edgekit.model import Model, Step, seal_model
+from edgekit.passes.contract import Need, Supplies
+from edgekit.plugins import version_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quantize:
+    """Store weights and activations as integers, or as float16; the target's scheme says how.
+
+    Attributes:
+        mode: ``static`` int8 with ranges from samples, or ``float16``.
+        weight_bits: of ``static``.
+        activation_bits: of ``static``.
+        observer: ranges that hold all that was seen, or those of least mean squared error.
+        correct_bias: take the average error that rounded weights make out of the biases.
+    """
+
+    mode: Literal["static", "float16"] = "static"
+    weight_bits: Literal[8] = 8
+    activation_bits: Literal[8] = 8
+    observer: Literal["minmax", "mse"] = "mse"
+    correct_bias: bool = True
+
+    @property
+    def needs(self) -> frozenset[Need]:
+        """Samples and a scheme; float16 does without samples."""
+        return frozenset({Need.SCHEME}) if self.mode == "float16" else frozenset({Need.SAMPLES, Need.SCHEME})
+
+    def __call__(self, model: Model, supplies: Supplies, out: Path) -> Model:
+        """Write the quantized model into ``out``.
+
+        Raises:
+            SamplesError: samples are missing or do not fit the model.
+            SourceError: the model cannot be run.
+            UsageError: the target has no scheme.
+        """
+        if supplies.scheme is None:
+            raise UsageError("quantize: this target's runtime has no quantization scheme", hint="choose a target or runtime that has one")
+        from edgekit.graph import onnx_file
+
+        proto = onnx_file.infer_shapes(onnx_file.load(model.path))
+        if self.mode == "float16":
+            from edgekit.passes.quantize.float16 import to_float16
+
+            did = to_float16(proto, supplies.scheme.float16)
+        else:
+            did = self._static(model, proto, supplies)
+        onnx_file.save(onnx_file.infer_shapes(proto), out)
+        step = Step(name="quantize", options=asdict(self), tools=self.tools(), did=did)
+        return seal_model(out, model.signature, (*model.history, step))
+
+    def _static(self, model: Model, proto: Any, supplies: Supplies) -> dict[str, Any]:
+        from edgekit.passes.quantize.static import quantize_static
+
+        if supplies.samples is None:
+            raise SamplesError("quantize: needs samples", hint="--samples DIR, or --recipe fp16")
+        return quantize_static(model, proto, supplies, observer=self.observer, correct_bias=self.correct_bias)
+
+    def tools(self) -> dict[str, str]:
+        """Versions of the packages that decide the result."""
+        return version_of("edgekit", "numpy", "onnx", "onnxruntime")

@@ -1,0 +1,157 @@
+"""Write a decision into a graph as QuantizeLinear and DequantizeLinear; nothing is decided here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgekit.numerics.affine import Affine, quantized
+from edgekit.passes.quantize.decide import Decision, Weights
+from edgekit.passes.quantize.view import View
+from edgekit.passes.quantize.weighted import Weighted
+
+if TYPE_CHECKING:
+    import onnx
+
+
+def apply(proto: onnx.ModelProto, decision: Decision) -> None:
+    """Change ``proto``, the graph that was decided upon, in place."""
+    _Writer(proto, decision).write()
+
+
+class _Writer:
+    def __init__(self, proto: onnx.ModelProto, decision: Decision) -> None:
+        self._graph = proto.graph
+        self._decision = decision
+        self._view = View(proto)
+        self._written: list[onnx.NodeProto] = []
+        self._taken = {name for node in self._view.nodes for name in [*node.input, *node.output, node.name]}
+
+    def write(self) -> None:
+        placed = self._decision.placement
+        adders = {one.bias_adder: one for one in placed.weighted.values() if one.bias_adder is not None}
+        read_as = {tensor: f"{tensor}/dequantized" for tensor in placed.tensors if tensor not in self._view.outputs}
+        for tensor in placed.tensors:
+            if tensor in self._view.constants:
+                self._store_constant(tensor, f"{tensor}/dequantized")
+            elif tensor in self._view.inputs:
+                self._store(tensor, tensor, read_as.get(tensor, tensor), self._decision.affine_of(tensor))
+        for node in self._view.nodes:
+            weighted = placed.weighted.get(node.name)
+            self._read(node, read_as)
+            if weighted is not None:
+                self._store_weights(node, weighted)
+            if node.name in adders:
+                self._store_bias(node, adders[node.name])
+            self._written.append(node)
+            self._make(node, read_as)
+        del self._graph.node[:]
+        self._graph.node.extend(self._written)
+        self._drop_unread()
+
+    def _read(self, node: onnx.NodeProto, read_as: dict[str, str]) -> None:
+        placed = self._decision.placement
+        for at, tensor in enumerate(list(node.input)):
+            edge = (node.name, at)
+            if edge in placed.converted:
+                made = f"{node.name}/{at}/converted"
+                self._store(made, read_as.get(tensor, tensor), made, self._decision.groups[placed.converted[edge]])
+                node.input[at] = made
+            elif edge not in placed.bare:
+                node.input[at] = read_as.get(tensor, tensor)
+
+    def _make(self, node: onnx.NodeProto, read_as: dict[str, str]) -> None:
+        for at, tensor in enumerate(list(node.output)):
+            if tensor not in self._decision.placement.tensors:
+                continue
+            source = tensor
+            if tensor in self._view.outputs:
+                source = node.output[at] = f"{tensor}/float"
+            self._store(tensor, source, read_as.get(tensor, tensor), self._decision.affine_of(tensor))
+
+    def _store(self, name: str, source: str, result: str, affine: Affine) -> None:
+        """Quantize ``source`` and dequantize it again as ``result``."""
+        scale, zero_point = self._constant(f"{name}/scale", affine.scale), self._constant(f"{name}/zero_point", affine.zero_point)
+        integers = self._unique(f"{name}/quantized")
+        self._node("QuantizeLinear", f"{name}/QuantizeLinear", [source, scale, zero_point], integers)
+        self._node("DequantizeLinear", f"{name}/DequantizeLinear", [integers, scale, zero_point], result)
+
+    def _store_constant(self, name: str, result: str) -> None:
+        affine = self._decision.affine_of(name)
+        integers = self._constant(f"{name}/quantized", quantized(self._view.value(name), affine))
+        scale, zero_point = self._constant(f"{name}/scale", affine.scale), self._constant(f"{name}/zero_point", affine.zero_point)
+        self._node("DequantizeLinear", f"{name}/DequantizeLinear", [integers, scale, zero_point], result)
+
+    def _store_weights(self, node: onnx.NodeProto, one: Weighted) -> None:
+        stored = self._decision.weights[one.node]
+        axis = {} if stored.axis is None else {"axis": stored.axis}
+        node.input[1] = self._dequantized(one.weight, stored.integers, stored.affine.scale, stored.affine.zero_point, **axis)
+        if one.op == "Gemm":
+            _drop_attributes(node, "alpha", "beta")
+        if one.bias_adder is None and stored.bias is not None:
+            bias = self._bias(one, stored)
+            if len(node.input) > 2:
+                node.input[2] = bias
+            else:
+                node.input.append(bias)
+
+    def _store_bias(self, adder: onnx.NodeProto, one: Weighted) -> None:
+        at = 1 if adder.input[1] == one.bias else 0
+        adder.input[at] = self._bias(one, self._decision.weights[one.node])
+
+    def _bias(self, one: Weighted, stored: Weights) -> str:
+        """The tensor that holds a node's bias as it is stored."""
+        name = one.bias or f"{one.node}/bias"
+        assert stored.bias is not None
+        if stored.bias.dtype == np.float32:
+            return self._constant(f"{name}/corrected", stored.bias)
+        return self._dequantized(name, stored.bias, stored.bias_scale, None, axis=0)
+
+    def _dequantized(self, name: str, integers: NDArray[Any], scale: NDArray[Any], zero_point: NDArray[Any] | None, **axis: int) -> str:
+        inputs = [self._constant(f"{name}/quantized", integers), self._constant(f"{name}/scale", scale)]
+        if zero_point is not None:
+            inputs.append(self._constant(f"{name}/zero_point", zero_point))
+        return self._node("DequantizeLinear", f"{name}/DequantizeLinear", inputs, self._unique(f"{name}/dequantized"), **axis)
+
+    def _constant(self, name: str, values: NDArray[Any]) -> str:
+        from onnx import numpy_helper
+
+        unique = self._unique(name)
+        self._graph.initializer.append(numpy_helper.from_array(np.asarray(values, order="C"), unique))
+        return unique
+
+    def _node(self, op: str, name: str, inputs: list[str], output: str, **attributes: int) -> str:
+        from onnx import helper
+
+        self._written.append(helper.make_node(op, inputs, [output], name=self._unique(name), **attributes))
+        return output
+
+    def _unique(self, name: str) -> str:
+        while name in self._taken:
+            name += "_"
+        self._taken.add(name)
+        return name
+
+    def _drop_unread(self) -> None:
+        read = set(_names_read(self._graph)) | self._view.outputs
+        kept = [tensor for tensor in self._graph.initializer if tensor.name in read]
+        del self._graph.initializer[:]
+        self._graph.initializer.extend(kept)
+
+
+def _names_read(graph: onnx.GraphProto) -> Iterator[str]:
+    for node in graph.node:
+        yield from node.input
+        for attribute in node.attribute:
+            for inner in [*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])]:
+                yield from _names_read(inner)
+                yield from (value.name for value in inner.output)
+
+
+def _drop_attributes(node: onnx.NodeProto, *names: str) -> None:
+    kept = [attribute for attribute in node.attribute if attribute.name not in names]
+    del node.attribute[:]
+    node.attribute.extend(kept)
