@@ -1,0 +1,178 @@
+"""Half precision: float16 weights with a Cast behind each, or a whole float16 graph between Casts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgekit.graph.node import Node
+from edgekit.passes.quantize.view import View
+
+if TYPE_CHECKING:
+    import onnx
+
+LARGEST = float(np.finfo(np.float16).max)
+SMALLEST = float(np.finfo(np.float16).smallest_subnormal)
+
+FEWEST = 16
+"""Weights with fewer elements stay float32: a Cast costs more than they do."""
+
+
+def to_float16(proto: onnx.ModelProto, form: Literal["weights", "graph"]) -> dict[str, Any]:
+    """Make a float32 graph, all types inferred, half precision in place; its inputs and outputs stay float32.
+
+    Args:
+        proto: the graph.
+        form: float16 initializers with Casts to float32, or all arithmetic in float16.
+
+    Returns:
+        What was done: how much became float16, and what stayed float32 for which reason.
+    """
+    return _Weights(proto).convert() if form == "weights" else _Graph(proto).convert()
+
+
+def reason_for_float32(values: NDArray[Any]) -> str:
+    """Why a constant must not become float16; "" if it may."""
+    sizes = np.abs(values[np.isfinite(values)])
+    if sizes.size and sizes.max() > LARGEST:
+        return f"{sizes.max():g} is beyond float16, which ends at {LARGEST:g}"
+    if sizes.size and sizes.size < FEWEST and np.any((sizes > 0.0) & (sizes < SMALLEST)):
+        return f"{sizes[sizes > 0.0].min():g} would become 0 in float16"
+    return ""
+
+
+class _Weights:
+    def __init__(self, proto: onnx.ModelProto) -> None:
+        self._graph = proto.graph
+        self._view = View(proto)
+
+    def convert(self) -> dict[str, Any]:
+        import onnx
+        from onnx import helper, numpy_helper
+
+        casts, kept = [], {}
+        for tensor in self._graph.initializer:
+            if tensor.data_type != onnx.TensorProto.FLOAT:
+                continue
+            values = numpy_helper.to_array(tensor)
+            if values.size < FEWEST or not self._view.readers(tensor.name):
+                continue
+            reason = reason_for_float32(values)
+            if reason:
+                kept[tensor.name] = reason
+                continue
+            name, half = tensor.name, f"{tensor.name}/half"
+            tensor.CopyFrom(numpy_helper.from_array(values.astype(np.float16), half))
+            casts.append(helper.make_node("Cast", [half], [name], name=f"{name}/Cast", to=onnx.TensorProto.FLOAT))
+        nodes = [*casts, *self._view.nodes]
+        del self._graph.node[:]
+        self._graph.node.extend(nodes)
+        return {"form": "weights", "float16_weights": len(casts), "kept_float32": kept}
+
+
+class _Graph:
+    """A tensor keeps its name for its float32 form; its float16 form is ``NAME/half``; Casts come where one is missing."""
+
+    def __init__(self, proto: onnx.ModelProto) -> None:
+        self._proto = proto
+        self._graph = proto.graph
+        self._view = View(proto)
+        self._opset = next(entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx"))
+        self._written: list[onnx.NodeProto] = []
+        self._full = set(self._view.inputs) | set(self._view.constants)
+        self._half: set[str] = set()
+
+    def convert(self) -> dict[str, Any]:
+        kept: dict[str, str] = {}
+        count = 0
+        for node in self._view.nodes:
+            places = self._half_inputs(node)
+            reason = next(filter(None, (self._constant_reason(node.input[at]) for at in places)), "")
+            if reason:
+                kept[node.name] = reason
+            if places and not reason:
+                self._write_half(node, places)
+                count += 1
+            else:
+                self._write_full(node)
+        for output in sorted(self._view.outputs):
+            self._need_full(output)
+        del self._graph.node[:]
+        self._graph.node.extend(self._written)
+        self._drop_unread()
+        return {"form": "graph", "float16_nodes": count, "float32_nodes": len(self._view.nodes) - count, "kept_float32": kept}
+
+    def _half_inputs(self, node: onnx.NodeProto) -> list[int]:
+        """Places of inputs that may be float16; none if the operator has no float16 form."""
+        import onnx
+
+        if node.domain not in ("", "ai.onnx") or Node(node).captured() or node.op_type in ("QuantizeLinear", "DequantizeLinear"):
+            return []
+        schema = onnx.defs.get_schema(node.op_type, self._opset)
+        allowed = {constraint.type_param_str: constraint.allowed_type_strs for constraint in schema.type_constraints}
+
+        def kind(formal: Any, at: int) -> str:
+            return str(formal[min(at, len(formal) - 1)].type_str)
+
+        floats = [at for at, name in enumerate(node.input) if name and self._view.is_float(name)]
+        places = [at for at in floats if "tensor(float16)" in allowed.get(kind(schema.inputs, at), ())]
+        bound = {kind(schema.inputs, at) for at in places}
+        made = [at for at, name in enumerate(node.output) if name and self._view.is_float(name)]
+        return places if all(kind(schema.outputs, at) in bound for at in made) else []
+
+    def _constant_reason(self, tensor: str) -> str:
+        return reason_for_float32(self._view.value(tensor)) if tensor in self._view.constants else ""
+
+    def _write_half(self, node: onnx.NodeProto, places: list[int]) -> None:
+        made = [name for name in node.output if name and self._view.is_float(name)]
+        for at, name in enumerate(list(node.input)):
+            if at in places:
+                node.input[at] = self._need_half(name)
+            elif name:
+                self._need_full(name)
+        for at, name in enumerate(list(node.output)):
+            if name in made:
+                node.output[at] = f"{name}/half"
+                self._half.add(name)
+            else:
+                self._full.add(name)
+        self._written.append(node)
+
+    def _write_full(self, node: onnx.NodeProto) -> None:
+        for name in [*node.input, *sorted(Node(node).captured())]:
+            self._need_full(name)
+        self._full.update(node.output)
+        self._written.append(node)
+
+    def _need_half(self, tensor: str) -> str:
+        import onnx
+        from onnx import numpy_helper
+
+        half = f"{tensor}/half"
+        if tensor not in self._half:
+            self._half.add(tensor)
+            if tensor in self._view.constants:
+                self._graph.initializer.append(numpy_helper.from_array(np.asarray(self._view.value(tensor), np.float16), half))
+            else:
+                self._cast(tensor, half, onnx.TensorProto.FLOAT16)
+        return half
+
+    def _need_full(self, tensor: str) -> None:
+        import onnx
+
+        if tensor in self._half and tensor not in self._full:
+            self._full.add(tensor)
+            self._cast(f"{tensor}/half", tensor, onnx.TensorProto.FLOAT)
+
+    def _cast(self, source: str, result: str, to: int) -> None:
+        from onnx import helper
+
+        self._written.append(helper.make_node("Cast", [source], [result], name=f"{result}/Cast", to=to))
+
+    def _drop_unread(self) -> None:
+        read = {name for node in self._graph.node for name in [*node.input, *Node(node).captured()]} | self._view.outputs
+        kept = [tensor for tensor in self._graph.initializer if tensor.name in read]
+        del self._graph.initializer[:]
+        self._graph.initializer.extend(kept)
