@@ -154,6 +154,10 @@ class Graph:
         self._set_constant(name, array)
         return name
 
+    def name_constant(self, name: str, array: Array) -> None:
+        """Let these values be the tensor of that name, which has just lost its maker."""
+        self._set_constant(name, array)
+
     def _set_constant(self, name: str, array: Array) -> None:
         import onnx
 
@@ -236,37 +240,34 @@ class Graph:
         self._makers[output] = node
 
     def redirect(self, old: str, new: str) -> None:
-        """Let all who use ``old`` use ``new``. Pinned tensors cannot be redirected."""
+        """Let all nodes that use ``old`` use ``new``; subgraphs and outputs of the graph still mean ``old``."""
         for user in self._users.pop(old, []):
             for index, name in enumerate(user.inputs):
                 if name == old:
                     user.inputs[index] = new
                     self._users.setdefault(new, []).append(user)
 
-    def bypass(self, node: Node, source: str | None = None) -> bool:
-        """Take out a node whose first output equals one of its inputs.
+    def can_bypass(self, node: Node, source: str) -> bool:
+        """Whether a node whose first output equals its input ``source`` can be taken out, names of outputs kept.
 
-        Args:
-            node: the node.
-            source: that input; the first if None.
-
-        Returns:
-            False if it has to stay: it connects an input, a constant or a pinned tensor with a pinned tensor.
+        It has to stay if it connects an input, a constant or a pinned tensor with a pinned tensor.
         """
-        source, output = source or node.inputs[0], node.outputs[0]
+        output = node.outputs[0]
         if output not in self.pinned:
-            self.remove(node)
-            self.redirect(output, source)
             return True
-        maker = self._makers.get(source)
-        if maker is None or source in self.pinned or output not in self.outputs or self._is_captured(output):
-            return False
+        return source in self._makers and source not in self.pinned and not self._is_captured(output)
+
+    def bypass(self, node: Node, source: str) -> None:
+        """Take out a node whose first output equals its input ``source``; :meth:`can_bypass` must hold."""
+        output = node.outputs[0]
         self.remove(node)
+        if output not in self.pinned:
+            self.redirect(output, source)
+            return
+        maker = self._makers.pop(source)
         self.redirect(source, output)
         maker.outputs[maker.outputs.index(source)] = output
-        del self._makers[source]
         self._makers[output] = maker
-        return True
 
     def _is_captured(self, name: str) -> bool:
         return any(name in node.captured() for node in self.walk() if node.attributes)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 OPSET = 21
 IR_VERSION = 10
 _OLDEST_OPSET = 7
+_LAST_PLAIN_RESIZE = 10
 
 
 def to_store_form(proto: onnx.ModelProto) -> onnx.ModelProto:
@@ -110,7 +111,30 @@ def _converted(light: onnx.ModelProto, version: int) -> onnx.ModelProto:
         named = _culprit(light, reason)
         hint = f"export the model with opset {OPSET}, or without this operator"
         raise UnsupportedError(f"{named} cannot be converted from opset {version} to {OPSET}: {reason}", hint=hint) from error
+    if version <= _LAST_PLAIN_RESIZE:
+        _say_how_resized(converted.graph)
     return converted
+
+
+def _say_how_resized(graph: onnx.GraphProto) -> None:
+    """Write out how Resize and Upsample worked up to opset 10, which onnx's converter leaves out.
+
+    Coordinates were "asymmetric"; nearest meant the pixel before, and the one after where the image was made smaller
+    (so in ONNX Runtime, the operator's text is silent).
+    """
+    import onnx
+
+    known = {tensor.name: tensor for tensor in graph.initializer}
+    known |= {node.output[0]: node.attribute[0].t for node in graph.node if node.op_type == "Constant" and node.attribute[0].HasField("t")}
+    for node in graph.node:
+        if node.op_type == "Resize":
+            scales = known.get(node.input[2])
+            smaller = scales is not None and bool((onnx.numpy_helper.to_array(scales) <= 1).all())
+            kept = [attribute for attribute in node.attribute if attribute.name == "mode"]
+            kept.append(onnx.helper.make_attribute("coordinate_transformation_mode", "asymmetric"))
+            kept.append(onnx.helper.make_attribute("nearest_mode", "ceil" if smaller else "floor"))
+            del node.attribute[:]
+            node.attribute.extend(kept)
 
 
 def _say_types(light: onnx.ModelProto) -> None:

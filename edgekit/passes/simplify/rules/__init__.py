@@ -1,0 +1,17 @@
+"""The rules of simplifying, in the order they are tried."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from edgekit.graph.rules import Rule
+from edgekit.passes.simplify.rules import auto_pad, cast_like, constant, fold, nothing, shape
+
+RULES: tuple[Rule[Any], ...] = (
+    constant.RULE,
+    cast_like.RULE,
+    shape.RULE,
+    fold.RULE,
+    nothing.RULE,
+    auto_pad.RULE,
+)
