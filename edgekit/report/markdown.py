@@ -17,6 +17,7 @@ from edgekit.report.words import (
     number,
     percent,
     plain,
+    port,
     seconds,
     short,
     size,
@@ -65,15 +66,17 @@ def _all(report: Report) -> tuple[EngineEntry, ...]:
     return (*report.references, *report.engines)
 
 
+def _listed(lines: Iterable[str]) -> str:
+    return "\n".join(f"- {escaped(line)}" for line in lines)
+
+
 def _head(report: Report) -> str:
-    source = escaped(report.model.source)
-    line = f"recipe `{report.recipe.name}` · {report.created} · edgekit {report.edgekit} · {seconds(report.wall_s)}"
-    return f"# {source}\n\n{line}\n\n**{verdict_sentence(report)[1]}**"
+    line = f"recipe {report.recipe.name} · {report.created} · edgekit {report.edgekit} · {seconds(report.wall_s)}"
+    return f"# {escaped(report.model.source)}\n\n{escaped(line)}\n\n**{verdict_sentence(report)[1]}**"
 
 
 def _summary(report: Report) -> str:
-    listed = "\n".join(f"- {escaped(note)}" for note in notes(report))
-    return f"## Summary\n\n{table(COLUMNS, summary_rows(report), left=TEXT_COLUMNS)}\n\n{listed}"
+    return f"## Summary\n\n{table(COLUMNS, summary_rows(report), left=TEXT_COLUMNS)}\n\n{_listed(notes(report))}"
 
 
 def _verdict(report: Report) -> str:
@@ -164,22 +167,31 @@ def _conditions(report: Report) -> str:
 
 
 def _given(report: Report) -> str:
-    model, samples, host = report.model, report.samples, report.host
-    lines = [
-        f"- model: {escaped(model.source)} ({model.format}, {size(model.bytes)}, sha256 `{short(model.sha256)}`)",
-        f"- parameters: {plain(model.parameters)}; multiply-adds a query: {plain(model.macs)}",
-        *(f"- input {escaped(port.name)}: {port.dtype} {escaped(plain(port.shape))} {port.layout}" for port in model.signature.inputs),
-        *(f"- output {escaped(port.name)}: {port.dtype} {escaped(plain(port.shape))}" for port in model.signature.outputs),
-        *(f"- target {escaped(target.asked)} = {escaped(target.name)}, {target.runtime} ({target.arch})" for target in report.targets),
-        f"- host: {host.cpu} ({host.arch}), {host.os}, Python {host.python}",
-        f"- tools: {escaped(', '.join(f'{name} {version}' for name, version in report.tools.items()))}",
+    model, host = report.model, report.host
+    ports = [
+        f"{kind} {tensor.name}: {port(tensor)}"
+        for kind, group in (("input", model.signature.inputs), ("output", model.signature.outputs))
+        for tensor in group
     ]
-    if samples is not None:
-        licence = f", licence {escaped(samples.licence)}" if samples.licence else ""
-        split = f"{samples.calibrating} calibrate, {samples.judging} others judge"
-        lines.insert(1, f"- samples: {escaped(samples.name)}: {split}{licence} (sha256 `{short(samples.sha256)}`)")
-        lines[2:2] = [f"- left out: {escaped(reason)}" for reason in samples.skipped]
-    return "## What was given\n\n" + "\n".join(lines)
+    lines = [
+        f"model: {model.source} ({model.format}, {size(model.bytes)}, sha256 {short(model.sha256)})",
+        f"parameters: {plain(model.parameters)}; multiply-adds a query: {plain(model.macs)}",
+        *ports,
+        *_samples(report),
+        *(f"target {target.asked}: {target.name}, {target.runtime} {target.runtime_version} ({target.arch})" for target in report.targets),
+        f"host: {host.cpu} ({host.arch}), {host.os}, Python {host.python}",
+        "tools: " + ", ".join(f"{name} {version}" for name, version in report.tools.items()),
+    ]
+    return f"## What was given\n\n{_listed(lines)}"
+
+
+def _samples(report: Report) -> list[str]:
+    samples = report.samples
+    if samples is None:
+        return ["samples: none, so nothing was judged"]
+    split = f"{samples.calibrating} calibrate, {samples.judging} others judge"
+    licence = f", licence {samples.licence}" if samples.licence else ""
+    return [f"samples {samples.name}: {split}{licence} (sha256 {short(samples.sha256)})", *(f"left out: {reason}" for reason in samples.skipped)]
 
 
 def _files(report: Report) -> str:

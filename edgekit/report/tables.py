@@ -17,6 +17,7 @@ from edgekit.report.words import (
     number,
     percent,
     plain,
+    port,
     seconds,
     short,
     size,
@@ -146,9 +147,9 @@ def given(report: Report) -> Markup:
     """What the build was given: model, samples, targets, tools."""
     model, samples, host = report.model, report.samples, report.host
     ports = [
-        (f"{kind} {port.name}", f"{port.dtype} [{plain(port.shape)}] {port.layout}".rstrip())
+        (f"{kind} {tensor.name}", port(tensor))
         for kind, group in (("input", model.signature.inputs), ("output", model.signature.outputs))
-        for port in group
+        for tensor in group
     ]
     about_model = [
         ("source", model.source),

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from edgekit.model import Tensor
 from edgekit.report.record import EngineEntry, Judgement, Latency, MeasuredOn, Outcome, Report
 
 REFERENCE = "reference"
@@ -23,7 +24,8 @@ def number(value: float, digits: int = 3) -> str:
         return "∞" if value > 0 else "-∞"
     if float(value).is_integer() and abs(value) < 1e15:
         return f"{int(value):,}"
-    magnitude = len(str(int(abs(value)))) if abs(value) >= 1 else _leading_zeros(abs(value))
+    rounded = float(f"{abs(value):.{digits}g}")
+    magnitude = len(str(int(rounded))) if rounded >= 1 else _leading_zeros(rounded)
     return f"{value:,.{max(0, digits - magnitude)}f}"
 
 
@@ -44,6 +46,11 @@ def size(count: int) -> str:
             break
         amount, unit = amount / 1000, larger
     return f"{number(amount)} {unit}"
+
+
+def port(tensor: Tensor) -> str:
+    """An input or output: element type, shape, layout."""
+    return f"{tensor.dtype} {' x '.join(str(size) for size in tensor.shape)} {tensor.layout}".rstrip()
 
 
 def percent(share: float) -> str:
@@ -124,8 +131,10 @@ def plain(value: Any) -> str:
     if isinstance(value, Mapping):
         if list(value) == ["start", "end"]:
             return f"{plain(value['start'])} → {plain(value['end'])}"
-        return ", ".join(_pair(str(key), item) for key, item in value.items()) or NONE
-    return _items(value) if isinstance(value, Sequence) and not isinstance(value, str) else str(value)
+        return _listed([_pair(str(key), item) for key, item in value.items()])
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return _listed([plain(item) for item in value])
+    return str(value)
 
 
 def _plain_number(value: float) -> str:
@@ -141,9 +150,9 @@ def _pair(key: str, value: Any) -> str:
     return f"{name} {shown} {unit}".rstrip()
 
 
-def _items(values: Sequence[Any]) -> str:
-    shown = ", ".join(plain(item) for item in values[:8]) or NONE
-    return shown if len(values) <= 8 else f"{shown}, … ({len(values)} in all)"
+def _listed(items: Sequence[str]) -> str:
+    shown = ", ".join(items[:8]) or NONE
+    return shown if len(items) <= 8 else f"{shown}, … ({len(items)} in all)"
 
 
 def change(before: int | None, after: int | None, unit: Callable[[int], str]) -> str:
@@ -169,8 +178,8 @@ def label(key: str) -> str:
 
 
 def worded(key: str) -> str:
-    """A field's name as words."""
-    return key.replace("_", " ")
+    """A field's name as words; names in capitals, such as operators, stay as they are."""
+    return key.replace("_", " ") if key.islower() else key
 
 
 def _decibels(value: float) -> str:
