@@ -1,1 +1,28 @@
-"""See the architecture: this room is being furnished."""
+"""Measuring: an engine on a device, through the agent that travels; and what may be said of what came back."""
+
+from edgekit.measure.compare import Comparison, Timings, compare
+from edgekit.measure.measurement import Conditions, Load, Measurement, Memory, State
+from edgekit.measure.measuring import infer, measure
+from edgekit.measure.summary import Latency, refuse_invalid, remarks_on, summarize
+from edgekit.measure.verdict import Found, Judged, judge, why_foreign
+
+__all__ = [
+    "Comparison",
+    "Conditions",
+    "Found",
+    "Judged",
+    "Latency",
+    "Load",
+    "Measurement",
+    "Memory",
+    "State",
+    "Timings",
+    "compare",
+    "infer",
+    "judge",
+    "measure",
+    "refuse_invalid",
+    "remarks_on",
+    "summarize",
+    "why_foreign",
+]
