@@ -1,0 +1,33 @@
+"""``edgekit bench``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgekit.cli.build import DeviceOption
+from edgekit.cli.terminal import AsJson, Settings, Verbose, print_json, watching
+
+
+def bench(
+    engine: Annotated[Path, typer.Argument(help="Folder of a build, of one engine, or a bare .onnx or .tflite file.")] = Path("edgekit-out"),
+    samples: Annotated[Path | None, typer.Option(metavar="FILE|DIR", help="Time with these inputs; random ones if not given.")] = None,
+    device: DeviceOption = "",
+    set_: Settings = None,
+    as_json: AsJson = False,
+    verbose: Verbose = False,
+) -> int:
+    """Measure latency and memory again (--set load.threads=2, load.min_queries=…); a build's report is updated."""
+    from edgekit.cli.report import show_entries
+    from edgekit.pipeline import bench as measure_again
+    from edgekit.plan import parse_settings
+
+    with watching(verbose=verbose) as watcher:
+        measured = measure_again(engine, samples=samples, device=device, settings=parse_settings(set_ or []), watcher=watcher)
+    if as_json:
+        print_json(measured.entries)
+    else:
+        show_entries(measured.entries)
+    return measured.exit_status

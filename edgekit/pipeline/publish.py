@@ -1,0 +1,104 @@
+"""What a user finds in ``OUT/``: engines, step records, a log. Nothing there is ever half written."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from edgekit.engine.contract import ENGINE_RECORD, read_engine
+from edgekit.model import file_sha256
+from edgekit.model.store import writing
+from edgekit.pipeline.line import Built
+from edgekit.pipeline.steps import COST_FILE
+from edgekit.report import StepEntry
+from edgekit.watch import Watcher
+
+
+class Logged:
+    """A Watcher that writes everything down and hands it on."""
+
+    def __init__(self, inner: Watcher) -> None:
+        self.inner = inner
+        self.lines: list[str] = []
+        self._what, self._since = "", time.monotonic()
+
+    def begin(self, what: str, total: int | None = None) -> None:
+        """Remember what began."""
+        self._what, self._since = what, time.monotonic()
+        self.inner.begin(what, total)
+
+    def advance(self, units: int = 1) -> None:
+        """Hand on."""
+        self.inner.advance(units)
+
+    def end(self, note: str = "") -> None:
+        """Write down what ended, and how long it took."""
+        self._write(f"{self._what}: {note or 'done'} ({time.monotonic() - self._since:.2f} s)")
+        self.inner.end(note)
+
+    def note(self, text: str) -> None:
+        """Write down and hand on."""
+        self._write(text)
+        self.inner.note(text)
+
+    def _write(self, text: str) -> None:
+        self.lines.append(f"{time.strftime('%Y-%m-%dT%H:%M:%S%z')} {text}")
+
+
+def publish_engine(built: Built, out: Path) -> Path:
+    """Put an engine with its record and snippets into ``out/engines/TARGET-RUNTIME``, unless exactly that lies there.
+
+    Returns:
+        The folder.
+    """
+    final = out / "engines" / built.chosen.key
+    if _is_same(built, final):
+        return final
+
+    def fill(temporary: Path) -> None:
+        shutil.copytree(built.folder, temporary, dirs_exist_ok=True, ignore=shutil.ignore_patterns(COST_FILE))
+
+    _replace_folder(final, fill)
+    return final
+
+
+def _is_same(built: Built, final: Path) -> bool:
+    if not (final / ENGINE_RECORD).is_file() or read_engine(final) != built.engine:
+        return False
+    return (final / built.engine.file).is_file() and file_sha256(final / built.engine.file) == built.engine.sha256
+
+
+def publish_steps(entries: list[StepEntry], lines: list[str], out: Path) -> None:
+    """Write ``steps/NN-name.json`` and append to ``log.txt``."""
+
+    def fill(temporary: Path) -> None:
+        for index, entry in enumerate(entries):
+            suffix = "" if entry.target == "all" else f"-{entry.target}"
+            (temporary / f"{index:02d}-{entry.name}{suffix}.json").write_bytes(msgspec.json.format(msgspec.json.encode(entry), indent=1))
+
+    _replace_folder(out / "steps", fill)
+    with writing(out), (out / "log.txt").open("a", encoding="utf-8") as stream:
+        stream.writelines(line + "\n" for line in lines)
+
+
+def _replace_folder(final: Path, fill: Callable[[Path], None]) -> None:
+    """Make ``final`` anew beside itself, then swap: a reader sees the old folder or the new one."""
+    with writing(final):
+        final.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=final.parent, prefix=f".{final.name}-"))
+        old = temporary.with_name(temporary.name + "-old")
+        try:
+            fill(temporary)
+            temporary.chmod(0o755)
+            if final.exists():
+                os.rename(final, old)
+            os.rename(temporary, final)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+            shutil.rmtree(old, ignore_errors=True)

@@ -1,0 +1,138 @@
+"""A build from its request to its report, and measuring again what was built."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import platform
+import time
+from pathlib import Path
+
+import msgspec
+
+from edgekit import strict
+from edgekit.device import open_device
+from edgekit.errors import UsageError
+from edgekit.ingest.sniff import kind_of
+from edgekit.measure import Load
+from edgekit.model import Model, Store
+from edgekit.model.store import writing
+from edgekit.pipeline.assess import Bench, entry_of, reference_entry, scored, timed
+from edgekit.pipeline.line import Source, built, counted, ingested, prepared
+from edgekit.pipeline.publish import Logged, publish_engine, publish_steps
+from edgekit.pipeline.steps import Workshop
+from edgekit.plan import Plan, Request, check, runtime_of
+from edgekit.plugins import version_of
+from edgekit.report import EngineEntry, Host, ModelEntry, Report, SamplesEntry, TargetEntry, write_reports
+from edgekit.watch import SILENT, Watcher
+
+NO_BENCH = "not measured: --no-bench"
+
+
+def run(request: Request, *, out: Path, bench: bool = True, watcher: Watcher = SILENT, store: Store | None = None) -> Report:
+    """Build, check and measure; write ``out/``.
+
+    Args:
+        request: what the user wants.
+        out: folder of the results; what lies there of an earlier build is replaced as a whole, piece by piece.
+        bench: whether latency is measured.
+        watcher: told about progress.
+        store: where steps are kept.
+
+    Raises:
+        EdgekitError: what is wrong; nothing half written is left.
+    """
+    began = time.perf_counter()
+    log = Logged(watcher)
+    workshop = Workshop(store=store or Store(), watcher=log)
+    plan = check(request)
+    load = strict.convert(plan.load, Load, where="load")
+    with writing(out):
+        out.mkdir(parents=True, exist_ok=True)
+    for remark in plan.remarks:
+        log.note(remark)
+    source_model, source = ingested(plan, workshop)
+    ready = prepared(plan, source_model, workshop)
+    engines = built(plan, ready, workshop)
+    device = open_device(request.device or "local")
+    try:
+        place = Bench(device=device, is_named=bool(request.device))
+        entries = []
+        for one in engines:
+            publish_engine(one, out)
+            scores = scored(one, source_model, plan, place, workshop)
+            measurement, reason = timed(one, plan, place, workshop, load) if bench else (None, NO_BENCH)
+            entries.append(entry_of(one, scores, measurement, reason, plan, place))
+        reference = reference_entry(source_model, ready, plan, place, workshop, load if bench else None)
+    finally:
+        device.close()
+    report = _report(plan, source, source_model, ready, entries, reference, workshop, time.perf_counter() - began)
+    publish_steps(workshop.entries, log.lines, out)
+    write_reports(report, out)
+    return report
+
+
+def _report(  # noqa: PLR0913 - a report holds everything
+    plan: Plan,
+    source: Source,
+    source_model: Model,
+    ready: Model,
+    entries: list[EngineEntry],
+    reference: EngineEntry,
+    workshop: Workshop,
+    wall_s: float,
+) -> Report:
+    counts = counted(ready, workshop)
+    samples = plan.samples
+    tools: dict[str, str] = {}
+    for step in workshop.entries:
+        tools |= step.tools
+    return Report(
+        edgekit=version_of("edgekit").get("edgekit", "0"),
+        created=datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
+        model=ModelEntry(
+            source=source.name,
+            format=source.format,
+            sha256=source.sha256,
+            bytes=source.bytes,
+            signature=source_model.signature,
+            parameters=counts.parameters,
+            macs=counts.macs,
+        ),
+        recipe=msgspec.structs.replace(plan.recipe, step=tuple({"pass": step.name, **step.options} for step in plan.steps), budget=plan.budget),
+        targets=tuple(
+            TargetEntry(
+                key=one.key,
+                asked=one.asked,
+                name=one.target.name,
+                runtime=one.runtime,
+                arch=one.target.arch,
+                title=one.target.title,
+                runtime_version=runtime_of(one).version,
+            )
+            for one in plan.chosen
+        ),
+        samples=SamplesEntry(
+            name=samples.name,
+            sha256=samples.sha256,
+            calibrating=len(samples.calibrating),
+            judging=len(samples.judging),
+            licence=samples.licence,
+            skipped=samples.skipped,
+        )
+        if samples
+        else None,
+        tools=tools,
+        steps=tuple(workshop.entries),
+        engines=tuple(entries),
+        references=(reference,),
+        wall_s=round(wall_s, 3),
+        host=Host(arch=os.uname().machine, cpu=_cpu_name(), os=platform.platform(), python=platform.python_version()),
+        remarks=plan.remarks,
+    )
+
+
+def _cpu_name() -> str:
+    from edgekit.run.state import read_facts
+
+    return str(read_facts()["cpu"])
