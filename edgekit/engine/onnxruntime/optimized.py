@@ -1,0 +1,59 @@
+"""What ONNX Runtime makes of an engine when it opens it: its kernels, and what of the arithmetic stays in float."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from edgekit.engine.onnxruntime.options import OnnxRuntimeOptions
+from edgekit.engine.onnxruntime.precision import WEIGHTED
+from edgekit.plugins import version_of
+
+_ERRORS_ONLY = 3
+_INTEGER = frozenset({"QLinearConv", "QGemm", "QLinearMatMul", "MatMulIntegerToFloat", "DynamicQuantizeMatMul", "ConvInteger", "MatMulInteger"})
+_FLOAT = WEIGHTED | {"FusedConv", "FusedGemm", "FusedMatMul"}
+
+
+def kernels(path: Path, options: OnnxRuntimeOptions) -> dict[str, Any]:
+    """What ONNX Runtime rewrites an engine to on this machine.
+
+    Returns:
+        ``optimized_by``: version and processor architecture; ``operators``: how many of each are left;
+        ``integer_nodes``, ``float_nodes``: of these, convolutions and matrix products in integers and in float.
+    """
+    import os
+
+    import onnx
+
+    with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
+        dumped = Path(folder) / "optimized.onnx"
+        _dump(path, dumped, options)
+        graph = onnx.load(dumped, load_external_data=False).graph
+    operators = Counter(node.op_type for node in graph.node)
+    return {
+        "optimized_by": f"onnxruntime {version_of('onnxruntime')['onnxruntime']} on {os.uname().machine}",
+        "operators": dict(sorted(operators.items())),
+        "integer_nodes": sum(operators[op] for op in _INTEGER),
+        "float_nodes": sum(operators[op] for op in _FLOAT),
+    }
+
+
+def _dump(path: Path, dumped: Path, options: OnnxRuntimeOptions) -> None:
+    import onnxruntime
+
+    levels = {
+        "all": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL,
+        "extended": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
+        "basic": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC,
+        "disabled": onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL,
+    }
+    session = onnxruntime.SessionOptions()
+    session.log_severity_level = _ERRORS_ONLY
+    session.intra_op_num_threads = 1
+    session.graph_optimization_level = levels[options.graph_optimization]
+    session.optimized_model_filepath = str(dumped)
+    for key, value in sorted(options.session_config.items()):
+        session.add_session_config_entry(key, value)
+    onnxruntime.InferenceSession(str(path), session, providers=["CPUExecutionProvider"])

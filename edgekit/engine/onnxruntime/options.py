@@ -1,0 +1,44 @@
+"""What a target file may say in ``[runtimes.options]`` for ONNX Runtime."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from edgekit import strict
+from edgekit.target import Target
+
+
+class OnnxRuntimeOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Options of an ONNX Runtime session and of the engine's ports.
+
+    Attributes:
+        graph_optimization: how far ONNX Runtime rewrites the graph when it opens it.
+        allow_spinning: threads wait busily for work: quicker on cores of their own, slower on shared ones.
+        session_config: further entries by ONNX Runtime's own keys.
+        io_dtype: of inputs and outputs that the graph stores as such integers.
+        io_layout: of image inputs; as the source has it if empty.
+    """
+
+    graph_optimization: Literal["all", "extended", "basic", "disabled"] = "all"
+    allow_spinning: bool = True
+    session_config: dict[str, str] = {}
+    io_dtype: Literal["float32", "int8", "uint8"] = "float32"
+    io_layout: Literal["", "nchw", "nhwc"] = ""
+
+    def for_session(self) -> dict[str, Any]:
+        """What the session is opened with; nothing where ONNX Runtime's own default holds."""
+        spinning = {} if self.allow_spinning else {"session.intra_op.allow_spinning": "0"}
+        config = {**spinning, **self.session_config}
+        opened: dict[str, Any] = {"session_config": config} if config else {}
+        return opened if self.graph_optimization == "all" else {**opened, "graph_optimization": self.graph_optimization}
+
+
+def options_of(target: Target) -> OnnxRuntimeOptions:
+    """The options of a target's ONNX Runtime.
+
+    Raises:
+        UsageError: an option is unknown or does not fit.
+    """
+    return strict.convert(target.runtime("onnxruntime").options, OnnxRuntimeOptions, where=f"{target.name}: onnxruntime.options")
