@@ -1,35 +1,49 @@
-"""The Report of a build as plain data, and the renderers that make JSON, Markdown and HTML of it."""
+"""The Report of a build as plain data, the renderers that make JSON, Markdown and HTML of it, and two of them compared."""
 
+from edgekit.report.compare import ComparedEngine, ReportComparison, compare_reports
+from edgekit.report.files import read_report, write_reports
+from edgekit.report.html import render_html
+from edgekit.report.markdown import render_markdown
 from edgekit.report.record import (
     Accuracy,
     Energy,
     EngineEntry,
     Fidelity,
     Host,
-    Judgement,
     Latency,
     MeasuredOn,
-    Memory,
     ModelEntry,
     Report,
     SamplesEntry,
     StepEntry,
     TargetEntry,
 )
+from edgekit.report.summary import COLUMNS, TEXT_COLUMNS, notes, summary_rows
+from edgekit.report.words import verdict_sentence
 
 __all__ = [
+    "COLUMNS",
+    "TEXT_COLUMNS",
     "Accuracy",
+    "ComparedEngine",
     "Energy",
     "EngineEntry",
     "Fidelity",
     "Host",
-    "Judgement",
     "Latency",
     "MeasuredOn",
-    "Memory",
     "ModelEntry",
     "Report",
+    "ReportComparison",
     "SamplesEntry",
     "StepEntry",
     "TargetEntry",
+    "compare_reports",
+    "notes",
+    "read_report",
+    "render_html",
+    "render_markdown",
+    "summary_rows",
+    "verdict_sentence",
+    "write_reports",
 ]

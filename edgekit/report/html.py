@@ -9,7 +9,7 @@ from edgekit.report import tables
 from edgekit.report.charts import Bar, histogram, lines_legend, mark, over_time, shared_axis, size_bars
 from edgekit.report.markup import Markup, element, joined
 from edgekit.report.record import EngineEntry, Latency, MeasuredOn, Report
-from edgekit.report.summary import faster, heading
+from edgekit.report.summary import heading, speed
 from edgekit.report.words import (
     REFERENCE,
     budget_line,
@@ -125,10 +125,10 @@ def _figure(report: Report, entry: EngineEntry) -> Markup:
         return element("p", element("span", entry.status, class_="absent"), class_="big")
     if entry.latency is None:
         return element("p", element("span", entry.latency_reason or "not measured", class_="absent"), class_="big")
-    speed = faster(report, entry)
+    compared = speed(report, entry)
     value = joined(number(entry.latency.p50_ms), element("small", " ms median"))
     invalid = [element("p", f"not valid: {reason}", class_="invalid") for reason in entry.latency.invalid]
-    return joined(element("p", value, class_="big"), element("p", speed, class_="speed") if speed else None, *invalid)
+    return joined(element("p", value, class_="big"), element("p", compared, class_="speed") if compared else None, *invalid)
 
 
 def _card_facts(report: Report, entry: EngineEntry) -> list[tuple[str, str]]:
@@ -139,7 +139,7 @@ def _card_facts(report: Report, entry: EngineEntry) -> list[tuple[str, str]]:
         facts.append(("same class", f"{percent(entry.fidelity.top1_agreement)} of {entry.fidelity.samples:,}"))
     if entry.accuracy is not None:
         facts.append(("accuracy", f"{percent(entry.accuracy.top1)}, float {percent(entry.accuracy.top1_reference)}"))
-    if entry.memory is not None:
+    if entry.memory is not None and entry.memory.peak_mib is not None:
         facts.append(("memory", f"{number(entry.memory.peak_mib)} MiB peak"))
     if entry.energy is not None:
         facts.append(("energy", f"{number(entry.energy.mj_per_query)} mJ a query"))

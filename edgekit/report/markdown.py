@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
 from edgekit.report.record import EngineEntry, Report
-from edgekit.report.summary import COLUMNS, TEXT_COLUMNS, heading, notes, summary_rows
+from edgekit.report.summary import COLUMNS, TEXT_COLUMNS, condition, condition_keys, heading, notes, summary_rows
 from edgekit.report.words import (
     NONE,
     budget_line,
@@ -160,8 +160,7 @@ def _conditions(report: Report) -> str:
     measured = [entry for entry in _all(report) if entry.conditions]
     if not measured:
         return ""
-    keys = list(dict.fromkeys(key for entry in measured for key in entry.conditions))
-    rows = [(label(key), *(plain(entry.conditions.get(key)) for entry in measured)) for key in keys]
+    rows = [(label(key), *(condition(key, entry.conditions.get(key)) for entry in measured)) for key in condition_keys(measured)]
     columns = ("Condition", *(escaped(heading(report, entry)) for entry in measured))
     return "## Conditions\n\n" + table(columns, rows, left=frozenset(columns))
 

@@ -10,10 +10,9 @@ from typing import Any, Literal
 
 import msgspec
 
+from edgekit.measure import Judged, Memory
 from edgekit.model import Signature
 from edgekit.recipe import Recipe
-
-Outcome = Literal["kept", "broken", "not judged"]
 
 
 class MeasuredOn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -77,7 +76,7 @@ class Accuracy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Latency(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Times of single queries, one after the other, transfers in and out included.
+    """Times of single queries, one after the other, from inputs in memory to outputs in memory.
 
     Attributes:
         p50_ms: median.
@@ -109,20 +108,6 @@ class Latency(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     invalid: tuple[str, ...] = ()
 
 
-class Memory(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Memory of the process that held the engine.
-
-    Attributes:
-        peak_mib: most it ever held.
-        load_mib: how much more it held after loading the engine than before.
-        base_mib: what it held before loading the engine.
-    """
-
-    peak_mib: float
-    load_mib: float | None = None
-    base_mib: float | None = None
-
-
 class Energy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Electric energy of a query.
 
@@ -135,24 +120,6 @@ class Energy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     mj_per_query: float
     mean_mw: float
     source: str
-
-
-class Judgement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One line of the budget, judged.
-
-    Attributes:
-        budget: the field of the recipe's budget, such as ``min_sqnr_db``.
-        limit: what it allows.
-        value: what was found; None if nothing was.
-        outcome: whether it was kept.
-        remark: by how much, or why it was not judged.
-    """
-
-    budget: str
-    limit: float
-    value: float | None
-    outcome: Outcome
-    remark: str = ""
 
 
 class EngineEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -168,8 +135,7 @@ class EngineEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         precision: what most of the arithmetic is done in.
         status: ``built``, or why not.
         measured_on: where latency and memory were taken; None where they were not.
-        conditions: what the times were taken under: ``threads``, ``runtime``, ``governor``, ``clock_mhz``, ``temperature_c``,
-            ``loadavg``, ``throttled``, ``feeds`` and whatever else the device told.
+        conditions: what the times were taken under; see :meth:`edgekit.measure.Measurement.summary`.
         verdict: the budget, line by line.
         remarks: what a reader should know, in sentences.
         details: what the backend found worth reporting (operators, nodes left in float, …).
@@ -196,7 +162,7 @@ class EngineEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     energy_reason: str = ""
     measured_on: MeasuredOn | None = None
     conditions: dict[str, Any] = {}
-    verdict: tuple[Judgement, ...] = ()
+    verdict: tuple[Judged, ...] = ()
     remarks: tuple[str, ...] = ()
     details: dict[str, Any] = {}
     snippets: tuple[str, ...] = ()

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
+from edgekit.errors import InvalidMeasurementError
+from edgekit.measure import compare
+from edgekit.report.compare import timings
 from edgekit.report.record import EngineEntry, Latency, Report
 from edgekit.report.words import (
     NONE,
     REFERENCE,
+    change,
     mean_with_interval,
     number,
     percent,
+    plain,
     size,
     sqnr,
     status_word,
@@ -52,7 +60,7 @@ def _row(entry: EngineEntry) -> tuple[str, ...]:
         sqnr(fidelity.sqnr_db) if fidelity else NONE,
         percent(agreement) if agreement is not None else NONE,
         *_times(entry.latency),
-        number(entry.memory.peak_mib) if entry.memory else NONE,
+        number(entry.memory.peak_mib) if entry.memory and entry.memory.peak_mib is not None else NONE,
         status_word(entry),
     )
 
@@ -98,18 +106,35 @@ def heading(report: Report, entry: EngineEntry) -> str:
     return f"{title(report, entry)} · {entry.runtime}"
 
 
-def faster(report: Report, entry: EngineEntry) -> str | None:
-    """How an engine's median compares with the float original's on the same machine under the same threads; None if none was measured so."""
+def speed(report: Report, entry: EngineEntry) -> str | None:
+    """How an engine's times compare with the float original's on the same machine; None if none was measured there."""
     if entry.latency is None or entry.measured_on is None:
         return None
+    place = (entry.measured_on.device, entry.measured_on.emulated)
     for other in report.references:
-        same_place = other.measured_on is not None and (other.measured_on.device, other.measured_on.emulated) == (
-            entry.measured_on.device,
-            entry.measured_on.emulated,
-        )
-        if other.latency is None or not same_place or other.conditions.get("threads") != entry.conditions.get("threads"):
+        if other.latency is None or other.measured_on is None or (other.measured_on.device, other.measured_on.emulated) != place:
             continue
-        ratio = other.latency.p50_ms / entry.latency.p50_ms
-        word = f"{number(ratio)} times as fast as" if ratio >= 1 else f"{number(1 / ratio)} times as slow as"
-        return f"{word} the float original ({number(other.latency.p50_ms)} ms)"
+        try:
+            found = compare(timings(other), timings(entry))
+        except InvalidMeasurementError as error:
+            return f"against the float original: {error.message}"
+        original = f"the float original ({number(found.p50_ms[0])} ms)"
+        words = {"faster": f"{number(1 / found.ratio)} times as fast as", "slower": f"{number(found.ratio)} times as slow as"}
+        return f"{words.get(found.outcome, 'no faster or slower, beyond noise, than')} {original}"
     return None
+
+
+_BEFORE_AND_AFTER = frozenset({"clock_mhz", "temperature_c"})
+
+
+def condition_keys(entries: Sequence[EngineEntry]) -> list[str]:
+    """Conditions of which at least one engine's device told something, in order."""
+    told = [(key, value) for entry in entries for key, value in entry.conditions.items()]
+    return list(dict.fromkeys(key for key, value in told if condition(key, value) != NONE))
+
+
+def condition(key: str, value: Any) -> str:
+    """A condition's value; readings from before and after the run with an arrow."""
+    if key in _BEFORE_AND_AFTER and isinstance(value, Sequence) and len(value) == 2:
+        return change(value[0], value[1], plain)
+    return plain(value)

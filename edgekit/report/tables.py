@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from edgekit.report.charts import mark
 from edgekit.report.markup import Markup, element, joined
 from edgekit.report.record import EngineEntry, Report, StepEntry
-from edgekit.report.summary import COLUMNS, TEXT_COLUMNS, heading, summary_rows
+from edgekit.report.summary import COLUMNS, TEXT_COLUMNS, condition, condition_keys, heading, summary_rows
 from edgekit.report.words import (
     NONE,
     budget_line,
@@ -117,12 +117,12 @@ def conditions_table(report: Report) -> Markup | None:
     measured: list[EngineEntry] = [entry for entry in (*report.references, *report.engines) if entry.conditions]
     if not measured:
         return None
-    keys = dict.fromkeys(key for entry in measured for key in entry.conditions)
+    keys = condition_keys(measured)
     rows = [
         ("machine", *(where(entry.measured_on, entry.target).removeprefix("on ") if entry.measured_on else NONE for entry in measured)),
         ("queries", *(_queries(entry) for entry in measured)),
         ("energy", *(_energy(entry) for entry in measured)),
-        *((label(key), *(plain(entry.conditions.get(key)) for entry in measured)) for key in keys),
+        *((label(key), *(condition(key, entry.conditions.get(key)) for entry in measured)) for key in keys),
     ]
     columns = ("Condition", *(heading(report, entry) for entry in measured))
     return table(columns, rows, left=frozenset(columns), kind="wide")

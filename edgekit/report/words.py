@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
+from edgekit.measure import Judged
+from edgekit.measure.verdict import Outcome
 from edgekit.model import Tensor
-from edgekit.report.record import EngineEntry, Judgement, Latency, MeasuredOn, Outcome, Report
+from edgekit.report.record import EngineEntry, Latency, MeasuredOn, Report
 
 REFERENCE = "reference"
 NONE = "\N{EN DASH}"
@@ -155,12 +157,13 @@ def _listed(items: Sequence[str]) -> str:
     return shown if len(items) <= 8 else f"{shown}, … ({len(items)} in all)"
 
 
-def change(before: int | None, after: int | None, unit: Callable[[int], str]) -> str:
-    """``before → after``, or the one that is known."""
-    if before is None or after is None or before == after:
-        known = after if after is not None else before
-        return NONE if known is None else unit(known)
-    return f"{unit(before)} → {unit(after)}"
+V = TypeVar("V")
+
+
+def change(before: V | None, after: V | None, unit: Callable[[V], str]) -> str:
+    """``before → after``; once where both look the same or one is not known."""
+    told = list(dict.fromkeys(unit(value) for value in (before, after) if value is not None))
+    return " → ".join(told) or NONE
 
 
 _UNITS = {"ms": "ms", "ns": "ns", "s": "s", "mib": "MiB", "bytes": "bytes", "mw": "mW", "mj": "mJ", "db": "dB", "c": "°C", "mhz": "MHz"}
@@ -203,13 +206,13 @@ _BUDGETS: dict[str, tuple[str, Callable[[float], str]]] = {
 }
 
 
-def budget_line(judgement: Judgement) -> str:
+def budget_line(judgement: Judged) -> str:
     """What the budget demands, such as ``SQNR at least 15 dB``."""
     demand, unit = _BUDGETS.get(judgement.budget, (worded(judgement.budget), number))
     return f"{demand} {unit(judgement.limit)}"
 
 
-def budget_value(judgement: Judgement) -> str:
+def budget_value(judgement: Judged) -> str:
     """What was found, in the budget's unit."""
     if judgement.value is None:
         return NONE
@@ -221,7 +224,7 @@ def is_built(entry: EngineEntry) -> bool:
     return entry.status == "built"
 
 
-def outcome(judgements: Sequence[Judgement]) -> Outcome | None:
+def outcome(judgements: Sequence[Judged]) -> Outcome | None:
     """The gravest: one broken breaks all; one not judged leaves the rest unproven; None where no budget was given."""
     gravity: tuple[Outcome, ...] = ("kept", "not judged", "broken")
     return max((judgement.outcome for judgement in judgements), key=gravity.index, default=None)

@@ -5,6 +5,7 @@ import statistics
 
 import pytest
 
+from edgekit.measure import Judged, Memory
 from edgekit.model import Preprocess, Signature, Tensor
 from edgekit.recipe import Budget, Recipe
 from edgekit.report import (
@@ -12,10 +13,8 @@ from edgekit.report import (
     EngineEntry,
     Fidelity,
     Host,
-    Judgement,
     Latency,
     MeasuredOn,
-    Memory,
     ModelEntry,
     Report,
     SamplesEntry,
@@ -57,16 +56,33 @@ def latency(median_ms, *, spread=0.02, n=1200, drift=0.0, outliers=0.01, seed=0,
 
 
 def conditions(runtime, threads=1, **more):
+    """As ``Measurement.summary()`` gives them."""
     return {
+        "taken_at": "2026-11-21T23:14:02+00:00",
+        "device": "builder",
+        "arch": "x86_64",
+        "cpu": "AMD EPYC 9B45",
+        "emulated": False,
+        "board": None,
+        "os": "Debian GNU/Linux 12 (bookworm)",
+        "kernel": "6.1.0-26-amd64",
+        "cpus": 2,
         "threads": threads,
+        "load": {"warmup_s": 0.5, "warmup_queries": 3, "min_queries": 662, "min_duration_s": 3.0, "max_duration_s": 12.0, "threads": threads},
         "runtime": runtime,
-        "feeds": "24 judging photos in turn",
+        "versions": {runtime.split()[0]: runtime.split()[1], "numpy": "2.4.6", "python": "3.11.7"},
+        "feeds": 8,
         "governor": "schedutil",
-        "clock_mhz": {"start": 3120, "end": 3098},
-        "temperature_c": {"start": 54.2, "end": 57.9},
-        "loadavg": [1.42, 1.61],
-        "throttled": False,
-        "python": "3.11.7",
+        "clock_mhz": [3120.0, 3098.0],
+        "temperature_c": [54.2, 57.9],
+        "throttled": [],
+        "loadavg": [1.42, 1.61, 1.2],
+        "processor_share": 0.97,
+        "others_cores": 0.4,
+        "steal_cores": 0.0,
+        "power_mw": None,
+        "wall_s": 3.412,
+        "capped": False,
         **more,
     }
 
@@ -81,7 +97,7 @@ def reference_entry():
         precision="float32",
         status="built",
         latency=latency(5.62, spread=0.03, seed=1),
-        memory=Memory(peak_mib=128.4, load_mib=52.1),
+        memory=Memory(peak_mib=128.4, load_mib=52.1, base_mib=70.2),
         measured_on=HERE,
         conditions=conditions("onnxruntime 1.31.1"),
     )
@@ -100,15 +116,15 @@ def x86_entry():
         fidelity=Fidelity(sqnr_db=19.42, cosine=0.99431, max_abs=2.113, top1_agreement=23 / 24, samples=24, judged_on=HOME),
         accuracy=Accuracy(top1=0.875, top1_reference=0.9167, top5=1.0, top5_reference=1.0, n=24),
         latency=latency(2.83, spread=0.025, seed=2),
-        memory=Memory(peak_mib=96.2, load_mib=21.8),
+        memory=Memory(peak_mib=96.2, load_mib=21.8, base_mib=70.1),
         energy_reason="no power rail on this machine",
         measured_on=HOME,
         conditions=conditions("onnxruntime 1.31.1"),
         verdict=(
-            Judgement(budget="min_sqnr_db", limit=15.0, value=19.42, outcome="kept", remark="4.4 dB to spare"),
-            Judgement(budget="min_agreement", limit=0.95, value=23 / 24, outcome="kept", remark="one photo more may change"),
-            Judgement(budget="max_latency_ms", limit=4.0, value=2.83, outcome="kept", remark="1.2 ms to spare"),
-            Judgement(budget="max_bytes", limit=5_200_000, value=5_127_882, outcome="kept"),
+            Judged(budget="min_sqnr_db", limit=15.0, value=19.42, outcome="kept", remark="4.4 dB to spare"),
+            Judged(budget="min_agreement", limit=0.95, value=23 / 24, outcome="kept", remark="one photo more may change"),
+            Judged(budget="max_latency_ms", limit=4.0, value=2.83, outcome="kept", remark="1.2 ms to spare"),
+            Judged(budget="max_bytes", limit=5_200_000, value=5_127_882, outcome="kept", remark="72 kB to spare"),
         ),
         details={"operators": {"QLinearConv": 49, "QLinearAdd": 10, "QGemm": 1}, "float_convs": 0},
         snippets=("engines/x86-64-vnni-onnxruntime/run.py", "engines/x86-64-vnni-onnxruntime/run.cc"),
@@ -128,15 +144,15 @@ def pi_entry():
         fidelity=Fidelity(sqnr_db=18.87, cosine=0.99361, max_abs=2.498, top1_agreement=22 / 24, samples=24, judged_on=HERE),
         accuracy=Accuracy(top1=0.9167, top1_reference=0.9167, top5=1.0, top5_reference=1.0, n=24),
         latency=latency(2.34, spread=0.02, drift=0.08, n=400, seed=3, p99_reason="needs 459 queries, has 400"),
-        memory=Memory(peak_mib=61.7, load_mib=11.2),
+        memory=Memory(peak_mib=61.7, load_mib=11.2, base_mib=48.1),
         energy_reason="not measured on the target",
         measured_on=HERE,
         conditions=conditions("ai-edge-litert 2.3.0", delegate="XNNPACK"),
         verdict=(
-            Judgement(budget="min_sqnr_db", limit=15.0, value=18.87, outcome="kept", remark="3.9 dB to spare"),
-            Judgement(budget="min_agreement", limit=0.95, value=22 / 24, outcome="broken", remark="3.3 % short: 2 of 24 photos changed class"),
-            Judgement(budget="max_latency_ms", limit=4.0, value=None, outcome="not judged", remark="not measured on a raspberry-pi-5"),
-            Judgement(budget="max_bytes", limit=5_200_000, value=5_312_880, outcome="broken", remark="113 kB too large"),
+            Judged(budget="min_sqnr_db", limit=15.0, value=18.87, outcome="kept", remark="3.9 dB to spare"),
+            Judged(budget="min_agreement", limit=0.95, value=22 / 24, outcome="broken", remark="3.3 % short: 2 of 24 photos changed class"),
+            Judged(budget="max_latency_ms", limit=4.0, value=None, outcome="not judged", remark="not measured on a raspberry-pi-5"),
+            Judged(budget="max_bytes", limit=5_200_000, value=5_312_880, outcome="broken", remark="113 kB too large"),
         ),
         remarks=("Latency rose by 8 % from the first to the last query.",),
         details={"operators": {"CONV_2D": 34, "DEPTHWISE_CONV_2D": 16, "ADD": 9, "MEAN": 1, "FULLY_CONNECTED": 1}, "transposes": 0},
@@ -160,8 +176,8 @@ def jetson_entry():
         memory_reason="the engine is built on the device",
         energy_reason="the engine is built on the device",
         verdict=(
-            Judgement(budget="min_sqnr_db", limit=15.0, value=19.31, outcome="kept", remark="of the graph the engine is built from"),
-            Judgement(budget="max_latency_ms", limit=4.0, value=None, outcome="not judged", remark="the engine is built on the device"),
+            Judged(budget="min_sqnr_db", limit=15.0, value=19.31, outcome="kept", remark="of the graph the engine is built from"),
+            Judged(budget="max_latency_ms", limit=4.0, value=None, outcome="not judged", remark="the engine is built on the device"),
         ),
         remarks=("Build it there: python3 build_engine.py --output model.engine",),
         details={"preflight": "nvonnxparser 11.1: 61 layers, none refused"},
@@ -180,11 +196,13 @@ def android_entry():
         status="built",
         fidelity=Fidelity(sqnr_db=18.87, cosine=0.99361, max_abs=2.498, top1_agreement=22 / 24, samples=24, judged_on=EMULATED),
         latency=latency(41.7, spread=0.09, n=120, seed=4, p99_reason="needs 459 queries, has 120"),
-        memory=Memory(peak_mib=88.0),
+        memory=Memory(peak_mib=88.0, load_mib=None, base_mib=None),
         energy_reason="emulated",
         measured_on=EMULATED,
-        conditions=conditions("ai-edge-litert 2.3.0", governor=None, temperature_c=None),
-        verdict=(Judgement(budget="min_sqnr_db", limit=15.0, value=18.87, outcome="kept", remark="3.9 dB to spare"),),
+        conditions=conditions(
+            "ai-edge-litert 2.3.0", device="qemu-aarch64", arch="aarch64", cpu="QEMU", emulated=True, governor=None, temperature_c=[None, None]
+        ),
+        verdict=(Judged(budget="min_sqnr_db", limit=15.0, value=18.87, outcome="kept", remark="3.9 dB to spare"),),
         snippets=("engines/android-arm64-tflite/run.py", "engines/android-arm64-tflite/run.cc", "engines/android-arm64-tflite/Run.kt"),
     )
 

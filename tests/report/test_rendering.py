@@ -10,7 +10,7 @@ from edgekit.report.charts import Axis, shared_axis
 from edgekit.report.html import render_html
 from edgekit.report.markdown import escaped, render_markdown, sparkline
 from edgekit.report.markup import element, joined
-from edgekit.report.summary import COLUMNS, faster
+from edgekit.report.summary import COLUMNS, speed
 
 VOID = {"meta", "br"}
 HOSTILE = "<script>alert(1)</script>\"' onload=x | `code` & [a](javascript:b)"
@@ -180,12 +180,18 @@ def test_a_report_without_samples_budget_or_times_can_be_shown(report):
     assert "not measured: --no-bench" in str(little)
 
 
-def test_a_speed_is_only_compared_with_an_original_measured_in_the_same_place(report):
+def test_a_speed_is_only_told_against_an_original_measured_in_the_same_place(report):
     x86, pi, _, android = report.engines
 
-    assert faster(report, x86).endswith("times as fast as the float original (5.62 ms)")
-    assert faster(report, android) is None
-    assert faster(report, msgspec.structs.replace(pi, conditions={**pi.conditions, "threads": 4})) is None
+    assert speed(report, x86) == "1.99 times as fast as the float original (5.62 ms)"
+    assert speed(report, android) is None
+    assert "cannot be compared: threads: 1 and 4" in speed(report, msgspec.structs.replace(pi, conditions={**pi.conditions, "threads": 4}))
+
+
+def test_conditions_that_no_device_told_are_left_out(page):
+    assert "governor" in page.texts
+    assert "board" not in page.texts
+    assert "3,120 → 3,098" in page.texts
 
 
 def test_a_report_is_named_shortly_in_a_terminal(report):

@@ -1,6 +1,7 @@
 import pytest
 
-from edgekit.report import EngineEntry, Judgement, Latency, MeasuredOn
+from edgekit.measure import Judged
+from edgekit.report import EngineEntry, Latency, MeasuredOn
 from edgekit.report.words import (
     NONE,
     budget_line,
@@ -94,7 +95,7 @@ def test_budgets_are_read_with_their_units():
 
 
 def test_one_broken_line_breaks_the_budget_and_one_open_leaves_it_open():
-    kept, open_, broken = (Judgement(budget="b", limit=1, value=1, outcome=word) for word in ("kept", "not judged", "broken"))
+    kept, open_, broken = (Judged(budget="b", limit=1, value=1, outcome=word, remark="") for word in ("kept", "not judged", "broken"))
 
     assert outcome([kept, broken, open_]) == "broken"
     assert outcome([kept, open_]) == "not judged"
@@ -120,4 +121,4 @@ def _latency(**fields):
 
 
 def _judged(budget, limit, value):
-    return Judgement(budget=budget, limit=limit, value=value, outcome="kept")
+    return Judged(budget=budget, limit=limit, value=value, outcome="kept", remark="")
