@@ -61,7 +61,8 @@ class Request:
     """What a user wants built, in their words.
 
     Attributes:
-        source: path of the model.
+        source: path of the model; of a live one, the name of its class.
+        live: a ``keras.Model`` or ``torch.nn.Module`` instead of a file.
         targets: names, aliases, files, each perhaps with ``:RUNTIME``.
         recipe: built-in name or file.
         samples: folder or samples file.
@@ -74,6 +75,7 @@ class Request:
 
     source: Path
     targets: tuple[str, ...]
+    live: Any = None
     recipe: str = DEFAULT_RECIPE
     samples: Path | None = None
     device: str = ""
@@ -157,7 +159,7 @@ def check(request: Request, *, targets_needed: bool = True) -> Plan:
         PlanError: every fault at once.
     """
     faults = _Faults()
-    if not request.source.exists():
+    if request.live is None and not request.source.exists():
         faults.add(f"{request.source}: no such file")
     chosen = tuple(one for asked in request.targets if (one := faults.catch(lambda asked=asked: choose(asked))))
     if targets_needed and not request.targets:
@@ -179,6 +181,8 @@ def check(request: Request, *, targets_needed: bool = True) -> Plan:
     for step in settings:
         faults.add(f"--set {step}.…: no such step in this recipe{strict.nearest(step, known)}")
     samples = faults.catch(lambda: read_samples(request.samples, skip_bad=request.skip_bad_samples)) if request.samples else None
+    if samples is not None and preprocess is not None:
+        samples = msgspec.structs.replace(samples, preprocess=preprocess)
     good = tuple(step for step in steps if step)
     _needs_met(faults, good, chosen, has_samples=request.samples is not None)
     faults.raise_any(request)
@@ -244,7 +248,7 @@ class _Faults:
             return
         if len(self.lines) == 1 and self.kinds:
             raise self.kinds[0]
-        if len(self.lines) == 1 and not request.source.exists():
+        if len(self.lines) == 1 and request.live is None and not request.source.exists():
             raise UsageError(self.lines[0], hint="check the path of the model")
         hints = [error.hint for error in self.kinds[:1]]
         raise PlanError(self.lines, hint=hints[0] if hints else "`edgekit plan --help` shows the options; `edgekit recipes show NAME` the steps")

@@ -22,12 +22,13 @@ def bench(
     """Measure latency and memory again (--set load.threads=2, load.min_queries=…); a build's report is updated."""
     from edgekit.cli.report import show_entries
     from edgekit.pipeline import bench as measure_again
+    from edgekit.pipeline.outcome import entries_status
     from edgekit.plan import parse_settings
 
     with watching(verbose=verbose) as watcher:
-        measured = measure_again(engine, samples=samples, device=device, settings=parse_settings(set_ or []), watcher=watcher)
+        entries = measure_again(engine, samples=samples, device=device, settings=parse_settings(set_ or []), watcher=watcher)
     if as_json:
-        print_json(measured.entries)
+        print_json(entries)
     else:
-        show_entries(measured.entries)
-    return measured.exit_status
+        show_entries(entries)
+    return entries_status(entries)

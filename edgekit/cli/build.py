@@ -39,7 +39,7 @@ def build(  # noqa: PLR0913 - one argument an option, as typer has it
 ) -> int:
     """Build, check and measure the engine of one or more targets."""
     from edgekit.cli.request import request_of
-    from edgekit.pipeline import run
+    from edgekit.pipeline import exit_status, run
 
     request, project = request_of(model, target, recipe, samples, device, set_, shape, factory, trust=trust, skip_bad_samples=skip_bad_samples)
     folder = Path(out or project.out or "edgekit-out")
@@ -51,4 +51,4 @@ def build(  # noqa: PLR0913 - one argument an option, as typer has it
         from edgekit.cli.report import show
 
         show(report, folder)
-    return report.exit_status
+    return exit_status(report)

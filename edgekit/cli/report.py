@@ -10,7 +10,9 @@ import typer
 from edgekit.cli.terminal import AsJson, print_json, print_table, say
 
 if TYPE_CHECKING:
-    from edgekit.report import Report
+    from collections.abc import Sequence
+
+    from edgekit.report import EngineEntry, Report
 
 
 def report(
@@ -33,10 +35,17 @@ def report(
 
 def show(report: Report, folder: Path) -> None:
     """The table, what must be said beside it, the verdict, and where the files are."""
-    from edgekit.report import COLUMNS, TEXT_COLUMNS, notes, summary_rows, verdict_sentence
+    from edgekit.report import notes, verdict_sentence
 
-    print_table(COLUMNS, summary_rows(report), right=[column for column in COLUMNS if column not in TEXT_COLUMNS])
+    show_entries((*report.references, *report.engines))
     for line in notes(report):
         say(line)
     say(verdict_sentence(report)[1])
     say(f"report: {(folder / 'report.html').resolve()}")
+
+
+def show_entries(entries: Sequence[EngineEntry]) -> None:
+    """The table of some engines."""
+    from edgekit.report import COLUMNS, TEXT_COLUMNS, entry_row
+
+    print_table(COLUMNS, [entry_row(entry) for entry in entries], right=[column for column in COLUMNS if column not in TEXT_COLUMNS])

@@ -1,8 +1,9 @@
 """The corridor from a source to a report: plan, ingest, passes, engines, measuring, verdict, report."""
 
+from edgekit.pipeline.again import bench
 from edgekit.pipeline.api import build
 from edgekit.pipeline.look import Inspection, Rehearsal, look_at, rehearse
 from edgekit.pipeline.outcome import exit_status
-from edgekit.pipeline.run import bench, run
+from edgekit.pipeline.run import run
 
 __all__ = ["Inspection", "Rehearsal", "bench", "build", "exit_status", "look_at", "rehearse", "run"]

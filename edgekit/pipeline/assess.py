@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from edgekit.device.contract import Device
+from edgekit.engine.contract import Engine
 from edgekit.measure import Found, Load, Measurement, infer, judge, measure, remarks_on, summarize, why_foreign
-from edgekit.model import Model
+from edgekit.model import Model, Signature
 from edgekit.pipeline.line import Built
 from edgekit.pipeline.steps import Workshop
 from edgekit.plan import Plan
 from edgekit.plugins import version_of
 from edgekit.report import Accuracy, EngineEntry, Fidelity, Judgement, Latency, MeasuredOn, Memory
+from edgekit.samples import Samples
 from edgekit.target import Target, cpu_features, host_target
 
 if TYPE_CHECKING:
@@ -86,8 +88,8 @@ def scored(built: Built, reference: Model, plan: Plan, bench: Bench, workshop: W
         return Scores(fidelity=None, fidelity_reason="no samples were given", accuracy=None, accuracy_reason="no samples were given")
     in_graph = built.engine.status != "built"
     runtime = "onnxruntime" if in_graph else built.engine.runtime
-    if not in_graph and bench.device.facts.url == "local" and not runs_here(runtime):
-        reason = f"{runtime} is not installed here: {RUNTIME_PACKAGES.get(runtime, (runtime,))[0]}"
+    reason = "" if in_graph else why_not_here(built.engine, bench)
+    if reason:
         return Scores(fidelity=None, fidelity_reason=reason, accuracy=None, accuracy_reason=reason)
 
     def make(out: Path) -> None:
@@ -146,7 +148,9 @@ def _scores(built: Built, reference: Model, plan: Plan, bench: Bench, *, in_grap
         samples=near.samples,
         judged_on=judged_on,
     )
-    remark = "Fidelity is that of the graph the engine will be built from, run in ONNX Runtime; the engine itself has not been run." if in_graph else ""
+    remark = (
+        "Fidelity is that of the graph the engine will be built from, run in ONNX Runtime; the engine itself has not been run." if in_graph else ""
+    )
     if not classes:
         reason = "the samples have no labels" if not any(label is not None for label in labels) else "the first output holds no classes"
         return Scores(fidelity=kept, fidelity_reason="", accuracy=None, accuracy_reason=reason, remark=remark)
@@ -158,34 +162,40 @@ def _scores(built: Built, reference: Model, plan: Plan, bench: Bench, *, in_grap
     return Scores(fidelity=kept, fidelity_reason="", accuracy=right, accuracy_reason="", remark=remark)
 
 
+def why_not_here(engine: Engine, bench: Bench) -> str:
+    """Why an engine cannot be run on a device; "" if nothing is known against it."""
+    if engine.status != "built":
+        return engine.status
+    if bench.device.facts.url == "local" and not runs_here(engine.runtime):
+        return f"{RUNTIME_PACKAGES.get(engine.runtime, (engine.runtime,))[0]} is not installed here"
+    return ""
+
+
 def timed(built: Built, plan: Plan, bench: Bench, workshop: Workshop, load: Load) -> tuple[Measurement | None, str]:
     """Time an engine; None and the reason where it cannot run."""
-    if built.engine.status != "built":
-        return None, built.engine.status
-    runtime = built.engine.runtime
-    if bench.device.facts.url == "local" and not runs_here(runtime):
-        return None, f"{runtime} is not installed here"
+    reason = why_not_here(built.engine, bench)
+    if reason:
+        return None, reason
     workshop.watcher.begin(f"measure {built.chosen.key}")
-    measurement = measure(built.folder, built.engine, timing_feeds(plan, built.model), bench.device, load, signature=built.model.signature)
+    feeds = timing_feeds(plan.samples, built.model.signature)
+    measurement = measure(built.folder, built.engine, feeds, bench.device, load, signature=built.model.signature)
     workshop.watcher.end(f"{len(measurement.latencies_ns)} queries")
     return measurement, ""
 
 
-def timing_feeds(plan: Plan, model: Model) -> Iterator[Feed]:
+def timing_feeds(samples: Samples | None, signature: Signature) -> Iterator[Feed]:
     """Inputs to time with: judging samples, or random numbers where there are none."""
-    if plan.samples is not None:
-        return plan.samples.feeds("judging", model.signature)
-    return random_feeds(model)
+    return samples.feeds("judging", signature) if samples is not None else random_feeds(signature)
 
 
-def random_feeds(model: Model, count: int = 4) -> Iterator[Feed]:
-    """Inputs of the model's shapes, uniform in 0 to 1 (integers: zeros), the same every time; open sizes become 1."""
+def random_feeds(signature: Signature, count: int = 4) -> Iterator[Feed]:
+    """Inputs of a signature's shapes, uniform in 0 to 1 (integers: zeros), the same every time; open sizes become 1."""
     import numpy as np
 
     generator = np.random.default_rng(0)
     for _ in range(count):
         feed: Feed = {}
-        for tensor in model.signature.inputs:
+        for tensor in signature.inputs:
             shape = [size if isinstance(size, int) else 1 for size in tensor.shape]
             values = generator.random(shape) if np.issubdtype(np.dtype(tensor.dtype), np.floating) else np.zeros(shape)
             feed[tensor.name] = values.astype(tensor.dtype)
@@ -266,39 +276,3 @@ def _verdict(entry: EngineEntry, plan: Plan, bench: Bench, target: Target) -> tu
         },
     )
     return tuple(Judgement(**msgspec.structs.asdict(line)) for line in judge(plan.budget, found))
-
-
-def reference_entry(source: Model, prepared: Model, plan: Plan, bench: Bench, workshop: Workshop, load: Load | None) -> EngineEntry:
-    """The float original, simplified and fused, as ONNX Runtime runs it: what engines are better or worse than."""
-    from edgekit.engine.contract import Engine, port_of
-
-    engine = Engine(
-        file=prepared.path.name,
-        target="reference",
-        runtime="onnxruntime",
-        precision="float32",
-        status="built",
-        inputs=tuple(port_of(tensor) for tensor in prepared.signature.inputs),
-        outputs=tuple(port_of(tensor) for tensor in prepared.signature.outputs),
-        bytes=prepared.bytes,
-        sha256=prepared.sha256,
-    )
-    entry = EngineEntry(
-        target="reference",
-        runtime="onnxruntime",
-        path="",
-        bytes=prepared.bytes,
-        sha256=prepared.sha256,
-        precision="float32",
-        status="built",
-        latency_reason="not measured: --no-bench",
-        memory_reason="not measured: --no-bench",
-        energy_reason="not measured: --no-bench",
-    )
-    if load is None:
-        return entry
-    workshop.watcher.begin("measure the float original")
-    feeds = timing_feeds(plan, source)
-    measurement = measure(prepared.folder, engine, feeds, bench.device, load, signature=prepared.signature)
-    workshop.watcher.end(f"{len(measurement.latencies_ns)} queries")
-    return with_measurement(entry, measurement, bench.measured_on(None))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,22 +15,33 @@ from edgekit import plugins
 from edgekit.engine.contract import Backend, Engine, read_engine
 from edgekit.engine.snippet import write_snippets
 from edgekit.ingest.contract import ingest, tools_for
-from edgekit.model import Model, Signature, read_model
-from edgekit.model.store import key_of
+from edgekit.ingest.sniff import kind_of
+from edgekit.model import Model, Signature
 from edgekit.passes.contract import Need, Supplies
-from edgekit.pipeline.steps import Workshop, code_digest, source_digest
+from edgekit.pipeline.steps import Workshop, source_digest
 from edgekit.plan import Plan, PlannedStep, check_refusals, runtime_of
 from edgekit.report import StepEntry
 from edgekit.samples import with_preprocess
 from edgekit.target import Chosen
 
+COUNTS_FILE = "counts.json"
+
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The source as it was found: digest and size."""
+    """The source as it was found; of a live model, its class and its exported graph."""
 
+    name: str
+    format: str
     sha256: str
     bytes: int
+
+
+class Counts(msgspec.Struct, frozen=True):
+    """Numbers in constants, and multiply-adds of one query, of a whole model."""
+
+    parameters: int
+    macs: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +70,8 @@ def described(signature: Signature, plan: Plan) -> Signature:
 
 def ingested(plan: Plan, workshop: Workshop) -> tuple[Model, Source]:
     """The source as a Model."""
+    if plan.request.live is not None:
+        return _ingested_live(plan, workshop)
     digest, size = source_digest(plan.request.source)
     decided_by = {
         "source": digest,
@@ -71,7 +86,40 @@ def ingested(plan: Plan, workshop: Workshop) -> tuple[Model, Source]:
         return ingest(plan.request.source, options=plan.ingest, out=out, samples=plan.samples, watcher=workshop.watcher)
 
     model = workshop.model_step("ingest", decided_by, make, target="all", parent=None)
-    return msgspec.structs.replace(model, signature=described(model.signature, plan)), Source(sha256=digest, bytes=size)
+    source = Source(name=str(plan.request.source), format=kind_of(plan.request.source), sha256=digest, bytes=size)
+    return msgspec.structs.replace(model, signature=described(model.signature, plan)), source
+
+
+def _ingested_live(plan: Plan, workshop: Workshop) -> tuple[Model, Source]:
+    """A live model is exported every time, and known by its exported graph from there on."""
+    from edgekit.ingest.live import ingest_live
+
+    live = plan.request.live
+    with tempfile.TemporaryDirectory(prefix="edgekit-") as stage:
+        exported = ingest_live(live, options=plan.ingest, out=Path(stage), samples=plan.samples, watcher=workshop.watcher)
+
+        def make(out: Path) -> Model:
+            shutil.copytree(stage, out, dirs_exist_ok=True)
+            return exported
+
+        model = workshop.model_step("ingest", {"exported": exported.sha256, "signature": exported.signature}, make, target="all", parent=None)
+    name = f"{type(live).__module__.partition('.')[0]}: {type(live).__name__}"
+    source = Source(name=name, format="live model", sha256=model.sha256, bytes=model.bytes)
+    return msgspec.structs.replace(model, signature=described(model.signature, plan)), source
+
+
+def counted(model: Model, workshop: Workshop) -> Counts:
+    """Parameters and multiply-adds of a model; counted once."""
+
+    def make(out: Path) -> None:
+        from edgekit.graph.inspect import layers, totals
+        from edgekit.graph.onnx_file import load
+
+        total = totals(layers(load(model.path)))
+        (out / COUNTS_FILE).write_bytes(msgspec.json.encode(Counts(parameters=total.parameters, macs=total.macs)))
+
+    folder, _, _ = workshop.folder("count", {"model": model.sha256}, make, quiet=True)
+    return msgspec.json.decode((folder / COUNTS_FILE).read_bytes(), type=Counts)
 
 
 def _factory_digest(plan: Plan) -> str | None:
@@ -150,13 +198,3 @@ def built(plan: Plan, model: Model, workshop: Workshop) -> tuple[Built, ...]:
             branch = passed(step, branch, plan, workshop, one=one)
         engines.append(compiled(one, branch, workshop))
     return tuple(engines)
-
-
-def is_kept(workshop: Workshop, name: str, decided_by: dict[str, Any]) -> bool:
-    """Whether a step's result lies in the store."""
-    return workshop.store.has(key_of(name, {"code": code_digest(), **decided_by}))
-
-
-def read_kept(folder: Path) -> Model:
-    """A Model of the store."""
-    return read_model(folder)

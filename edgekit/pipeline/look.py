@@ -82,7 +82,7 @@ def look_at(request: Request, *, watcher: Watcher = SILENT, store: Store | None 
     table = layers(proto)
     total = totals(table)
     return Inspection(
-        format=kind_of(request.source),
+        format=source.format,
         bytes=source.bytes,
         sha256=source.sha256,
         inputs=model.signature.inputs,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from edgekit.engine.contract import ENGINE_RECORD, read_engine
+from edgekit.engine.contract import ENGINE_RECORD, Engine, read_engine
 from edgekit.model import file_sha256
 from edgekit.model.store import writing
 from edgekit.pipeline.line import Built
@@ -58,20 +58,21 @@ def publish_engine(built: Built, out: Path) -> Path:
         The folder.
     """
     final = out / "engines" / built.chosen.key
-    if _is_same(built, final):
+    if is_published(built.engine, final):
         return final
 
     def fill(temporary: Path) -> None:
         shutil.copytree(built.folder, temporary, dirs_exist_ok=True, ignore=shutil.ignore_patterns(COST_FILE))
 
-    _replace_folder(final, fill)
+    replace_folder(final, fill)
     return final
 
 
-def _is_same(built: Built, final: Path) -> bool:
-    if not (final / ENGINE_RECORD).is_file() or read_engine(final) != built.engine:
+def is_published(engine: Engine, final: Path) -> bool:
+    """Whether exactly this engine lies there."""
+    if not (final / ENGINE_RECORD).is_file() or read_engine(final) != engine:
         return False
-    return (final / built.engine.file).is_file() and file_sha256(final / built.engine.file) == built.engine.sha256
+    return (final / engine.file).is_file() and file_sha256(final / engine.file) == engine.sha256
 
 
 def publish_steps(entries: list[StepEntry], lines: list[str], out: Path) -> None:
@@ -82,12 +83,12 @@ def publish_steps(entries: list[StepEntry], lines: list[str], out: Path) -> None
             suffix = "" if entry.target == "all" else f"-{entry.target}"
             (temporary / f"{index:02d}-{entry.name}{suffix}.json").write_bytes(msgspec.json.format(msgspec.json.encode(entry), indent=1))
 
-    _replace_folder(out / "steps", fill)
+    replace_folder(out / "steps", fill)
     with writing(out), (out / "log.txt").open("a", encoding="utf-8") as stream:
         stream.writelines(line + "\n" for line in lines)
 
 
-def _replace_folder(final: Path, fill: Callable[[Path], None]) -> None:
+def replace_folder(final: Path, fill: Callable[[Path], None]) -> None:
     """Make ``final`` anew beside itself, then swap: a reader sees the old folder or the new one."""
     with writing(final):
         final.parent.mkdir(parents=True, exist_ok=True)

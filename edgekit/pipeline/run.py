@@ -1,4 +1,4 @@
-"""A build from its request to its report, and measuring again what was built."""
+"""A build from its request to its report."""
 
 from __future__ import annotations
 
@@ -12,14 +12,13 @@ import msgspec
 
 from edgekit import strict
 from edgekit.device import open_device
-from edgekit.errors import UsageError
-from edgekit.ingest.sniff import kind_of
 from edgekit.measure import Load
 from edgekit.model import Model, Store
 from edgekit.model.store import writing
-from edgekit.pipeline.assess import Bench, entry_of, reference_entry, scored, timed
+from edgekit.pipeline.assess import Bench, entry_of, scored, timed
 from edgekit.pipeline.line import Source, built, counted, ingested, prepared
 from edgekit.pipeline.publish import Logged, publish_engine, publish_steps
+from edgekit.pipeline.reference import publish_reference, reference_entry
 from edgekit.pipeline.steps import Workshop
 from edgekit.plan import Plan, Request, check, runtime_of
 from edgekit.plugins import version_of
@@ -63,7 +62,8 @@ def run(request: Request, *, out: Path, bench: bool = True, watcher: Watcher = S
             scores = scored(one, source_model, plan, place, workshop)
             measurement, reason = timed(one, plan, place, workshop, load) if bench else (None, NO_BENCH)
             entries.append(entry_of(one, scores, measurement, reason, plan, place))
-        reference = reference_entry(source_model, ready, plan, place, workshop, load if bench else None)
+        publish_reference(ready, out)
+        reference = reference_entry(ready, plan, place, log, load if bench else None, reason="" if bench else NO_BENCH)
     finally:
         device.close()
     report = _report(plan, source, source_model, ready, entries, reference, workshop, time.perf_counter() - began)

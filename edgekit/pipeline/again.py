@@ -1,0 +1,151 @@
+"""Measuring again what was built: a whole build, one engine, or an ONNX file as it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from edgekit import strict
+from edgekit.device import open_device
+from edgekit.engine.contract import ENGINE_RECORD, Engine, port_of, read_engine
+from edgekit.errors import InvalidMeasurementError, UsageError
+from edgekit.measure import Load, measure
+from edgekit.model import Signature, Tensor, file_sha256
+from edgekit.pipeline.assess import Bench, timing_feeds, why_not_here, with_measurement
+from edgekit.plan import Settings
+from edgekit.report import EngineEntry, Report, read_report, write_reports
+from edgekit.samples import Samples, read_samples, with_preprocess
+from edgekit.target import Target, read_target, target_files
+from edgekit.watch import SILENT, Watcher
+
+
+@dataclass(frozen=True, slots=True)
+class Engines:
+    """Engines that are to be measured, with the report they belong to."""
+
+    folders: tuple[tuple[Path, Engine], ...]
+    report: Report | None
+    report_folder: Path | None
+
+
+def bench(
+    path: Path, *, samples: Path | None = None, device: str = "", settings: Settings | None = None, watcher: Watcher = SILENT
+) -> tuple[EngineEntry, ...]:
+    """Measure latency and memory of engines that were built before.
+
+    Args:
+        path: folder of a build (its report is written anew), of one engine, or an ``.onnx`` file.
+        samples: inputs to time with; those of no build are random if not given.
+        device: URL of the device; this machine if empty.
+        settings: ``load`` options.
+        watcher: told about progress.
+
+    Raises:
+        UsageError: there is no engine.
+        InvalidMeasurementError: none of them could be measured.
+    """
+    unknown = [step for step in settings or {} if step != "load"]
+    if unknown:
+        raise UsageError(f"--set {unknown[0]}.…: bench has only load.*", hint="for example --set load.threads=2")
+    load = strict.convert((settings or {}).get("load", {}), Load, where="load")
+    found = _engines(path)
+    inputs = read_samples(samples) if samples is not None else None
+    opened = open_device(device or "local")
+    try:
+        place = Bench(device=opened, is_named=bool(device))
+        entries = tuple(_measured(folder, engine, found, inputs, place, load, watcher) for folder, engine in found.folders)
+    finally:
+        opened.close()
+    if all(entry.latency is None for entry in entries):
+        raise InvalidMeasurementError(f"{path}: nothing could be measured: {entries[0].latency_reason}", hint="edgekit doctor says what is missing")
+    if found.report is not None and found.report_folder is not None:
+        write_reports(_updated(found.report, entries), found.report_folder)
+    return entries
+
+
+def _engines(path: Path) -> Engines:
+    if (path / "report.json").is_file():
+        folders = sorted(path.glob(f"engines/*/{ENGINE_RECORD}"))
+        return Engines(tuple((one.parent, read_engine(one.parent)) for one in folders), read_report(path / "report.json"), path)
+    folder = path if path.is_dir() else path.parent
+    if (folder / ENGINE_RECORD).is_file() and (path.is_dir() or read_engine(folder).file == path.name):
+        return Engines(((folder, read_engine(folder)),), None, None)
+    if path.suffix == ".onnx" and path.is_file():
+        return Engines(((folder, _bare_onnx(path)),), None, None)
+    raise UsageError(f"{path}: no engine here", hint="give the folder of a build, of one of its engines, or an .onnx file")
+
+
+def _bare_onnx(path: Path) -> Engine:
+    from edgekit.graph.onnx_file import load
+    from edgekit.graph.signature import signature_of
+
+    signature = signature_of(load(path))
+    return Engine(
+        file=path.name,
+        target="file",
+        runtime="onnxruntime",
+        precision="as in the file",
+        status="built",
+        inputs=tuple(port_of(tensor) for tensor in signature.inputs),
+        outputs=tuple(port_of(tensor) for tensor in signature.outputs),
+        bytes=path.stat().st_size,
+        sha256=file_sha256(path),
+    )
+
+
+def _measured(folder: Path, engine: Engine, found: Engines, samples: Samples | None, place: Bench, load: Load, watcher: Watcher) -> EngineEntry:
+    signature = found.report.model.signature if found.report else _own_signature(engine)
+    if samples is not None:
+        signature = with_preprocess(signature, samples)
+    entry = _entry(folder, engine, found)
+    reason = why_not_here(engine, place)
+    if reason:
+        return msgspec.structs.replace(entry, latency=None, latency_reason=reason, memory=None, memory_reason=reason, measured_on=None, conditions={})
+    watcher.begin(f"measure {engine.target}-{engine.runtime}")
+    measurement = measure(folder, engine, timing_feeds(samples, signature), place.device, load, signature=signature)
+    watcher.end(f"{len(measurement.latencies_ns)} queries")
+    return with_measurement(entry, measurement, place.measured_on(_target(engine.target)))
+
+
+def _own_signature(engine: Engine) -> Signature:
+    """Inputs and outputs as the engine's ports have them, real numbers where these hold integers with a scale."""
+    told = [
+        tuple(Tensor(name=one.name, dtype="float32" if one.scale is not None else one.dtype, shape=one.shape, layout=one.layout) for one in ports)
+        for ports in (engine.inputs, engine.outputs)
+    ]
+    return Signature(inputs=told[0], outputs=told[1])
+
+
+def _target(name: str) -> Target | None:
+    path = target_files().get(name)
+    return read_target(path) if path else None
+
+
+def _entry(folder: Path, engine: Engine, found: Engines) -> EngineEntry:
+    """What the report has of an engine, its old remarks on times left out; or what its record has."""
+    if found.report is not None:
+        for entry in (*found.report.references, *found.report.engines):
+            if (entry.target, entry.runtime) == (engine.target, engine.runtime):
+                return msgspec.structs.replace(entry, remarks=())
+    return EngineEntry(
+        target=engine.target,
+        runtime=engine.runtime,
+        path=str(folder / engine.file),
+        bytes=engine.bytes,
+        sha256=engine.sha256,
+        precision=engine.precision,
+        status=engine.status,
+        fidelity_reason="only measured",
+        accuracy_reason="only measured",
+    )
+
+
+def _updated(report: Report, entries: tuple[EngineEntry, ...]) -> Report:
+    by_key = {entry.key: entry for entry in entries}
+    return msgspec.structs.replace(
+        report,
+        references=tuple(by_key.get(entry.key, entry) for entry in report.references),
+        engines=tuple(by_key.get(entry.key, entry) for entry in report.engines),
+    )

@@ -1,0 +1,73 @@
+"""The float original, simplified and fused, as ONNX Runtime runs it: what engines are better or worse than."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from edgekit.engine.contract import Engine, port_of, seal_engine
+from edgekit.measure import Load, measure
+from edgekit.model import Model
+from edgekit.model.model import MODEL_FILE
+from edgekit.pipeline.assess import NOT_METERED, Bench, timing_feeds, with_measurement
+from edgekit.pipeline.publish import is_published, replace_folder
+from edgekit.plan import Plan
+from edgekit.report import EngineEntry
+from edgekit.watch import Watcher
+
+NAME = "reference"
+KEY = f"{NAME}-onnxruntime"
+
+
+def reference_engine(model: Model) -> Engine:
+    """The record of a float model as an engine of ONNX Runtime."""
+    return Engine(
+        file=MODEL_FILE,
+        target=NAME,
+        runtime="onnxruntime",
+        precision="float32",
+        status="built",
+        inputs=tuple(port_of(tensor) for tensor in model.signature.inputs),
+        outputs=tuple(port_of(tensor) for tensor in model.signature.outputs),
+        bytes=model.bytes,
+        sha256=model.sha256,
+    )
+
+
+def publish_reference(model: Model, out: Path) -> Path:
+    """Put the float model where engines lie, so that it can be measured again."""
+    engine, final = reference_engine(model), out / "engines" / KEY
+
+    def fill(temporary: Path) -> None:
+        for path in model.folder.glob(f"{MODEL_FILE}*"):
+            shutil.copyfile(path, temporary / path.name)
+        seal_engine(temporary, engine)
+
+    if not is_published(engine, final):
+        replace_folder(final, fill)
+    return final
+
+
+def reference_entry(model: Model, plan: Plan, bench: Bench, watcher: Watcher, load: Load | None, *, reason: str) -> EngineEntry:
+    """The report's entry of the float original; its times taken now, or ``reason`` why they are not."""
+    engine = reference_engine(model)
+    entry = EngineEntry(
+        target=NAME,
+        runtime=engine.runtime,
+        path=f"engines/{KEY}/{engine.file}",
+        bytes=engine.bytes,
+        sha256=engine.sha256,
+        precision=engine.precision,
+        status=engine.status,
+        fidelity_reason="it is what fidelity is measured against",
+        accuracy_reason="see the engines' `top1_reference`",
+        latency_reason=reason,
+        memory_reason=reason,
+        energy_reason=reason or NOT_METERED,
+    )
+    if load is None:
+        return entry
+    watcher.begin("measure the float original")
+    measurement = measure(model.folder, engine, timing_feeds(plan.samples, model.signature), bench.device, load, signature=model.signature)
+    watcher.end(f"{len(measurement.latencies_ns)} queries")
+    return with_measurement(entry, measurement, bench.measured_on(None))
