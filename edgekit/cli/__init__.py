@@ -59,7 +59,7 @@ def run(argv: list[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - the last door: what nobody foresaw becomes one line and a file
         return _foreign(error)
     return status if isinstance(status, int) else 0
 

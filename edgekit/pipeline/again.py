@@ -55,7 +55,8 @@ def bench(
     opened = open_device(device or "local")
     try:
         place = Bench(device=opened, is_named=bool(device))
-        entries = tuple(_measured(folder, engine, found, inputs, place, load, watcher) for folder, engine in found.folders)
+        meter = _Meter(found=found, samples=inputs, place=place, load=load, watcher=watcher)
+        entries = tuple(meter.measured(folder, engine) for folder, engine in found.folders)
     finally:
         opened.close()
     if all(entry.latency is None for entry in entries):
@@ -95,18 +96,29 @@ def _bare_onnx(path: Path) -> Engine:
     )
 
 
-def _measured(folder: Path, engine: Engine, found: Engines, samples: Samples | None, place: Bench, load: Load, watcher: Watcher) -> EngineEntry:
-    signature = found.report.model.signature if found.report else _own_signature(engine)
-    if samples is not None:
-        signature = with_preprocess(signature, samples)
-    entry = _entry(folder, engine, found)
-    reason = why_not_here(engine, place)
-    if reason:
-        return msgspec.structs.replace(entry, latency=None, latency_reason=reason, memory=None, memory_reason=reason, measured_on=None, conditions={})
-    watcher.begin(f"measure {engine.target}-{engine.runtime}")
-    measurement = measure(folder, engine, timing_feeds(samples, signature), place.device, load, signature=signature)
-    watcher.end(f"{len(measurement.latencies_ns)} queries")
-    return with_measurement(entry, measurement, place.measured_on(_target(engine.target)))
+@dataclass(frozen=True, slots=True)
+class _Meter:
+    """What all engines of one `bench` are measured with."""
+
+    found: Engines
+    samples: Samples | None
+    place: Bench
+    load: Load
+    watcher: Watcher
+
+    def measured(self, folder: Path, engine: Engine) -> EngineEntry:
+        signature = self.found.report.model.signature if self.found.report else _own_signature(engine)
+        if self.samples is not None:
+            signature = with_preprocess(signature, self.samples)
+        entry = _entry(folder, engine, self.found)
+        reason = why_not_here(engine, self.place)
+        if reason:
+            nothing = {"latency": None, "memory": None, "measured_on": None, "conditions": {}}
+            return msgspec.structs.replace(entry, latency_reason=reason, memory_reason=reason, **nothing)
+        self.watcher.begin(f"measure {engine.target}-{engine.runtime}")
+        measurement = measure(folder, engine, timing_feeds(self.samples, signature), self.place.device, self.load, signature=signature)
+        self.watcher.end(f"{len(measurement.latencies_ns)} queries")
+        return with_measurement(entry, measurement, self.place.measured_on(_target(engine.target)))
 
 
 def _own_signature(engine: Engine) -> Signature:
