@@ -1,0 +1,206 @@
+"""The package for the board: graph, build plan, builder script, trtexec command, instructions."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from edgekit.engine.contract import Engine, Port, Refusal, port_of, seal_engine
+from edgekit.engine.tensorrt.check import refusal, refusals_of
+from edgekit.engine.tensorrt.opset import lower, set_opset
+from edgekit.engine.tensorrt.plan import BuildPlan, Precision, flags_of, open_dimensions, profiles_of, typing_of, workspace_mib
+from edgekit.engine.tensorrt.rules import TensorrtOptions, Version, has_int64, options_of, version_of
+from edgekit.engine.tensorrt.trtexec import shell_script, time_options
+from edgekit.errors import UnsupportedError
+from edgekit.graph import onnx_file
+from edgekit.graph.edit import Graph
+from edgekit.model import Model, Tensor, file_sha256
+from edgekit.target import Runtime, Target
+
+if TYPE_CHECKING:
+    import onnx
+
+MODEL_FILE, PLAN_FILE, SCRIPT_FILE, SHELL_FILE, README_FILE = (
+    "model.onnx",
+    "build-plan.json",
+    "build_engine.py",
+    "build_with_trtexec.sh",
+    "README.txt",
+)
+STORE_OPSET = 21
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A graph on its way to the board, and what stands against it.
+
+    Attributes:
+        graph: in the opset of the target's release.
+        opset: that opset.
+        release: of TensorRT.
+        options: of the target file.
+        inputs, outputs: the engine's ports.
+        refusals: empty if the package can be written.
+    """
+
+    graph: Graph
+    opset: int
+    release: Version
+    options: TensorrtOptions
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+    refusals: tuple[Refusal, ...]
+
+
+def prepare(model: Model, target: Target) -> Prepared:
+    """Check a Model against a target's release and bring it to the opset that release reads.
+
+    Raises:
+        UsageError: the target's options or versions cannot be read.
+        SourceError: the Model's file cannot be read.
+    """
+    runtime = target.runtime("tensorrt")
+    release = version_of(runtime.version)
+    options = options_of(runtime.options, where=f"{target.name}: runtimes.options")
+    opset = min(runtime.max_opset, STORE_OPSET)
+    graph = Graph(onnx_file.load(model.path))
+    found = {one.node: one for one in refusals_of(graph, release)}
+    advice = f"this release of TensorRT reads opset {opset}: export the model without it"
+    for node, reason in lower(graph, opset).items():
+        found.setdefault(node.name, refusal(graph, node, reason, advice))
+    inputs = tuple(_port(tensor, release) for tensor in model.signature.inputs)
+    return Prepared(
+        graph=graph,
+        opset=opset,
+        release=release,
+        options=options,
+        inputs=inputs,
+        outputs=tuple(_port(tensor, release) for tensor in model.signature.outputs),
+        refusals=(*found.values(), *_unknown_sizes(inputs, options)),
+    )
+
+
+def _port(tensor: Tensor, release: Version) -> Port:
+    """Releases before 10 hand int64 over as int32."""
+    port = port_of(tensor)
+    return msgspec.structs.replace(port, dtype="int32") if port.dtype == "int64" and not has_int64(release) else port
+
+
+def _unknown_sizes(inputs: tuple[Port, ...], options: TensorrtOptions) -> list[Refusal]:
+    return [
+        Refusal(
+            node=", ".join(ports),
+            op="input",
+            shapes=size,
+            reason="this size is open, and TensorRT must know the least, the usual and the largest it will be",
+            remedy=f"pin it with --shape, or give [runtimes.options.shapes] {size} = [1, 1, 8] in the target file",
+        )
+        for size, ports in open_dimensions(inputs).items()
+        if size not in options.shapes
+    ]
+
+
+def write_package(model: Model, target: Target, out: Path) -> Engine:
+    """Write everything the board needs into ``out``.
+
+    Raises:
+        UnsupportedError: a node cannot be carried.
+    """
+    ready = prepare(model, target)
+    if ready.refusals:
+        lines = [one.line() for one in ready.refusals]
+        raise UnsupportedError(f"TensorRT of {target.name} cannot carry this model", hint="each line says what can be done", refusals=lines)
+    proto = ready.graph.finish()
+    set_opset(proto, ready.opset)
+    onnx_file.save(onnx_file.infer_shapes(proto), out)
+    plan = _plan(ready, proto, target, out)
+    _write_files(plan, out)
+    return seal_engine(out, _engine(plan, ready, target, out))
+
+
+def _plan(ready: Prepared, proto: onnx.ModelProto, target: Target, out: Path) -> BuildPlan:
+    runtime: Runtime = target.runtime("tensorrt")
+    precision = precision_of(proto)
+    typing = typing_of(ready.release, ready.options)
+    return BuildPlan(
+        schema=1,
+        target=target.name,
+        tensorrt=runtime.version,
+        compute_capability=str(target.facts.get("compute_capability", "")),
+        model=MODEL_FILE,
+        model_sha256=file_sha256(out / MODEL_FILE),
+        precision=precision,
+        typing=typing,
+        flags=flags_of(precision, typing, ready.options),
+        workspace_mib=workspace_mib(target, ready.options),
+        optimization_level=ready.options.optimization_level,
+        profiles=profiles_of(ready.inputs, ready.options),
+        inputs=ready.inputs,
+        outputs=ready.outputs,
+    )
+
+
+def precision_of(proto: onnx.ModelProto) -> Precision:
+    """int8 if the graph is quantized, float16 if it holds float16 weights, float32 otherwise."""
+    import onnx
+
+    if any(node.op_type == "QuantizeLinear" for node in proto.graph.node):
+        return "int8"
+    return "float16" if any(tensor.data_type == onnx.TensorProto.FLOAT16 for tensor in proto.graph.initializer) else "float32"
+
+
+def _write_files(plan: BuildPlan, out: Path) -> None:
+    (out / PLAN_FILE).write_bytes(msgspec.json.format(msgspec.json.encode(plan), indent=1))
+    shutil.copyfile(Path(__file__).with_name(SCRIPT_FILE), out / SCRIPT_FILE)
+    (out / SHELL_FILE).write_text(shell_script(plan), encoding="utf-8")
+    (out / SHELL_FILE).chmod(0o755)
+    (out / README_FILE).write_text(instructions(plan), encoding="utf-8")
+
+
+def instructions(plan: BuildPlan) -> str:
+    """What to type on the board."""
+    timing = " ".join(time_options(plan))
+    return f"""Package for {plan.target}, TensorRT {plan.tensorrt}, {plan.precision}. There is no engine in it yet:
+TensorRT builds engines on the machine that runs them.
+
+Copy this folder to the board, go into it, and type:
+
+  python3 {SCRIPT_FILE} --check
+      compares this board's TensorRT and GPU with the plan; builds nothing.
+
+  python3 {SCRIPT_FILE}
+      builds {plan.engine}; build-result.json says what came out, build.log what TensorRT said,
+      layers.json what it made of each layer. A second build begins with the timing cache of the first.
+
+  /usr/src/tensorrt/bin/trtexec {timing}
+      runs the engine and writes every time it measured to times.json.
+
+{SHELL_FILE} builds with trtexec instead of Python.
+"""
+
+
+def _engine(plan: BuildPlan, ready: Prepared, target: Target, out: Path) -> Engine:
+    return Engine(
+        file=MODEL_FILE,
+        target=target.name,
+        runtime="tensorrt",
+        precision=plan.precision,
+        status="not built: needs the device",
+        inputs=plan.inputs,
+        outputs=plan.outputs,
+        bytes=(out / MODEL_FILE).stat().st_size,
+        sha256=plan.model_sha256,
+        details={
+            "tensorrt": plan.tensorrt,
+            "opset": ready.opset,
+            "typing": plan.typing,
+            "flags": list(plan.flags),
+            "workspace_mib": plan.workspace_mib,
+            "operators": ready.graph.count(),
+            "on_the_device": [f"python3 {SCRIPT_FILE} --check", f"python3 {SCRIPT_FILE}"],
+        },
+    )
