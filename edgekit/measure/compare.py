@@ -105,4 +105,4 @@ def _load_difference(one: Mapping[str, Any], other: Mapping[str, Any]) -> float:
     busy = one.get("others_cores"), other.get("others_cores")
     if busy[0] is None or busy[1] is None:
         return 0.0
-    return abs(busy[0] - busy[1]) / (one.get("cpus") or 1)
+    return float(abs(busy[0] - busy[1]) / (one.get("cpus") or 1))

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 PATIENCE_S = 300.0  # for starting Python, importing the runtime, loading the engine, on the slowest device
 INFER_PATIENCE_S = 3600.0
-CHUNK_BYTES = 256 * 1024 * 1024  # inputs and outputs that lie on the device's disk at one time
+LOT_BYTES = 256 * 1024 * 1024
 
 
 class _Fault(msgspec.Struct, frozen=True):
@@ -118,10 +118,12 @@ def measure(folder: Path, engine: Engine, feeds: Feeds, device: Device, load: Lo
     )
 
 
-def infer(folder: Path, engine: Engine, feeds: Feeds, device: Device, *, signature: Signature) -> Iterator[dict[str, Array]]:
+def infer(
+    folder: Path, engine: Engine, feeds: Feeds, device: Device, *, signature: Signature, lot_bytes: int = LOT_BYTES
+) -> Iterator[dict[str, Array]]:
     """Outputs of an engine on a device, sample by sample, as the source would give them.
 
-    Samples go to the device in lots of at most 256 MiB, so neither memory nor disk limits how many there are.
+    Samples go to the device in lots, so neither memory nor disk limits how many there are.
 
     Args:
         folder: where the engine lies.
@@ -129,6 +131,7 @@ def infer(folder: Path, engine: Engine, feeds: Feeds, device: Device, *, signatu
         feeds: inputs by name, in the source's layout and element type.
         device: where it runs.
         signature: of the model it was made from.
+        lot_bytes: how much of inputs and outputs may lie on the device's disk at one time.
 
     Yields:
         Outputs by name, in the source's layout and element type.
@@ -141,7 +144,7 @@ def infer(folder: Path, engine: Engine, feeds: Feeds, device: Device, *, signatu
     from edgekit.measure.ports import feed_tensors, outputs_of
 
     told = (feed_tensors(feed, engine, signature) for feed in feeds)
-    for lot in _lots(told, sum(_port_bytes(port.shape, port.dtype) for port in engine.outputs)):
+    for lot in _lots(told, sum(_port_bytes(port.shape, port.dtype) for port in engine.outputs), lot_bytes):
         with tempfile.TemporaryDirectory(prefix="edgekit-") as stage:
             desk = _put(device, folder, engine, lot, Path(stage), {"infer": "outputs", "threads": 1})
             _ask(device, desk, Path(stage), INFER_PATIENCE_S)
@@ -152,13 +155,13 @@ def infer(folder: Path, engine: Engine, feeds: Feeds, device: Device, *, signatu
                 yield outputs_of(outputs, engine, signature)
 
 
-def _lots(told: Iterable[list[Tensor]], output_bytes: int) -> Iterator[list[list[Tensor]]]:
-    """Lots of queries whose inputs and outputs fit into CHUNK_BYTES; at least one query each."""
+def _lots(told: Iterable[list[Tensor]], output_bytes: int, most: int) -> Iterator[list[list[Tensor]]]:
+    """Lots of queries whose inputs and outputs fit into ``most`` bytes; at least one query each."""
     lot: list[list[Tensor]] = []
     held = 0
     for tensors in told:
         size = output_bytes + sum(len(tensor.data) for tensor in tensors)
-        if lot and held + size > CHUNK_BYTES:
+        if lot and held + size > most:
             yield lot
             lot, held = [], 0
         lot.append(tensors)
