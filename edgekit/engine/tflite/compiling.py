@@ -1,0 +1,236 @@
+"""From an ONNX file to a TFLite file: the stages one after another."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgekit.engine.contract import Port, Refusal
+from edgekit.engine.tflite import layout, orders, precision
+from edgekit.engine.tflite.draft import Draft
+from edgekit.engine.tflite.emitter import Emitter
+from edgekit.engine.tflite.fusing import fuse
+from edgekit.engine.tflite.graph import Fault, Graph, Node, Quant, is_open
+from edgekit.engine.tflite.layout import Wish
+from edgekit.engine.tflite.lowering.table import LOWERINGS
+from edgekit.engine.tflite.normal import normalize
+from edgekit.engine.tflite.options import TfliteOptions
+from edgekit.engine.tflite.orders import Order
+from edgekit.engine.tflite.reading import read_graph
+from edgekit.engine.tflite.writer import file_bytes
+from edgekit.errors import UnsupportedError
+from edgekit.model import Model, Tensor
+
+_REMEDY = "replace that layer, or build for another runtime, such as onnxruntime"
+_CONVERSIONS = frozenset({"QUANTIZE", "DEQUANTIZE"})
+
+
+@dataclass(frozen=True, slots=True)
+class Lowered:
+    """What came out: the file, its ports, and what is worth reporting."""
+
+    content: bytearray | memoryview
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+    precision: str
+    details: dict[str, Any]
+
+
+def refusals(path: Path, options: TfliteOptions) -> tuple[Refusal, ...]:
+    """Every node of an ONNX file, and every port, that cannot be lowered. Nothing is written.
+
+    Raises:
+        SourceError: the file cannot be read.
+    """
+    return _prepared(path, options)[1]
+
+
+def lowered(model: Model, options: TfliteOptions) -> Lowered:
+    """The TFLite file of a Model.
+
+    Raises:
+        UnsupportedError: something in it cannot be lowered.
+        SourceError: its file cannot be read.
+    """
+    graph, found = _prepared(model.path, options)
+    if found:
+        raise UnsupportedError(
+            "TFLite cannot carry this model:",
+            hint="`edgekit plan` says so before anything is calibrated",
+            refusals=[refusal.line() for refusal in found],
+        )
+    tensors = {tensor.name: tensor for tensor in (*model.signature.inputs, *model.signature.outputs)}
+    ports = {name: _port_order(graph, name, tensors.get(name), options) for name in (*graph.inputs, *graph.outputs)}
+    draft = Draft()
+    emitter = Emitter(graph, layout.plan(graph, _wish(graph), {name: ports[name] for name in graph.inputs}), draft)
+    inputs = {name: _enter(emitter, name, ports[name], options) for name in graph.inputs}
+    for node in graph.nodes:
+        emitter.lower(node, LOWERINGS[node.op].lower)
+    outputs = {name: _leave(emitter, name, ports[name], options) for name in graph.outputs}
+    return Lowered(
+        content=file_bytes(draft, inputs, outputs),
+        inputs=tuple(_port(draft, name, index, tensors.get(name), options) for name, index in inputs.items()),
+        outputs=tuple(_port(draft, name, index, tensors.get(name), options) for name, index in outputs.items()),
+        precision=_precision(draft),
+        details=_details(graph, draft),
+    )
+
+
+def _prepared(path: Path, options: TfliteOptions) -> tuple[Graph, tuple[Refusal, ...]]:
+    """A graph ready to be lowered, and what stands against lowering it."""
+    graph = read_graph(path)
+    if any(is_open(graph, name) for name in (*graph.inputs, *graph.values)):
+        return graph, _refusals_of_open(graph)
+    normalize(graph)
+    faults = precision.settle(graph)
+    fuse(graph, lambda node: node.op in LOWERINGS and LOWERINGS[node.op].activation(node, graph))
+    precision.spread(graph, lambda node: node.op in LOWERINGS and LOWERINGS[node.op].moves(node, graph))
+    found = []
+    for node in graph.nodes:
+        fault = faults.get(node) or _fault(node, graph)
+        if fault is not None:
+            found.append(_refusal(node, graph, fault))
+        else:
+            node.integer = LOWERINGS[node.op].integer(node, graph)
+    return graph, (*found, *_refused_ports(graph, options))
+
+
+def _wish(graph: Graph) -> Any:
+    def wish(node: Node) -> Wish:
+        return LOWERINGS[node.op].wish(node, graph)
+
+    return wish
+
+
+def _fault(node: Node, graph: Graph) -> Fault | None:
+    lowering = LOWERINGS.get(node.op)
+    if lowering is None:
+        return Fault("TFLite has no operator for it that this backend knows")
+    for name in (*graph.computed(node), *filter(None, node.outputs)):
+        value = graph.values[name]
+        if value.dtype not in ("float32", "") and value.quant is None:
+            return Fault(f"{name} is {value.dtype}, only float32 and what is quantized is computed here")
+    return lowering.check(node, graph)
+
+
+def _refusal(node: Node, graph: Graph, fault: Fault) -> Refusal:
+    before = ", ".join(_sizes(graph, name) for name in node.inputs if name and not graph.is_constant(name))
+    after = ", ".join(_sizes(graph, name) for name in node.outputs if name)
+    return Refusal(node=node.name, op=node.op, shapes=f"{before} -> {after}", reason=fault.reason, remedy=fault.remedy or _REMEDY)
+
+
+def _sizes(graph: Graph, name: str) -> str:
+    shape = graph.values[name].shape if name in graph.values else None
+    return "?" if shape is None else "x".join(str(size or "?") for size in shape) or "()"
+
+
+def _refusals_of_open(graph: Graph) -> tuple[Refusal, ...]:
+    """What can be said of a graph whose shapes are not all known."""
+    found = [_refusal(node, graph, Fault("TFLite has no operator for it that this backend knows")) for node in graph.nodes if _is_unknown(node)]
+    ports = [name for name in graph.inputs if is_open(graph, name)]
+    for name in ports:
+        found.append(Refusal(node=name, op="input", shapes=_sizes(graph, name), reason="its size is left open", remedy="fix it with --shape"))
+    if not ports:
+        for node in graph.nodes:
+            if any(is_open(graph, name) for name in node.outputs if name) and not _is_unknown(node):
+                found.append(
+                    _refusal(
+                        node, graph, Fault("its output's size depends on what is computed", "run the pass simplify, or make its shape a constant")
+                    )
+                )
+                break
+    return tuple(found)
+
+
+def _is_unknown(node: Node) -> bool:
+    return node.op not in LOWERINGS and node.op not in ("DequantizeLinear", "Cast")
+
+
+def _refused_ports(graph: Graph, options: TfliteOptions) -> list[Refusal]:
+    """Ports that were asked to be integers and have no scale."""
+    if options.io_dtype == "float32":
+        return []
+    values = {**{name: name for name in graph.inputs}, **graph.outputs}
+    reason = f"it shall be {options.io_dtype} and is not quantized"
+    return [
+        Refusal(node=port, op="port", shapes=_sizes(graph, name), reason=reason, remedy="use a recipe that quantizes, or io_dtype = float32")
+        for port, name in values.items()
+        if graph.values[name].quant is None
+    ]
+
+
+def _port_order(graph: Graph, name: str, tensor: Tensor | None, options: TfliteOptions) -> Order:
+    rank = len(graph.shape(graph.outputs.get(name, name)))
+    source = tensor.layout if tensor is not None else ""
+    if rank != 4 or source in ("", options.io_layout):
+        return orders.plain(rank)
+    return orders.channels_last(4) if options.io_layout == "nhwc" else Order((0, 3, 1, 2))
+
+
+def _port_type(graph: Graph, name: str, options: TfliteOptions) -> str:
+    """Integer ports of the source stay what they are."""
+    return options.io_dtype if graph.port_dtypes[name] == "float32" else graph.port_dtypes[name]
+
+
+def _unsigned(quant: Quant) -> Quant:
+    return Quant(quant.scale, (quant.zero_point[0] + 128,))
+
+
+def _enter(to: Emitter, name: str, order: Order, options: TfliteOptions) -> int:
+    """Make the tensor of an input, and what brings it into the form the graph wants."""
+    dtype, quant = _port_type(to.graph, name, options), to.graph.values[name].quant
+    given = None if quant is None or dtype == "float32" else _unsigned(quant) if dtype == "uint8" else quant
+    tensor = to.temporary(name, orders.stored_shape(to.graph.shape(name), order), given, dtype)
+    to.provide(name, tensor, order, given)
+    return tensor
+
+
+def _leave(to: Emitter, name: str, order: Order, options: TfliteOptions) -> int:
+    """The tensor of an output, in the form the caller wants."""
+    value = to.graph.outputs[name]
+    dtype, quant = _port_type(to.graph, name, options), to.graph.values[value].quant
+    tensor = to.value(value, order, real=dtype == "float32")
+    if dtype == "uint8" and quant is not None:
+        signed = tensor
+        tensor = to.temporary(f"{name}_uint8", to.draft.shape(signed), _unsigned(quant), "uint8")
+        to.add("QUANTIZE", [signed], [tensor])
+    to.draft.rename(tensor, name)
+    return tensor
+
+
+def _port(draft: Draft, name: str, index: int, tensor: Tensor | None, options: TfliteOptions) -> Port:
+    quant = draft.quant(index)
+    is_picture = tensor is not None and tensor.layout != "" and len(draft.shape(index)) == 4
+    return Port(
+        name=name,
+        dtype=draft.dtype(index),
+        shape=draft.shape(index),
+        layout=options.io_layout if is_picture else "",
+        scale=None if quant is None else quant.scale[0],
+        zero_point=None if quant is None else quant.zero_point[0],
+    )
+
+
+def _precision(draft: Draft) -> str:
+    """What most operators compute in, or float16 where constants are stored so."""
+    types = Counter(draft.dtype(operator.outputs[0]) for operator in draft.operators if operator.op not in _CONVERSIONS)
+    if types["int8"] > types["float32"]:
+        return "int8"
+    return "float16" if any(tensor.dtype == "float16" for tensor in draft.tensors) else "float32"
+
+
+def _details(graph: Graph, draft: Draft) -> dict[str, Any]:
+    operators = Counter(operator.op for operator in draft.operators)
+    integer = any(node.integer for node in graph.nodes)
+    computing = (operator for operator in draft.operators if operator.op not in _CONVERSIONS)
+    in_float = Counter(operator.op for operator in computing if draft.dtype(operator.outputs[0]) == "float32") if integer else Counter[str]()
+    return {
+        "operators": dict(sorted(operators.items())),
+        "transposes": operators["TRANSPOSE"],
+        "float_operators": dict(sorted(in_float.items())),
+        "float_nodes": [node.name for node in graph.nodes if not node.integer] if in_float else [],
+        "tensors": len(draft.tensors),
+        "constant_bytes": sum(buffer.size for buffer in draft.buffers),
+    }

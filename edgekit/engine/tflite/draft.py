@@ -1,0 +1,89 @@
+"""A TFLite model under construction: tensors, operators and constants, in plain values."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from edgekit.engine.tflite.graph import Array, Quant
+
+
+@dataclass(slots=True)
+class DraftTensor:
+    """One tensor: ``buffer`` 0 is what is computed."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    quant: Quant | None = None
+    buffer: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class DraftOperator:
+    """One operator: TFLite's builtin name, tensors by index (-1: left out), and the fields of its options table."""
+
+    op: str
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    options: dict[str, Any]
+
+
+@dataclass(slots=True)
+class Draft:
+    """Tensors, operators and the bytes of constants; equal bytes are kept once."""
+
+    tensors: list[DraftTensor] = field(default_factory=list)
+    operators: list[DraftOperator] = field(default_factory=list)
+    buffers: list[Array] = field(default_factory=lambda: [np.empty(0, np.uint8)])
+    _names: set[str] = field(default_factory=set)
+    _constants: dict[Any, int] = field(default_factory=dict)
+    _contents: dict[bytes, int] = field(default_factory=dict)
+
+    def tensor(self, name: str, shape: Sequence[int], dtype: str, quant: Quant | None = None, buffer: int = 0) -> int:
+        """A new tensor; its name gets a number if it is taken."""
+        unique, number = name, 1
+        while unique in self._names:
+            unique, number = f"{name}_{number}", number + 1
+        self._names.add(unique)
+        self.tensors.append(DraftTensor(unique, tuple(int(size) for size in shape), dtype, quant, buffer))
+        return len(self.tensors) - 1
+
+    def constant(self, name: str, array: Array, quant: Quant | None = None) -> int:
+        """The tensor of a constant; a new one only if none is alike."""
+        content = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+        digest = hashlib.blake2b(content, digest_size=16).digest()
+        key = (digest, array.shape, array.dtype.name, quant)
+        if key not in self._constants:
+            if digest not in self._contents:
+                self.buffers.append(content)
+                self._contents[digest] = len(self.buffers) - 1
+            self._constants[key] = self.tensor(name, array.shape, array.dtype.name, quant, self._contents[digest])
+        return self._constants[key]
+
+    def operator(self, op: str, inputs: Sequence[int], outputs: Sequence[int], options: dict[str, Any]) -> None:
+        """Append an operator."""
+        self.operators.append(DraftOperator(op, tuple(inputs), tuple(outputs), options))
+
+    def shape(self, tensor: int) -> tuple[int, ...]:
+        """Sizes of a tensor."""
+        return self.tensors[tensor].shape
+
+    def dtype(self, tensor: int) -> str:
+        """Element type of a tensor, as numpy names it."""
+        return self.tensors[tensor].dtype
+
+    def quant(self, tensor: int) -> Quant | None:
+        """How a tensor is quantized."""
+        return self.tensors[tensor].quant
+
+    def rename(self, tensor: int, name: str) -> None:
+        """Call a tensor otherwise, if nobody else is called so."""
+        if name not in self._names:
+            self._names.discard(self.tensors[tensor].name)
+            self._names.add(name)
+            self.tensors[tensor].name = name

@@ -1,0 +1,204 @@
+"""Conv and ConvTranspose: CONV_2D, DEPTHWISE_CONV_2D, TRANSPOSE_CONV."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from edgekit.engine.tflite import orders
+from edgekit.engine.tflite.emitter import Emitter
+from edgekit.engine.tflite.graph import Array, Constant, Fault, Graph, Node, Quant
+from edgekit.engine.tflite.lowering.contract import flow_quantized
+from edgekit.engine.tflite.lowering.window import check_window, padded, pair, strides, window
+
+_LAST = orders.channels_last(4)
+_LARGEST_BIAS = 2**30
+_SMALLEST_SCALE = float(np.finfo(np.float32).tiny)
+
+
+def check(node: Node, graph: Graph) -> Fault | None:
+    """Why a Conv cannot be lowered."""
+    fault = check_window(node, graph)
+    if fault is None and not graph.is_constant(node.inputs[1]):
+        return Fault("its weights are computed", "make them a constant, or use another runtime")
+    if fault is None and len(node.inputs) > 2 and node.inputs[2] and not graph.is_constant(node.inputs[2]):
+        return Fault("its bias is computed", "add it with an Add after it")
+    return fault
+
+
+def integer(node: Node, graph: Graph) -> bool:
+    """Whether LiteRT has an integer kernel for it: int8 flow, symmetric int8 weights with their channels first."""
+    return flow_quantized(node, graph) and has_integer_weights(node, graph, channel_axis=0)
+
+
+def has_integer_weights(node: Node, graph: Graph, *, channel_axis: int) -> bool:
+    """Whether a node's second input is constant int8, symmetric, at one scale or at one for each output channel."""
+    constant = graph.constants.get(node.inputs[1])
+    if constant is None or constant.quant is None or constant.stored.dtype != np.int8:
+        return False
+    return constant.quant.is_symmetric and (constant.quant.is_per_tensor or constant.quant.axis == channel_axis)
+
+
+def is_depthwise(node: Node, graph: Graph) -> bool:
+    """Whether each input channel has filters of its own."""
+    groups = node.attrs.get("group", 1)
+    channels = graph.shape(node.inputs[0])[1]
+    return bool(groups == channels and groups > 1)
+
+
+def lower(node: Node, to: Emitter) -> None:
+    """Lower a Conv."""
+    graph = to.graph
+    depthwise = is_depthwise(node, graph)
+    kernel = graph.shape(node.inputs[1])[2:]
+    slides = window(node, graph, kernel)
+    source = to.read(node, 0, _LAST)
+    scheme = slides.scheme
+    if scheme is None:
+        source, scheme = padded(to, source, slides.padding), "VALID"
+    weights, bias = filters(node, to, _depthwise_filters if depthwise else _filters, 3 if depthwise else 0)
+    height, width = pair(node, "dilations")
+    options: dict[str, Any] = {"padding": scheme, "fusedActivationFunction": node.activation, "dilationHFactor": height, "dilationWFactor": width}
+    if depthwise:
+        options["depthMultiplier"] = graph.shape(node.inputs[1])[0] // graph.shape(node.inputs[0])[1]
+    result = to.write(node, _LAST)
+    to.add("DEPTHWISE_CONV_2D" if depthwise else "CONV_2D", [source, weights, bias], [result], **options, **strides(node))
+
+
+def _filters(array: Array) -> Array:
+    return array.transpose(0, 2, 3, 1)
+
+
+def _depthwise_filters(array: Array) -> Array:
+    return array.transpose(1, 2, 3, 0)
+
+
+def filters(node: Node, to: Emitter, arrange: Any, axis: int) -> tuple[int, int]:
+    """Weights and bias of a Conv, ConvTranspose or matrix product as tensors.
+
+    Args:
+        node: its second input holds weights, its third, if there is one, the bias.
+        to: what is written to.
+        arrange: from ONNX's arrangement of weights to TFLite's.
+        axis: TFLite's axis of output channels.
+    """
+    has_bias = len(node.inputs) > 2 and node.inputs[2]
+    constant = to.graph.constants[node.inputs[1]]
+    if not node.integer:
+        weights = to.weights(node, 1, arrange, axis)
+        channels = to.draft.shape(weights)[axis]
+        if not has_bias:
+            return weights, to.constant("no_bias", np.zeros(channels, np.float32))
+        bias = to.graph.constants[node.inputs[2]]
+        row = Constant(np.broadcast_to(bias.stored.reshape(-1) if bias.quant is None else bias.real().reshape(-1), (channels,)))
+        return weights, to.multiplied(node, node.inputs[2], row)
+    assert constant.quant is not None
+    stored = np.ascontiguousarray(arrange(constant.stored))
+    channels = stored.shape[axis]
+    real_bias = to.graph.constants[node.inputs[2]].real().reshape(-1) if has_bias else np.zeros(1, np.float32)
+    quant = Quant(constant.quant.scale, constant.quant.zero_point, 0 if constant.quant.is_per_tensor else axis)
+    source = to.graph.quant(node.inputs[0])
+    assert source is not None
+    fitted, bias_integers, bias_quant = integer_bias(Constant(stored, quant), np.broadcast_to(real_bias, (channels,)), source.scale[0])
+    name = node.inputs[2] if has_bias else "no_bias"
+    return to.constant(node.inputs[1], fitted.stored, fitted.quant), to.constant(name, bias_integers, bias_quant)
+
+
+def integer_bias(weights: Constant, bias: Array, input_scale: float) -> tuple[Constant, Array, Quant]:
+    """The bias as int32 at the scale of the products, which TFLite prescribes.
+
+    A channel whose weights are (nearly) all zero has so small a scale that its bias overflows, or that the product of
+    scales is no normal number. Such a channel gets the smallest scale at which its bias fits, and its weights are
+    rounded to it.
+
+    Args:
+        weights: int8 in TFLite's arrangement, symmetric.
+        bias: real values, one for each output channel.
+        input_scale: of what the weights are multiplied with.
+
+    Returns:
+        The weights, changed only where they had to be; the bias, int32; its scale.
+    """
+    assert weights.quant is not None
+    scale = np.asarray(weights.quant.scale, np.float64)
+    least = np.abs(np.asarray(bias, np.float64)) / (_LARGEST_BIAS * input_scale)
+    least = np.maximum(least, max(_SMALLEST_SCALE / input_scale, _SMALLEST_SCALE) * 1.01)
+    fitted = np.maximum(scale, least if scale.size > 1 else least.max())
+    stored = weights.stored
+    if np.any(fitted > scale):
+        shape = [1] * stored.ndim
+        shape[weights.quant.axis] = fitted.size
+        stored = np.rint(stored * (scale / fitted).reshape(shape if fitted.size > 1 else ())).astype(np.int8)
+    narrow = np.float32(fitted)
+    product = np.float32(input_scale) * narrow
+    integers = np.rint(np.asarray(bias, np.float64) / product).astype(np.int32)
+    zeros = (0,) * narrow.size
+    quant = Quant(tuple(narrow.tolist()), zeros, weights.quant.axis)
+    return Constant(stored, quant), integers, Quant(tuple(product.tolist()), zeros)
+
+
+def check_transposed(node: Node, graph: Graph) -> Fault | None:
+    """Why a ConvTranspose cannot be lowered."""
+    fault = check(node, graph)
+    if fault is not None:
+        return fault
+    if node.attrs.get("group", 1) != 1:
+        return Fault("TFLite has no transposed convolution in groups", "use group=1, or Resize and Conv")
+    if pair(node, "dilations") != (1, 1):
+        return Fault("TFLite has no dilated transposed convolution", "use dilation 1, or Resize and Conv")
+    return None
+
+
+def integer_transposed(node: Node, graph: Graph) -> bool:
+    """Whether LiteRT has an integer kernel for a ConvTranspose, whose weights have their output channels second."""
+    return flow_quantized(node, graph) and has_integer_weights(node, graph, channel_axis=1)
+
+
+def lower_transposed(node: Node, to: Emitter) -> None:
+    """Lower a ConvTranspose: what ONNX cuts off at the start is cut off by SAME, or by a slice afterwards."""
+    graph = to.graph
+    shape = graph.shape(node.outputs[0])
+    kernel = graph.shape(node.inputs[1])[2:]
+    source = to.read(node, 0, _LAST)
+    weights, bias = filters(node, to, lambda array: array.transpose(1, 2, 3, 0), 0)
+    cut = transposed_cut(node, graph)
+    stride = pair(node, "strides")
+    input_sizes = graph.shape(node.inputs[0])[2:]
+    same = all(_is_same(shape[2 + axis], input_sizes[axis], kernel[axis], stride[axis], cut[axis]) for axis in (0, 1))
+    result = to.write(node, _LAST)
+    if same or cut == (0, 0):
+        out = to.draft.shape(result)
+        inputs = [to.integers("output_shape", out), weights, source, bias]
+        to.add("TRANSPOSE_CONV", inputs, [result], padding="SAME" if same else "VALID", **strides(node))
+        return
+    whole = (shape[0], shape[2] + cut[0], shape[3] + cut[1], shape[1])
+    uncut = to.like(result, f"{node.outputs[0]}_uncut", whole)
+    to.add("TRANSPOSE_CONV", [to.integers("output_shape", whole), weights, source, bias], [uncut], padding="VALID", **strides(node))
+    begin = to.integers("begin", (0, cut[0], cut[1], 0))
+    to.add("SLICE", [uncut, begin, to.integers("size", to.draft.shape(result))], [result])
+
+
+def transposed_cut(node: Node, graph: Graph) -> tuple[int, int]:
+    """How many rows and columns a ConvTranspose cuts off at the start of its output."""
+    auto = node.attrs.get("auto_pad", "NOTSET")
+    if auto == "NOTSET":
+        pads = node.attrs.get("pads", (0, 0, 0, 0))
+        if not node.attrs.get("output_shape"):
+            return int(pads[0]), int(pads[1])
+    if auto == "VALID":
+        return 0, 0
+    sizes, kernel = graph.shape(node.inputs[0])[2:], graph.shape(node.inputs[1])[2:]
+    stride, extra = pair(node, "strides"), node.attrs.get("output_padding") or (0, 0)
+    cuts = []
+    for axis in (0, 1):
+        total = (sizes[axis] - 1) * stride[axis] + kernel[axis] + extra[axis] - graph.shape(node.outputs[0])[2 + axis]
+        cuts.append(max(0, total // 2 if auto == "SAME_UPPER" else total - total // 2))
+    return cuts[0], cuts[1]
+
+
+def _is_same(size: int, input_size: int, kernel: int, stride: int, cut: int) -> bool:
+    """Whether SAME, seen from the output, cuts off as much and leads back to the input's size."""
+    steps = -(-size // stride)
+    total = max((steps - 1) * stride + kernel - size, 0)
+    return steps == input_size and cut == total // 2

@@ -1,0 +1,127 @@
+"""The one table of lowerings: ONNX's operations by name."""
+
+from __future__ import annotations
+
+from edgekit.engine.tflite.lowering import activation, arithmetic, convolution, dense, pooling, reduction, resize, shape
+from edgekit.engine.tflite.lowering.contract import (
+    Lowering,
+    all_quantized,
+    always,
+    channels_last,
+    flow_quantized,
+    same,
+    unmoved,
+)
+
+
+_PAIR = Lowering(
+    lower=arithmetic.lower_pair,
+    check=arithmetic.check_pair,
+    integer=arithmetic.integer_pair,
+    activation=arithmetic.has_activation,
+)
+_RESHAPE = Lowering(lower=shape.lower_reshape, wish=shape.reshape_wish, integer=flow_quantized, moves=always)
+_REDUCE = Lowering(lower=reduction.lower, check=reduction.check, wish=reduction.wish, integer=reduction.integer, moves=reduction.moves)
+_CLIP = Lowering(lower=activation.lower_clip, check=activation.check_clip, integer=flow_quantized)
+_SOFTMAX = Lowering(lower=activation.lower_softmax, wish=same, integer=all_quantized)
+
+
+def _single(op: str) -> Lowering:
+    return Lowering(lower=arithmetic.single(op))
+
+
+LOWERINGS: dict[str, Lowering] = {
+    "Abs": _single("ABS"),
+    "Add": _PAIR,
+    "AveragePool": Lowering(
+        lower=pooling.lower_average,
+        check=pooling.check_average,
+        wish=channels_last,
+        integer=pooling.integer_average,
+        activation=always,
+    ),
+    "Ceil": _single("CEIL"),
+    "Clip": _CLIP,
+    "Concat": Lowering(lower=shape.lower_concat, wish=same, integer=shape.integer_concat, moves=shape.alike),
+    "Conv": Lowering(lower=convolution.lower, check=convolution.check, wish=channels_last, integer=convolution.integer, activation=always),
+    "ConvTranspose": Lowering(
+        lower=convolution.lower_transposed,
+        check=convolution.check_transposed,
+        wish=channels_last,
+        integer=convolution.integer_transposed,
+    ),
+    "Cos": _single("COS"),
+    "DepthToSpace": Lowering(
+        lower=shape.lower_depth_to_space,
+        check=shape.check_depth_to_space,
+        wish=channels_last,
+        integer=flow_quantized,
+        moves=always,
+    ),
+    "Div": _PAIR,
+    "Dropout": Lowering(lower=shape.lower_reshape, wish=unmoved, integer=flow_quantized, moves=always),
+    "Elu": Lowering(lower=arithmetic.single("ELU"), check=activation.check_elu, integer=all_quantized),
+    "Exp": _single("EXP"),
+    "Flatten": _RESHAPE,
+    "Floor": _single("FLOOR"),
+    "Gelu": Lowering(lower=activation.lower_gelu, integer=all_quantized),
+    "Gemm": Lowering(
+        lower=dense.lower_gemm,
+        check=dense.check_gemm,
+        wish=dense.wish,
+        integer=dense.integer_gemm,
+        activation=always,
+    ),
+    "GlobalAveragePool": Lowering(lower=reduction.lower_global_average, wish=unmoved, integer=flow_quantized),
+    "GlobalMaxPool": Lowering(lower=reduction.lower_global_max, wish=unmoved, integer=flow_quantized, moves=always),
+    "HardSigmoid": Lowering(lower=activation.lower_hard_sigmoid, integer=all_quantized),
+    "HardSwish": Lowering(lower=arithmetic.single("HARD_SWISH"), integer=all_quantized),
+    "Identity": Lowering(lower=shape.lower_reshape, wish=unmoved, integer=flow_quantized, moves=always),
+    "LayerNormalization": Lowering(lower=reduction.lower_layer_normalization, check=reduction.check_layer_normalization, wish=same),
+    "LeakyRelu": Lowering(lower=activation.lower_leaky_relu, integer=all_quantized),
+    "Log": _single("LOG"),
+    "LogSoftmax": _SOFTMAX,
+    "MatMul": Lowering(
+        lower=dense.lower_matmul,
+        check=dense.check_matmul,
+        wish=dense.wish,
+        integer=dense.integer_matmul,
+        activation=dense.is_dense,
+    ),
+    "Max": _PAIR,
+    "MaxPool": Lowering(
+        lower=pooling.lower_max,
+        check=pooling.check_max,
+        wish=channels_last,
+        integer=all_quantized,
+        activation=always,
+        moves=always,
+    ),
+    "Min": _PAIR,
+    "Mul": _PAIR,
+    "Neg": _single("NEG"),
+    "PRelu": Lowering(lower=activation.lower_prelu, check=activation.check_prelu, integer=all_quantized),
+    "Pad": Lowering(lower=shape.lower_pad, wish=same, check=shape.check_pad, integer=flow_quantized, moves=shape.moves_pad),
+    "Pow": _PAIR,
+    "QuantizeLinear": Lowering(lower=shape.lower_quantize),
+    "Reciprocal": Lowering(lower=arithmetic.lower_reciprocal),
+    "ReduceMax": _REDUCE,
+    "ReduceMean": _REDUCE,
+    "ReduceMin": _REDUCE,
+    "ReduceSum": _REDUCE,
+    "Relu": _CLIP,
+    "Reshape": _RESHAPE,
+    "Resize": Lowering(lower=resize.lower, check=resize.check, wish=channels_last, integer=flow_quantized, moves=resize.moves),
+    "Sigmoid": Lowering(lower=activation.lower_sigmoid, integer=all_quantized),
+    "Sin": _single("SIN"),
+    "Slice": Lowering(lower=shape.lower_slice, wish=same, check=shape.check_slice, integer=flow_quantized, moves=always),
+    "Softmax": _SOFTMAX,
+    "SpaceToDepth": Lowering(lower=shape.lower_space_to_depth, wish=channels_last, integer=flow_quantized, moves=always),
+    "Split": Lowering(lower=shape.lower_split, wish=same, integer=flow_quantized, moves=always),
+    "Sqrt": _single("SQRT"),
+    "Squeeze": _RESHAPE,
+    "Sub": _PAIR,
+    "Tanh": Lowering(lower=activation.lower_tanh, integer=all_quantized),
+    "Transpose": Lowering(lower=shape.lower_transpose, wish=shape.transpose_wish, integer=flow_quantized, moves=always),
+    "Unsqueeze": _RESHAPE,
+}

@@ -1,0 +1,188 @@
+"""Q/DQ nodes become properties of the tensors around them.
+
+Nothing is quantized here: what a graph says in QuantizeLinear and DequantizeLinear is said again as a :class:`Quant`
+on a tensor. uint8 becomes int8 with the zero point moved by 128, which is the same numbers in the one integer format
+that TFLite computes in. Where ONNX's nodes stand only on one side of a node that moves values without changing them
+(Reshape, MaxPool, …), the tensor on its other side is quantized alike: both orders give the same integers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from edgekit.engine.tflite.graph import Array, Constant, Fault, Graph, Node, NotConstantError, Quant, Value
+
+_Q, _DQ = "QuantizeLinear", "DequantizeLinear"
+_AS_THEY_ARE = ("float32", "float16")
+
+
+def settle(graph: Graph) -> dict[Node, Fault]:
+    """Take the Q/DQ nodes out of a graph; what stays of them are QuantizeLinear nodes from one integer scale to another,
+    or from a value that is also used as it is.
+
+    Returns:
+        The Q/DQ nodes that say what TFLite has no form for.
+    """
+    consumers = graph.consumers()
+    faults: dict[Node, Fault] = {}
+    known_as: dict[str, str] = {}
+    kept: list[Node] = []
+    for node in graph.nodes:
+        node.inputs = [known_as.get(name, name) for name in node.inputs]
+        if node.op not in (_Q, _DQ, "Cast"):
+            kept.append(node)
+            continue
+        try:
+            fault, stays = _settle_node(graph, node, consumers, known_as)
+        except NotConstantError as error:
+            fault, stays = Fault(f"its scale {error} is computed", "quantize with constant scales"), False
+        if fault is not None:
+            faults[node] = fault
+        if stays or fault is not None:
+            kept.append(node)
+    graph.nodes = kept
+    graph.outputs = {port: known_as.get(name, name) for port, name in graph.outputs.items()}
+    return faults
+
+
+def _settle_node(graph: Graph, node: Node, consumers: dict[str, list[Node]], known_as: dict[str, str]) -> tuple[Fault | None, bool]:
+    """Settle one node; whether it stays in the graph."""
+    source, result = node.inputs[0], node.outputs[0]
+    if node.op == "Cast":
+        return None, not _settle_cast(graph, node, known_as)
+    constant = graph.constants.get(source)
+    quant, dtype, fault = _quant(graph, node, constant)
+    if fault is not None or quant is None:
+        return fault, True
+    if constant is not None:
+        graph.constants[result] = _dequantized(constant, quant) if node.op == _DQ else _quantized(constant, quant, dtype)
+        return None, False
+    if not quant.is_per_tensor:
+        return Fault("it has a scale for each channel of what is computed", "quantize activations per tensor"), True
+    if node.op == _DQ:
+        if graph.values[source].quant not in (None, quant):
+            return Fault("it reads integers at another scale than they were written", "quantize the model again"), True
+        graph.values[source].quant = quant
+        known_as[result] = source
+        return None, False
+    return None, _settle_quantize(graph, node, quant, consumers, known_as)
+
+
+def _settle_quantize(graph: Graph, node: Node, quant: Quant, consumers: dict[str, list[Node]], known_as: dict[str, str]) -> bool:
+    source, result = node.inputs[0], node.outputs[0]
+    value = graph.values[source]
+    readers = consumers.get(source, [])
+    if value.quant is None and source not in graph.outputs and all(_asks_for(graph, reader, quant) for reader in readers):
+        value.quant = quant
+    if value.quant == quant:
+        known_as[result] = source
+        return False
+    graph.values[result] = Value(value.shape, "float32", quant)
+    return True
+
+
+def _asks_for(graph: Graph, reader: Node, quant: Quant) -> bool:
+    if reader.op != _Q:
+        return False
+    try:
+        return _quant(graph, reader, None)[0] == quant
+    except NotConstantError:
+        return False
+
+
+def _settle_cast(graph: Graph, node: Node, known_as: dict[str, str]) -> bool:
+    """Casts of float16 weights to float32 only say how the weights are stored."""
+    source, result = node.inputs[0], node.outputs[0]
+    if source in graph.constants and graph.constants[source].stored.dtype.name in _AS_THEY_ARE and node.attrs.get("to") == 1:
+        graph.constants[result] = graph.constants[source]
+        return True
+    if source in graph.values and graph.values[source].dtype == graph.values[result].dtype == "float32":
+        known_as[result] = source
+        return True
+    return False
+
+
+def _quant(graph: Graph, node: Node, constant: Constant | None) -> tuple[Quant | None, str, Fault | None]:
+    """What a Q or DQ node says, in terms of signed integers, and the integer type it says it in."""
+    scale = graph.numbers(node, 1)
+    zero_point = graph.numbers(node, 2)
+    assert scale is not None
+    if node.attrs.get("block_size", 0):
+        return None, "", Fault("it has a scale for each block", "quantize weights per channel")
+    if zero_point is None:
+        zero_point = np.zeros(scale.shape, _integer_type(graph, node))
+    dtype = zero_point.dtype.name
+    if dtype not in ("int8", "uint8", "int32"):
+        return None, dtype, Fault(f"{dtype} has no integer kernels in this backend", "quantize to 8 bits")
+    shift = 128 if dtype == "uint8" else 0
+    zeros = [int(zero) - shift for zero in np.broadcast_to(zero_point, scale.shape).ravel()]
+    rank = len(graph.shape(node.inputs[0])) if constant is not None else 1
+    axis = node.attrs.get("axis", 1) % max(rank, 1) if scale.size > 1 else 0
+    return Quant(tuple(float(one) for one in scale.ravel()), tuple(zeros), axis), dtype, None
+
+
+def _integer_type(graph: Graph, node: Node) -> str:
+    """The type of the integers around a node that has no zero point to tell it."""
+    name = node.inputs[0] if node.op == _DQ else node.outputs[0]
+    return graph.constants[name].stored.dtype.name if name in graph.constants else graph.values[name].dtype or "uint8"
+
+
+def _dequantized(constant: Constant, quant: Quant) -> Constant:
+    stored = constant.stored
+    if stored.dtype == np.uint8:
+        stored = (stored.astype(np.int16) - 128).astype(np.int8)
+    return Constant(stored, quant)
+
+
+def _quantized(constant: Constant, quant: Quant, dtype: str) -> Constant:
+    """The integers that ONNX's QuantizeLinear makes of a constant, in the type it names."""
+    shift = 128 if dtype == "uint8" else 0
+    scale, zero_point = quant.along(constant.stored.ndim)
+    limits = np.iinfo(np.dtype(dtype))
+    integers = np.clip(np.rint(constant.real() / scale) + zero_point + shift, limits.min, limits.max)
+    return Constant(integers.astype(dtype))
+
+
+def spread(graph: Graph, moves: Callable[[Node], bool]) -> None:
+    """Let scales pass over nodes that move values without changing them, as far as they go.
+
+    Args:
+        graph: a settled graph; its values are changed.
+        moves: whether a node only moves values, so that it gives the same integers before and after rounding.
+    """
+    consumers = graph.consumers()
+    producers = {name: node for node in graph.nodes for name in node.outputs}
+    movers = [node for node in graph.nodes if moves(node)]
+    while any([_spread_over(graph, node, consumers, producers) for node in (*movers, *reversed(movers))]):
+        pass
+
+
+def _spread_over(graph: Graph, node: Node, consumers: dict[str, list[Node]], producers: dict[str, Node]) -> bool:
+    before, after = graph.computed(node), [name for name in node.outputs if name]
+    changed = False
+    scales = {graph.values[name].quant for name in before}
+    if len(scales) == 1 and None not in scales and any(graph.values[name].quant is None for name in after):
+        for name in after:
+            graph.values[name].quant = graph.values[name].quant or next(iter(scales))
+        changed = True
+    scales = {graph.values[name].quant for name in after}
+    if len(scales) == 1 and None not in scales:
+        for name in before:
+            exclusive = len(consumers[name]) == 1 and name not in graph.outputs.values()
+            if graph.values[name].quant is None and exclusive:
+                graph.values[name].quant = next(iter(scales))
+                changed = True
+    return changed
+
+
+def exact(number: Array) -> Quant | None:
+    """The scale at which a single number is stored without error; ``None`` if there are several.
+
+    A scalar of a model is no measured range: no rounding is decided by storing it as plus or minus 127 steps.
+    """
+    if number.size != 1:
+        return None
+    size = abs(float(number.ravel()[0]))
+    return Quant((size / 127 if size else 1.0,), (0,))
