@@ -1,0 +1,88 @@
+"""Inputs that a source and its Model are compared on, and what the source made of them: kept beside the Model."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from edgekit.model import Preprocess, Signature, Tensor
+from edgekit.model.store import writing
+from edgekit.samples import Samples
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Arrays = dict[str, NDArray[Any]]
+
+PARITY_FILE = "parity.npz"
+RAW_PIXELS = Preprocess(mean=(0.0,), std=(1.0,))
+"""Preprocessing of a network that scales the pixels itself."""
+
+_RANDOM_FEEDS = 2
+OPEN_BATCH = 2
+OPEN_SIZE = 224
+"""What a size that is kept open is tried at: the batch, any other."""
+
+
+def record_parity(call: Callable[[Arrays], Arrays], signature: Signature, out: Path, *, samples: Samples | None, count: int) -> None:
+    """Run a source on a few inputs and keep inputs and outputs in ``out/parity.npz``.
+
+    Args:
+        call: the source framework's outputs by name, for inputs by name.
+        signature: of the source.
+        out: an existing folder.
+        samples: used where it is known how they become inputs.
+        count: how many of the samples.
+    """
+    import numpy as np
+
+    kept: Arrays = {}
+    for index, feed in enumerate(feeds(signature, samples, count)):
+        kept |= {f"in/{index}/{name}": array for name, array in feed.items()}
+        kept |= {f"out/{index}/{name}": np.asarray(array) for name, array in call(feed).items()}
+    with writing(out), (out / PARITY_FILE).open("wb") as stream:
+        np.savez(stream, allow_pickle=False, **kept)
+
+
+def read_parity(out: Path) -> list[tuple[Arrays, Arrays]]:
+    """Inputs and outputs by name, one pair a feed, of ``out/parity.npz``."""
+    import numpy as np
+
+    pairs: dict[int, tuple[Arrays, Arrays]] = {}
+    with np.load(out / PARITY_FILE, allow_pickle=False) as held:
+        for key in held.files:
+            side, index, name = key.split("/", 2)
+            pairs.setdefault(int(index), ({}, {}))[side == "out"][name] = held[key]
+    return [pairs[index] for index in sorted(pairs)]
+
+
+def feeds(signature: Signature, samples: Samples | None, count: int) -> list[Arrays]:
+    """Two random inputs, the same every time, and the first ``count`` samples that judge."""
+    import numpy as np
+
+    random = np.random.default_rng(0)
+    made: list[Arrays] = [{tensor.name: _random(random, tensor, signature.preprocess) for tensor in signature.inputs} for _ in range(_RANDOM_FEEDS)]
+    if samples is None:
+        return made
+    preprocess = signature.preprocess or samples.preprocess
+    if samples.kind == "images" and preprocess is None:
+        return made
+    known = msgspec.structs.replace(signature, preprocess=preprocess)
+    return [*made, *itertools.islice(samples.feeds("judging", known), count)]
+
+
+def _random(random: np.random.Generator, tensor: Tensor, preprocess: Preprocess | None) -> NDArray[Any]:
+    """Values an input may have: pixels, numbers of the order of one, and small integers, since those may be indices."""
+    import numpy as np
+
+    shape = [size if isinstance(size, int) else OPEN_SIZE if axis else OPEN_BATCH for axis, size in enumerate(tensor.shape)]
+    kind = np.dtype(tensor.dtype)
+    if kind.kind in "iub":
+        return random.integers(0, 2, shape).astype(kind)
+    values = random.uniform(0, 255, shape) if preprocess is not None and preprocess.std == RAW_PIXELS.std else random.standard_normal(shape)
+    return values.astype(kind)

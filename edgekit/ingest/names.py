@@ -1,0 +1,68 @@
+"""Inputs and outputs get the names they have in the source."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import onnx
+
+
+def rename(proto: onnx.ModelProto, names: Mapping[str, str]) -> None:
+    """Rename tensors throughout a graph; another tensor that bears a new name already is renamed out of the way.
+
+    Args:
+        proto: it is changed.
+        names: new by old.
+    """
+    names = {old: new for old, new in names.items() if old != new}
+    taken = set(_all_names(proto.graph))
+    for new in list(names.values()):
+        if new in taken and new not in names:
+            other = f"{new}_inner"
+            while other in taken:
+                other += "_"
+            names[new] = other
+            taken.add(other)
+    _rename(proto.graph, names)
+
+
+def unique(wanted: list[str]) -> list[str]:
+    """The names, those that come again with a number."""
+    made: list[str] = []
+    for name in wanted:
+        number, free = 1, name
+        while free in made:
+            free, number = f"{name}_{number}", number + 1
+        made.append(free)
+    return made
+
+
+def _all_names(graph: onnx.GraphProto) -> Iterator[str]:
+    for named in (graph.input, graph.output, graph.initializer):
+        yield from (item.name for item in named)
+    for node in graph.node:
+        yield from node.output
+        for inner in _subgraphs(node):
+            yield from _all_names(inner)
+
+
+def _rename(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
+    for named in (graph.input, graph.output, graph.initializer, graph.value_info):
+        for item in named:
+            item.name = names.get(item.name, item.name)
+    for node in graph.node:
+        for tensors in (node.input, node.output):
+            for index, name in enumerate(tensors):
+                if name in names:
+                    tensors[index] = names[name]
+        for inner in _subgraphs(node):
+            _rename(inner, names)
+
+
+def _subgraphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
+    for attribute in node.attribute:
+        if attribute.HasField("g"):
+            yield attribute.g
+        yield from attribute.graphs

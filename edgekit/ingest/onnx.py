@@ -1,0 +1,87 @@
+"""ONNX files, opset 7 and later, with their weights inside or beside them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgekit.errors import SourceError
+from edgekit.ingest.contract import IngestOptions
+from edgekit.ingest.feeds import record_parity
+from edgekit.ingest.finish import Draft, finish, pin
+from edgekit.ingest.shapes import Sizes, pinned
+from edgekit.ingest.sniff import Kind, kind_of
+from edgekit.ingest.tools import versions
+from edgekit.model import Model, Signature
+from edgekit.samples import Samples
+from edgekit.watch import Watcher
+
+if TYPE_CHECKING:
+    import onnx
+
+
+class OnnxFrontend:
+    """Reads ``.onnx``."""
+
+    def claims(self, source: Path) -> bool:
+        """Whether it is a serialized ONNX model."""
+        return kind_of(source) is Kind.ONNX
+
+    def read(self, source: Path, *, options: IngestOptions, out: Path, samples: Samples | None, watcher: Watcher) -> Model:
+        """Pin its shapes and bring it into the store's form; compared with the file itself as ONNX Runtime runs it."""
+        from edgekit.graph.onnx_file import load
+
+        proto = load(source)
+        _drop_weight_inputs(proto)
+        try:
+            shapes = pinned(_declared(proto), options.shape)
+        except SourceError as error:
+            raise SourceError(f"{source}: {error.message}", hint=error.hint) from error
+        _run_original(source, _signature(proto, shapes), options, out, samples)
+        draft = Draft(proto=proto, shapes=shapes, tools=self.tools(), did={"format": Kind.ONNX.value})
+        return finish(draft, str(source), options=options, out=out)
+
+    def tools(self) -> dict[str, str]:
+        """Versions of onnx and ONNX Runtime."""
+        return versions("onnx", "onnxruntime")
+
+
+def _drop_weight_inputs(proto: onnx.ModelProto) -> None:
+    """Files before IR 4 list every weight as an input, too."""
+    weights = {tensor.name for tensor in proto.graph.initializer}
+    inputs = [value for value in proto.graph.input if value.name not in weights]
+    if len(inputs) < len(proto.graph.input):
+        del proto.graph.input[:]
+        proto.graph.input.extend(inputs)
+        proto.ir_version = max(proto.ir_version, 4)
+
+
+def _declared(proto: onnx.ModelProto) -> dict[str, tuple[int | str | None, ...] | None]:
+    """Sizes by input; some exporters write an open one as 0 or -1."""
+    declared: dict[str, tuple[int | str | None, ...] | None] = {}
+    for value in proto.graph.input:
+        kind = value.type.tensor_type
+        dims = tuple(dim.dim_value if dim.dim_value > 0 else dim.dim_param or None for dim in kind.shape.dim)
+        declared[value.name] = dims if kind.HasField("shape") else None
+    return declared
+
+
+def _signature(proto: onnx.ModelProto, shapes: dict[str, Sizes]) -> Signature:
+    """Of the inputs alone: what the outputs are is not known before shapes are inferred."""
+    import onnx
+
+    from edgekit.graph.signature import signature_of
+
+    bare = onnx.ModelProto()
+    bare.graph.input.extend(proto.graph.input)
+    pin(bare, shapes)
+    return signature_of(bare)
+
+
+def _run_original(source: Path, signature: Signature, options: IngestOptions, out: Path, samples: Samples | None) -> None:
+    from edgekit.graph.run import Runner
+
+    try:
+        record_parity(Runner(source), signature, out, samples=samples, count=options.check_samples)
+    except SourceError as error:
+        raise SourceError(f"{source}: {error.message}", hint=error.hint) from error
