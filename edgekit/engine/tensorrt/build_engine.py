@@ -167,13 +167,13 @@ def make_logger(trt: Any, path: str, verbose: bool) -> Any:
             trt.ILogger.__init__(self)
             self.complaints: list[str] = []
             self.memory: dict[str, int] = {}
-            self.stream = open(path, "w", encoding="utf-8")  # noqa: SIM115 (TensorRT logs until the process ends)
+            open(path, "w", encoding="utf-8").close()
 
         def log(self, severity: Any, msg: str) -> None:
             if severity.name == "VERBOSE" and not verbose:
                 return
-            self.stream.write(f"[{severity.name}] {msg}\n")
-            self.stream.flush()
+            with open(path, "a", encoding="utf-8") as stream:
+                stream.write(f"[{severity.name}] {msg}\n")
             if severity.name in ("INTERNAL_ERROR", "ERROR", "WARNING"):
                 self.complaints.append(f"{severity.name}: {msg}")
             for what, count in MEMORY_LINE.findall(msg):
@@ -301,22 +301,22 @@ def build(trt: Any, plan: dict[str, Any], folder: str, machine: dict[str, Any], 
     network = builder.create_network(creation_flags(trt, plan))
     parse(trt, network, logger, os.path.join(folder, plan["model"]))
     config = configure(trt, builder, plan)
-    cache = os.path.join(folder, cache_file(machine))
-    cached = 0 if options.no_timing_cache else use_cache(config, cache)
+    timings = os.path.join(folder, cache_file(machine))
+    cached = 0 if options.no_timing_cache else use_cache(config, timings)
     began = time.perf_counter()
     serialized = builder.build_serialized_network(network, config)
     seconds = time.perf_counter() - began
     if serialized is None:
         raise BuildError(next(iter(reversed(logger.complaints)), "TensorRT built nothing and said nothing"))
     content = bytes(serialized)
-    engine = os.path.join(folder, plan["engine"])
-    write_whole(engine, content)
+    file = os.path.join(folder, plan["engine"])
+    write_whole(file, content)
     if not options.no_timing_cache:
-        keep_cache(config, cache)
+        keep_cache(config, timings)
     return {
-        "engine": {"file": plan["engine"], "bytes": len(content), "sha256": sha256(engine)},
+        "engine": {"file": plan["engine"], "bytes": len(content), "sha256": sha256(file)},
         "build_s": round(seconds, 3),
-        "timing_cache": {"file": os.path.basename(cache), "bytes_before": cached},
+        "timing_cache": {"file": os.path.basename(timings), "bytes_before": cached},
         "memory": logger.memory,
         "inspected": inspect(trt, logger, content, folder) if not options.no_open else {"opened": False},
         "complaints": logger.complaints,

@@ -1,0 +1,169 @@
+"""As much of TensorRT's Python API as the builder script uses; FAKE_TENSORRT_VERSION says which release it plays."""
+
+from __future__ import annotations
+
+import enum
+import json
+import os
+
+__version__ = os.environ.get("FAKE_TENSORRT_VERSION", "10.3.0")
+_RELEASE = tuple(int(part) for part in __version__.split("."))
+_DOES = os.environ.get("FAKE_TENSORRT_DOES", "build")
+
+
+def _enum(name, **members):
+    return enum.Enum(name, members)
+
+
+MemoryPoolType = _enum("MemoryPoolType", WORKSPACE=0)
+ProfilingVerbosity = _enum("ProfilingVerbosity", DETAILED=2)
+LayerInformationFormat = _enum("LayerInformationFormat", JSON=1)
+TensorIOMode = _enum("TensorIOMode", INPUT=1, OUTPUT=2)
+BuilderFlag = _enum("BuilderFlag", **({"FP16": 0, "INT8": 1} if _RELEASE < (11,) else {"TF32": 7}))
+
+
+class NetworkDefinitionCreationFlag(enum.IntEnum):
+    if _RELEASE < (11,):
+        EXPLICIT_BATCH = 0
+    if _RELEASE >= (10,):
+        STRONGLY_TYPED = 1
+
+
+class ILogger:
+    class Severity(enum.Enum):
+        ERROR = 1
+        INFO = 3
+        VERBOSE = 4
+
+
+class _Cache:
+    def __init__(self, held):
+        self.held = held
+
+    def serialize(self):
+        return self.held + b"timed "
+
+
+class _Config:
+    def __init__(self):
+        self.done = {"flags": [], "profiles": []}
+
+    def set_flag(self, flag):
+        self.done["flags"].append(flag.name)
+
+    def set_memory_pool_limit(self, pool, size):
+        self.done[pool.name] = size
+
+    def create_timing_cache(self, held):
+        return _Cache(held)
+
+    def set_timing_cache(self, cache, ignore_mismatch):
+        self.cache = cache
+        return not ignore_mismatch
+
+    def get_timing_cache(self):
+        return self.cache
+
+    def add_optimization_profile(self, profile):
+        self.done["profiles"].append(profile.sizes)
+
+
+class _Profile:
+    def __init__(self):
+        self.sizes = {}
+
+    def set_shape(self, name, least, usual, most):
+        self.sizes[name] = [least, usual, most]
+
+
+class Builder:
+    def __init__(self, logger):
+        if _DOES == "no driver":
+            raise TypeError("pybind11::init(): factory function returned nullptr")
+        self.logger = logger
+
+    def create_network(self, flags):
+        self.flags = flags
+        return self
+
+    def create_builder_config(self):
+        config = _Config()
+        if _RELEASE >= (8, 6):
+            config.builder_optimization_level = 3
+        return config
+
+    def create_optimization_profile(self):
+        return _Profile()
+
+    def build_serialized_network(self, network, config):
+        self.logger.log(ILogger.Severity.INFO, "Total Weights Memory: 1234 bytes")
+        self.logger.log(ILogger.Severity.VERBOSE, "a tactic")
+        if _DOES == "fail":
+            self.logger.log(ILogger.Severity.ERROR, "Could not find any implementation for node Conv_7")
+            return None
+        did = {"creation_flags": network.flags, "level": getattr(config, "builder_optimization_level", None), **config.done}
+        return json.dumps(did).encode()
+
+
+class _Error:
+    def node(self):
+        return 3
+
+    def code(self):
+        return "UNSUPPORTED_NODE"
+
+    def desc(self):
+        return "no such thing"
+
+    if _RELEASE >= (10,):
+
+        def node_name(self):
+            return "Det_3"
+
+        def node_operator(self):
+            return "Det"
+
+
+class OnnxParser:
+    num_errors = 1
+
+    def __init__(self, network, logger):
+        self.logger = logger
+
+    def parse_from_file(self, path):
+        return _DOES != "refuse" and os.path.exists(path)
+
+    def get_error(self, index):
+        return _Error()
+
+
+class _Engine:
+    num_io_tensors = 1
+    num_layers = 5
+    device_memory_size = 4096
+
+    def get_tensor_name(self, index):
+        return "x"
+
+    def get_tensor_mode(self, name):
+        return TensorIOMode.INPUT
+
+    def get_tensor_dtype(self, name):
+        return "FLOAT"
+
+    def get_tensor_shape(self, name):
+        return (1, 3, 8, 8)
+
+    def create_engine_inspector(self):
+        return self
+
+    def get_engine_information(self, form):
+        return '{"Layers": []}'
+
+
+class Runtime:
+    def __init__(self, logger):
+        pass
+
+    def deserialize_cuda_engine(self, content):
+        return _Engine()

@@ -1,0 +1,147 @@
+"""The package for the board: what lies in it, and that each command in it is one its release knows."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import onnx
+import pytest
+
+from edgekit.engine.contract import read_engine
+from edgekit.engine.tensorrt import TensorrtBackend
+from edgekit.engine.tensorrt.rules import has_trtexec_option, releases
+
+OPTIONS = json.loads((Path(__file__).parent / "data" / "trtexec_options.json").read_text(encoding="utf-8"))["options"]
+NET = "net (float[1,3,8,8] x) => (float[1,3,8,8] y) { y = Relu(x) }"
+QUANTIZED = """net (float[1,3,8,8] x) => (float[1,3,8,8] y) <float s = {0.1}, int8 z = {0}> {
+  q = QuantizeLinear(x, s, z)  d = DequantizeLinear(q, s, z)  y = Relu(d) }"""
+HALF = """net (float[2] x) => (float[2] y) <float16[2] w = {1, 2}> { h = Cast<to: int = 10>(x)  a = Add(h, w)  y = Cast<to: int = 1>(a) }"""
+
+
+def plan_of(folder: Path) -> dict:
+    return json.loads((folder / "build-plan.json").read_text(encoding="utf-8"))
+
+
+def shell_options(folder: Path, tmp_path: Path) -> list[str]:
+    """What build_with_trtexec.sh gives to trtexec."""
+    fake = tmp_path / "trtexec"
+    fake.write_text('#!/bin/sh\nfor one in "$@"; do printf "%s\\n" "$one"; done\n', encoding="utf-8")
+    fake.chmod(0o755)
+    ran = subprocess.run(
+        [str(folder / "build_with_trtexec.sh")], env={**os.environ, "TRTEXEC": str(fake)}, capture_output=True, text=True, check=True
+    )
+    return ran.stdout.splitlines()
+
+
+def test_the_package_holds_all_that_the_board_needs_and_says_that_it_is_no_engine(package):
+    folder = package(NET, "jetson-orin-nano-jp62")
+    engine = read_engine(folder)
+
+    assert {path.name for path in folder.iterdir()} == {
+        "model.onnx", "build-plan.json", "build_engine.py", "build_with_trtexec.sh", "README.txt", "engine.json",
+    }  # fmt: skip
+    assert engine.status == "not built: needs the device"
+    assert (engine.file, engine.bytes) == ("model.onnx", (folder / "model.onnx").stat().st_size)
+    assert (engine.inputs[0].name, engine.inputs[0].shape, engine.outputs[0].dtype) == ("x", (1, 3, 8, 8), "float32")
+
+
+@pytest.mark.parametrize(("name", "opset"), [("jetson-xavier-nx-jp51", 17), ("jetson-orin-nano-jp62", 20), ("jetson-agx-thor-jp72", 21)])
+def test_the_graph_is_in_the_newest_opset_that_the_release_reads(package, name, opset):
+    proto = onnx.load(package(QUANTIZED, name) / "model.onnx")
+
+    onnx.checker.check_model(proto, full_check=True)
+    assert proto.opset_import[0].version == opset
+    assert [value.name for value in (*proto.graph.input, *proto.graph.output)] == ["x", "y"]
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "precision", "typing", "flags"),
+    [
+        (NET, "jetson-orin-nano-jp62", "float32", "weak", []),
+        (HALF, "jetson-orin-nano-jp62", "float16", "weak", ["FP16"]),
+        (QUANTIZED, "jetson-orin-nano-jp62", "int8", "weak", ["INT8", "FP16"]),
+        (QUANTIZED, "nvidia-rtx-ada", "int8", "strong", []),
+        (HALF, "nvidia-rtx-ada", "float16", "strong", []),
+    ],
+)
+def test_precision_is_by_flags_up_to_release_10_and_in_the_graph_from_11_on(package, text, name, precision, typing, flags):
+    plan = plan_of(package(text, name))
+
+    assert (plan["precision"], plan["typing"], plan["flags"]) == (precision, typing, flags)
+
+
+def test_what_stays_float_in_an_int8_graph_may_be_kept_in_float32(package):
+    assert plan_of(package(QUANTIZED, "jetson-orin-nano-jp62", float_rest="float32"))["flags"] == ["INT8"]
+
+
+@pytest.mark.parametrize(("name", "mib"), [("jetson-orin-nano-jp62", 2048), ("jetson-agx-orin-jp62", 4096), ("nvidia-rtx-ada", 0)])
+def test_workspace_is_a_quarter_of_the_memory_and_at_most_four_gib(package, name, mib):
+    assert plan_of(package(NET, name))["workspace_mib"] == mib
+
+
+def test_int64_is_handed_over_as_int32_by_releases_before_10(package):
+    text = "net (int64[2] x) => (int64[2] y) { y = Add(x, x) }"
+
+    old, new = (read_engine(package(text, name)) for name in ("jetson-xavier-nx-jp51", "jetson-orin-nano-jp62"))
+
+    assert (old.inputs[0].dtype, new.inputs[0].dtype) == ("int32", "int64")
+
+
+def test_the_same_model_gives_the_same_bytes(package):
+    one, other = (package(QUANTIZED, "jetson-orin-nano-jp62") for _ in range(2))
+
+    assert all((one / path.name).read_bytes() == path.read_bytes() for path in other.iterdir())
+
+
+def test_trtexec_options_are_those_the_release_has():
+    for tag, present in OPTIONS.items():
+        release = tuple(int(part) for part in tag.split("."))
+        for option in releases().trtexec:
+            if option == "--int8" and release >= (11,):
+                continue  # it is still in the source, for the safety builder alone
+            assert has_trtexec_option(option, release) == (option in present), (tag, option)
+
+
+@pytest.mark.parametrize(
+    ("name", "tag", "has", "has_not"),
+    [
+        ("jetson-xavier-nx-jp51", "8.5.2", {"--buildOnly", "--int8", "--fp16"}, {"--skipInference", "--builderOptimizationLevel"}),
+        (
+            "jetson-orin-nano-jp62",
+            "10.3.0",
+            {"--skipInference", "--int8", "--fp16", "--builderOptimizationLevel"},
+            {"--buildOnly", "--stronglyTyped"},
+        ),
+        ("nvidia-rtx-ada", "11.1", {"--skipInference", "--stronglyTyped"}, {"--int8", "--fp16"}),
+    ],
+)
+def test_the_shell_script_builds_with_options_of_that_release(package, tmp_path, name, tag, has, has_not):
+    given = {option.partition("=")[0] for option in shell_options(package(QUANTIZED, name), tmp_path)}
+
+    assert given <= set(OPTIONS[tag])
+    assert has <= given
+    assert not has_not & given
+
+
+def test_trtexec_is_told_open_sizes_and_memory(package, tmp_path):
+    text = 'net (float["batch",3,8,8] x) => (float["batch",3,8,8] y) { y = Relu(x) }'
+
+    given = shell_options(package(text, "jetson-orin-nano-jp62", shapes={"batch": [1, 2, 4]}), tmp_path)
+
+    assert {"--minShapes=x:1x3x8x8", "--optShapes=x:2x3x8x8", "--maxShapes=x:4x3x8x8", "--memPoolSize=workspace:2048"} <= set(given)
+
+
+def test_the_instructions_are_three_commands(package):
+    text = (package(NET, "jetson-orin-nano-jp62") / "README.txt").read_text(encoding="utf-8")
+    commands = [line.strip() for line in text.splitlines() if line.startswith("  ") and not line.startswith("   ")]
+
+    assert commands[:2] == ["python3 build_engine.py --check", "python3 build_engine.py"]
+    assert commands[2].startswith("/usr/src/tensorrt/bin/trtexec --loadEngine=model.plan ")
+    assert len(commands) == 3
+
+
+def test_the_backend_names_the_package_whose_version_decides_its_bytes():
+    assert TensorrtBackend().tools() == {"onnx": onnx.__version__}
