@@ -11,7 +11,6 @@ from edgekit.errors import InvalidMeasurementError
 
 SAME = ("device", "arch", "cpu", "emulated", "threads", "governor", "load")
 FEWEST_QUERIES = 11  # see edgekit.numerics.statistics.fewest_queries(0.5)
-SHARE_TOLERANCE = 0.25
 # Two runs of the same engine differ by more than either run shows within itself: memory lies elsewhere, clocks stand elsewhere.
 # Source: Kalibera and Jones, "Rigorous Benchmarking in Reasonable Time", ISMM 2013; a few per cent are usual.
 BETWEEN_RUNS = 0.03
@@ -19,6 +18,7 @@ BETWEEN_RUNS = 0.03
 # simultaneous multithreading, the core. A busy sibling made queries 1.5 times as long on a machine of two (half of it busy more).
 PER_LOAD = 1.2
 LOAD_TOLERANCE = 0.25
+SHARE_TOLERANCE = 1.25
 
 
 class Timings(msgspec.Struct, frozen=True):
@@ -72,7 +72,7 @@ def compare(first: Timings, second: Timings, *, between_runs: float = BETWEEN_RU
     medians = percentile(first.latencies_ns, 0.5), percentile(second.latencies_ns, 0.5)
     low, high = median_ratio_interval(second.latencies_ns, first.latencies_ns)
     ratio = medians[1] / medians[0]
-    least = 1 + between_runs + PER_LOAD * _load_difference(first.conditions, second.conditions)
+    least = _least_ratio(first.conditions, second.conditions, between_runs)
     outcome: Literal["faster", "slower", "no difference beyond noise"] = "no difference beyond noise"
     if low > 1 and ratio > least:
         outcome = "slower"
@@ -92,12 +92,24 @@ def differences(first: Timings, second: Timings) -> list[str]:
     runtimes = one.get("runtime", ""), other.get("runtime", "")
     if runtimes[0] != runtimes[1] and runtimes[0].partition(" ")[0] == runtimes[1].partition(" ")[0]:
         found.append(f"runtime: {runtimes[0]} and {runtimes[1]}")
-    shares = one.get("processor_share", 1.0), other.get("processor_share", 1.0)
-    if one.get("threads") == other.get("threads") == 1 and abs(shares[0] - shares[1]) > SHARE_TOLERANCE:
-        found.append(f"other load: the engines had {shares[0]:.0%} and {shares[1]:.0%} of a processor")
+    if _share_ratio(one, other) > SHARE_TOLERANCE:
+        found.append(f"other load: the engines had {one['processor_share']:.0%} and {other['processor_share']:.0%} of a processor")
     elif _load_difference(one, other) > LOAD_TOLERANCE:
         found.append(f"other load: other processes kept {one['others_cores']:.1f} and {other['others_cores']:.1f} of {one['cpus']} processors busy")
     return found
+
+
+def _least_ratio(one: Mapping[str, Any], other: Mapping[str, Any], between_runs: float) -> float:
+    """The ratio of medians from which on a difference is the engines' and not the machine's."""
+    return (1 + between_runs + PER_LOAD * _load_difference(one, other)) * _share_ratio(one, other)
+
+
+def _share_ratio(one: Mapping[str, Any], other: Mapping[str, Any]) -> float:
+    """How many times more of a processor one thread had than the other; 1 where more threads leave that unknown."""
+    shares = one.get("processor_share"), other.get("processor_share")
+    if not (shares[0] and shares[1] and one.get("threads") == other.get("threads") == 1):
+        return 1.0
+    return float(max(shares) / min(shares))
 
 
 def _load_difference(one: Mapping[str, Any], other: Mapping[str, Any]) -> float:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 PATIENCE_S = 300.0  # for starting Python, importing the runtime, loading the engine, on the slowest device
 INFER_PATIENCE_S = 3600.0
-LOT_BYTES = 256 * 1024 * 1024
+LOT_BYTES = 64 * 1024 * 1024
 
 
 class _Fault(msgspec.Struct, frozen=True):

@@ -67,6 +67,13 @@ def test_an_engine_that_had_half_a_processor_is_not_compared_with_one_that_had_a
     assert "had 100% and 50% of a processor" in refused(taken(times), taken(times, cpu_s=0.5 * times.sum() / 1e9))
 
 
+def test_an_engine_that_had_a_tenth_less_of_the_processor_may_be_a_tenth_slower(taken, steady):
+    slower = steady(seed=2) * 1.1
+    interrupted = taken(slower, cpu_s=0.9 * slower.sum() / 1e9).timings
+
+    assert compare(taken(steady(seed=1)).timings, interrupted).outcome == "no difference beyond noise"
+
+
 def test_an_idle_machine_is_not_compared_with_a_busy_one(taken, steady):
     times = steady()
     busy = taken(times, after={"busy_s": 100.0 + 3 * times.sum() / 1e9})  # two of four processors with other things
