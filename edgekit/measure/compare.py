@@ -106,10 +106,10 @@ def _least_ratio(one: Mapping[str, Any], other: Mapping[str, Any], between_runs:
 
 def _share_ratio(one: Mapping[str, Any], other: Mapping[str, Any]) -> float:
     """How many times more of a processor one thread had than the other; 1 where more threads leave that unknown."""
-    shares = one.get("processor_share"), other.get("processor_share")
-    if not (shares[0] and shares[1] and one.get("threads") == other.get("threads") == 1):
+    ours, theirs = one.get("processor_share"), other.get("processor_share")
+    if not ours or not theirs or not one.get("threads") == other.get("threads") == 1:
         return 1.0
-    return float(max(shares) / min(shares))
+    return float(max(ours, theirs) / min(ours, theirs))
 
 
 def _load_difference(one: Mapping[str, Any], other: Mapping[str, Any]) -> float:
