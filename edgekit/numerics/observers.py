@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekit.numerics.affine import Affine, IntGrid, affine_from_range
+from edgekit.numerics.affine import SMALLEST_SCALE, Affine, IntGrid, affine_from_range
 
 BINS = 4096
 """At most so many bins; at least half as many cover what was seen, 8 or more for each of 256 levels."""
@@ -57,10 +57,10 @@ class Histogram:
             self.counts[0] += values.size
             return
         places = np.multiply(values.reshape(-1), np.float32(1.0 / self.width), dtype=np.float32)
-        places -= np.float32(self.first)
-        seen = np.bincount(np.maximum(places, 0.0, out=places).astype(np.intp), minlength=len(self.counts))
-        self.counts += seen[: len(self.counts)]
-        self.counts[-1] += seen[len(self.counts) :].sum()
+        if self.first < 0:
+            np.floor(places, out=places)
+            places -= np.float32(self.first)
+        self.counts += np.bincount(places.astype(np.intp), minlength=len(self.counts))
 
     def joined(self, other: Histogram) -> Histogram:
         """The histogram of all that either has seen."""
@@ -83,7 +83,7 @@ class Histogram:
         below, above = min(self.low, 0.0), max(self.high, 0.0)
         if below == above == 0.0:
             return
-        width = max(self.width, at_least, 2.0 ** math.ceil(math.log2((above - below) / (BINS - 2))))
+        width = max(self.width, at_least, SMALLEST_SCALE, 2.0 ** math.ceil(math.log2((above - below) / (BINS - 2))))
         first, last = math.floor(below / width), math.floor(above / width)
         if width == self.width and first == self.first and last - first + 1 == len(self.counts):
             return

@@ -74,7 +74,7 @@ class OnnxRuntimeBackend:
             bytes=path.stat().st_size + (data.stat().st_size if data.exists() else 0),
             sha256=file_sha256(path),
             options=options.for_session(),
-            details=kernels(path, options),
+            details=kernels(path, options, target.arch),
         )
         return seal_engine(out, engine)
 

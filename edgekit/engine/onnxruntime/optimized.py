@@ -16,8 +16,12 @@ _INTEGER = frozenset({"QLinearConv", "QGemm", "QLinearMatMul", "MatMulIntegerToF
 _FLOAT = WEIGHTED | {"FusedConv", "FusedGemm", "FusedMatMul"}
 
 
-def kernels(path: Path, options: OnnxRuntimeOptions) -> dict[str, Any]:
-    """What ONNX Runtime rewrites an engine to on this machine.
+_AS_ON_ARM = {"session.qdqisint8allowed": "1"}
+"""int8 activations become integer kernels: the rule on ARM. On x86 it is off, and slow when switched on."""
+
+
+def kernels(path: Path, options: OnnxRuntimeOptions, arch: str) -> dict[str, Any]:
+    """What ONNX Runtime rewrites an engine to, by the rules of a processor architecture.
 
     Returns:
         ``optimized_by``: version and processor architecture; ``operators``: how many of each are left;
@@ -29,18 +33,18 @@ def kernels(path: Path, options: OnnxRuntimeOptions) -> dict[str, Any]:
 
     with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
         dumped = Path(folder) / "optimized.onnx"
-        _dump(path, dumped, options)
+        _dump(path, dumped, options, {} if arch == "x86_64" else _AS_ON_ARM)
         graph = onnx.load(dumped, load_external_data=False).graph
     operators = Counter(node.op_type for node in graph.node)
     return {
-        "optimized_by": f"onnxruntime {version_of('onnxruntime')['onnxruntime']} on {os.uname().machine}",
+        "optimized_by": f"onnxruntime {version_of('onnxruntime')['onnxruntime']} on {os.uname().machine}, by the rules of {arch}",
         "operators": dict(sorted(operators.items())),
         "integer_nodes": sum(operators[op] for op in _INTEGER),
         "float_nodes": sum(operators[op] for op in _FLOAT),
     }
 
 
-def _dump(path: Path, dumped: Path, options: OnnxRuntimeOptions) -> None:
+def _dump(path: Path, dumped: Path, options: OnnxRuntimeOptions, rules: dict[str, str]) -> None:
     import onnxruntime
 
     levels = {
@@ -54,6 +58,6 @@ def _dump(path: Path, dumped: Path, options: OnnxRuntimeOptions) -> None:
     session.intra_op_num_threads = 1
     session.graph_optimization_level = levels[options.graph_optimization]
     session.optimized_model_filepath = str(dumped)
-    for key, value in sorted(options.session_config.items()):
+    for key, value in sorted({**rules, **options.session_config}.items()):
         session.add_session_config_entry(key, value)
     onnxruntime.InferenceSession(str(path), session, providers=["CPUExecutionProvider"])

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgekit.graph.node import Node
 from edgekit.numerics.affine import Affine, quantized
 from edgekit.passes.quantize.decide import Decision, Weights
 from edgekit.passes.quantize.view import View
@@ -136,19 +136,10 @@ class _Writer:
         return name
 
     def _drop_unread(self) -> None:
-        read = set(_names_read(self._graph)) | self._view.outputs
+        read = {name for node in self._graph.node for name in [*node.input, *Node(node).captured()]} | self._view.outputs
         kept = [tensor for tensor in self._graph.initializer if tensor.name in read]
         del self._graph.initializer[:]
         self._graph.initializer.extend(kept)
-
-
-def _names_read(graph: onnx.GraphProto) -> Iterator[str]:
-    for node in graph.node:
-        yield from node.input
-        for attribute in node.attribute:
-            for inner in [*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])]:
-                yield from _names_read(inner)
-                yield from (value.name for value in inner.output)
 
 
 def _drop_attributes(node: onnx.NodeProto, *names: str) -> None:

@@ -16,7 +16,7 @@ from edgekit.errors import SamplesError, SourceError
 from edgekit.graph.run import Runner
 from edgekit.numerics.observers import Histogram
 from edgekit.passes.quantize.view import View
-from edgekit.passes.quantize.weighted import ACTIVATIONS, Weighted, weighted_nodes
+from edgekit.passes.quantize.weighted import Weighted, is_inside, weighted_nodes
 from edgekit.watch import Watcher
 
 VERSION = 1
@@ -72,13 +72,7 @@ def observed_tensors(view: View) -> list[str]:
     """Every float tensor that some scheme may store as integers."""
     made = [name for node in view.nodes for name in node.output if name and view.is_float(name)]
     inputs = [name for name in view.inputs if view.is_float(name)]
-    return inputs + [name for name in made if not _is_inside(view, name)]
-
-
-def _is_inside(view: View, tensor: str) -> bool:
-    """Whether a tensor lies between a node with weights and its activation, where no scheme stores it."""
-    maker, reader = view.maker(tensor), view.only_reader(tensor)
-    return maker is not None and reader is not None and maker.op_type in ("Conv", "ConvTranspose", "Gemm") and reader.op_type in ACTIVATIONS
+    return inputs + [name for name in made if not is_inside(view, name)]
 
 
 def _portions(view: View, tensors: list[str]) -> Iterator[list[str]]:

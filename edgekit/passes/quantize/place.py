@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edgekit.passes.quantize.view import View, attributes
-from edgekit.passes.quantize.weighted import ACTIVATIONS, Weighted, weighted_nodes
+from edgekit.passes.quantize.weighted import ACTIVATIONS, Weighted, is_inside, weighted_nodes
 from edgekit.target import Scheme
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def _units(view: View, scheme: Scheme, weighted: dict[str, Weighted]) -> tuple[l
         if node.op_type not in scheme.integer_ops or node.name in absorbed:
             continue
         places = (0,) if node.name in weighted else view.data_inputs(node)
-        if not all(view.is_float(node.input[at]) for at in places) or not view.is_float(node.output[0]):
+        if not all(view.is_float(node.input[at]) for at in places) or not view.is_float(node.output[0]) or is_inside(view, node.input[0]):
             continue
         reason = _reason_for_float(view, node, weighted)
         if reason:

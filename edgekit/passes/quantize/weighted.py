@@ -97,6 +97,12 @@ class Weighted:
         return _average_patch(values, self.window)
 
 
+def is_inside(view: View, tensor: str) -> bool:
+    """Whether a tensor lies between a convolution or Gemm and its activation, where no scheme stores it."""
+    maker, reader = view.maker(tensor), view.only_reader(tensor)
+    return maker is not None and reader is not None and maker.op_type in ("Conv", "ConvTranspose", "Gemm") and reader.op_type in ACTIVATIONS
+
+
 def weighted_nodes(view: View) -> dict[str, Weighted]:
     """Every node with constant weights whose parts are understood, by name."""
     found = (_weighted(view, node) for node in view.nodes)
