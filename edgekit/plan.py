@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import tomllib
-import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, ParamSpec, TypeVar
 
 import msgspec
 
@@ -26,6 +25,8 @@ PREPARATION = ("simplify", "fuse")
 PROJECT_FILE = "edgekit.toml"
 
 Settings = dict[str, dict[str, Any]]
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class Project(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -161,26 +162,25 @@ def check(request: Request, *, targets_needed: bool = True) -> Plan:
     faults = _Faults()
     if request.live is None and not request.source.exists():
         faults.add(f"{request.source}: no such file")
-    chosen = tuple(one for asked in request.targets if (one := faults.catch(lambda asked=asked: choose(asked))))
+    chosen = tuple(one for asked in request.targets if (one := faults.catch(choose, asked)))
     if targets_needed and not request.targets:
         faults.add("no target: --target NAME; `edgekit targets list` names them")
     if request.device:
-        faults.catch(lambda: _known_device(request.device))
-    recipe = faults.catch(lambda: read_recipe(request.recipe)) or Recipe(schema=1, name=request.recipe)
+        faults.catch(_known_device, request.device)
+    recipe = faults.catch(read_recipe, request.recipe) or Recipe(schema=1, name=request.recipe)
     settings = {step: dict(fields) for step, fields in request.settings.items()}
     preparation = tuple(_planned(faults, index=0, name=name, options=settings.pop(name, {})) for name in PREPARATION)
     steps = _recipe_steps(faults, recipe, settings)
     chosen = tuple(_with_io(faults, one, settings.get("io", {})) for one in chosen)
-    ingest = faults.catch(lambda: _ingest_options(request, settings.pop("ingest", {}))) or IngestOptions()
-    preprocess = faults.catch(lambda: _preprocess(settings.pop("preprocess", None)))
-    budget_over = settings.pop("budget", {})
-    budget = faults.catch(lambda: strict.convert({**_given(recipe.budget), **budget_over}, Budget, where="budget")) or recipe.budget
+    ingest = faults.catch(_ingest_options, request, settings.pop("ingest", {})) or IngestOptions()
+    preprocess = faults.catch(_preprocess, settings.pop("preprocess", None))
+    budget = faults.catch(_budget, recipe.budget, settings.pop("budget", {})) or recipe.budget
     load = settings.pop("load", {})
     settings.pop("io", None)
     known = [*PREPARATION, *(step.name for step in steps if step), "ingest", "preprocess", "budget", "load", "io"]
     for step in settings:
         faults.add(f"--set {step}.…: no such step in this recipe{strict.nearest(step, known)}")
-    samples = faults.catch(lambda: read_samples(request.samples, skip_bad=request.skip_bad_samples)) if request.samples else None
+    samples = faults.catch(_samples, request) if request.samples else None
     if samples is not None and preprocess is not None:
         samples = msgspec.structs.replace(samples, preprocess=preprocess)
     good = tuple(step for step in steps if step)
@@ -235,9 +235,10 @@ class _Faults:
     def add(self, line: str) -> None:
         self.lines.append(line)
 
-    def catch(self, make: typing.Callable[[], typing.Any]) -> Any:
+    def catch(self, make: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R | None:
+        """What ``make`` returns; None if it has a fault, which is written down."""
         try:
-            return make()
+            return make(*args, **kwargs)
         except EdgekitError as error:
             self.lines.append(error.message)
             self.kinds.append(error)
@@ -259,8 +260,13 @@ def _known_device(url: str) -> None:
     plugins.load("edgekit.devices", scheme)
 
 
-def _given(struct: msgspec.Struct) -> dict[str, Any]:
-    return {key: value for key, value in msgspec.structs.asdict(struct).items() if value is not None}
+def _samples(request: Request) -> Samples | None:
+    return read_samples(request.samples, skip_bad=request.skip_bad_samples) if request.samples else None
+
+
+def _budget(budget: Budget, over: Mapping[str, Any]) -> Budget:
+    given = {key: value for key, value in msgspec.structs.asdict(budget).items() if value is not None}
+    return strict.convert({**given, **over}, Budget, where="budget")
 
 
 def _planned(faults: _Faults, *, index: int, name: str, options: dict[str, Any]) -> PlannedStep | None:

@@ -46,6 +46,6 @@ def show(report: Report, folder: Path) -> None:
 
 def show_entries(entries: Sequence[EngineEntry]) -> None:
     """The table of some engines."""
-    from edgekit.report import COLUMNS, TEXT_COLUMNS, entry_row
+    from edgekit.report import COLUMNS, TEXT_COLUMNS, summary_row
 
-    print_table(COLUMNS, [entry_row(entry) for entry in entries], right=[column for column in COLUMNS if column not in TEXT_COLUMNS])
+    print_table(COLUMNS, [summary_row(entry) for entry in entries], right=[column for column in COLUMNS if column not in TEXT_COLUMNS])

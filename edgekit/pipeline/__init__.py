@@ -2,8 +2,8 @@
 
 from edgekit.pipeline.again import bench
 from edgekit.pipeline.api import build
+from edgekit.pipeline.building import run
 from edgekit.pipeline.look import Inspection, Rehearsal, look_at, rehearse
 from edgekit.pipeline.outcome import exit_status
-from edgekit.pipeline.run import run
 
 __all__ = ["Inspection", "Rehearsal", "bench", "build", "exit_status", "look_at", "rehearse", "run"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -113,7 +114,7 @@ class _Meter:
         entry = _entry(folder, engine, self.found)
         reason = why_not_here(engine, self.place)
         if reason:
-            nothing = {"latency": None, "memory": None, "measured_on": None, "conditions": {}}
+            nothing: dict[str, Any] = {"latency": None, "memory": None, "measured_on": None, "conditions": {}}
             return msgspec.structs.replace(entry, latency_reason=reason, memory_reason=reason, **nothing)
         self.watcher.begin(f"measure {engine.target}-{engine.runtime}")
         measurement = measure(folder, engine, timing_feeds(self.samples, signature), self.place.device, self.load, signature=signature)

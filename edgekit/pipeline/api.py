@@ -8,7 +8,7 @@ from typing import Any
 
 from edgekit.errors import UsageError
 from edgekit.model import Store
-from edgekit.pipeline.run import run
+from edgekit.pipeline.building import run
 from edgekit.plan import DEFAULT_RECIPE, Request, Settings
 from edgekit.report import Report
 from edgekit.watch import SILENT, Watcher

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,13 +12,13 @@ import msgspec
 
 from edgekit.device.contract import Device
 from edgekit.engine.contract import Engine
-from edgekit.measure import Found, Load, Measurement, infer, judge, measure, remarks_on, summarize, why_foreign
+from edgekit.measure import Found, Judged, Load, Measurement, infer, judge, measure, remarks_on, summarize, why_foreign
 from edgekit.model import Model, Signature
 from edgekit.pipeline.line import Built
 from edgekit.pipeline.steps import Workshop
 from edgekit.plan import Plan
 from edgekit.plugins import version_of
-from edgekit.report import Accuracy, EngineEntry, Fidelity, Judgement, Latency, MeasuredOn, Memory
+from edgekit.report import Accuracy, EngineEntry, Fidelity, Latency, MeasuredOn
 from edgekit.samples import Samples
 from edgekit.target import Target, cpu_features, host_target
 
@@ -55,10 +56,9 @@ class Bench:
     def foreign(self, target: Target) -> str:
         """Why times taken here say nothing of a target; "" if they do."""
         facts = self.device.facts
-        reason = why_foreign(target, facts)
-        if reason or self.is_named or target.name == host_target(facts.arch, cpu_features()):
-            return reason
-        return f"measured on this {facts.arch}, not on a {target.name}"
+        if facts.url == "local" and target.name == host_target(facts.arch, cpu_features()):
+            return ""
+        return why_foreign(target, facts) or ("" if self.is_named else f"measured on this {facts.arch}, not on a {target.name}")
 
     def measured_on(self, target: Target | None) -> MeasuredOn:
         """The machine, as a report names it."""
@@ -118,20 +118,18 @@ def _scores(built: Built, reference: Model, plan: Plan, bench: Bench, *, in_grap
         raise ValueError("there are no samples")
     float_runner = Runner(reference.path)
 
-    def feeds() -> Iterator[Feed]:
-        return samples.feeds("judging", reference.signature)
-
+    feeds, same_feeds = itertools.tee(samples.feeds("judging", reference.signature))
     if in_graph:
         graph_runner = Runner(built.model.path)
-        outputs: Iterable[Outputs] = (graph_runner(feed) for feed in feeds())
+        outputs: Iterable[Outputs] = (graph_runner(feed) for feed in same_feeds)
     else:
-        outputs = infer(built.folder, built.engine, feeds(), bench.device, signature=reference.signature)
+        outputs = infer(built.folder, built.engine, same_feeds, bench.device, signature=reference.signature)
     first = reference.signature.outputs[0].name
     labels = [sample.label for sample in samples.judging]
     classes: list[tuple[Any, Any]] = []
 
     def pairs() -> Iterator[tuple[Outputs, Outputs]]:
-        for feed, got in zip(feeds(), outputs, strict=True):
+        for feed, got in zip(feeds, outputs, strict=True):
             wanted = float_runner(feed)
             if class_rows(wanted[first]) is not None and any(label is not None for label in labels):
                 classes.append((wanted[first], got[first]))
@@ -207,12 +205,6 @@ def latency_of(measurement: Measurement) -> Latency:
     return Latency(**msgspec.structs.asdict(summarize(measurement)), samples_ns=measurement.latencies_ns)
 
 
-def memory_of(measurement: Measurement) -> Memory | None:
-    """Memory of a measurement, as a report holds it."""
-    seen = measurement.memory
-    return None if seen.peak_mib is None else Memory(peak_mib=seen.peak_mib, load_mib=seen.load_mib, base_mib=seen.base_mib)
-
-
 def entry_of(built: Built, scores: Scores, measurement: Measurement | None, reason: str, plan: Plan, bench: Bench) -> EngineEntry:
     """All that is known of an engine, its budget judged."""
     one, engine = built.chosen, built.engine
@@ -243,13 +235,13 @@ def entry_of(built: Built, scores: Scores, measurement: Measurement | None, reas
 
 def with_measurement(entry: EngineEntry, measurement: Measurement, where: MeasuredOn) -> EngineEntry:
     """The entry with times, memory and the conditions they were taken under."""
-    memory = memory_of(measurement)
+    memory = measurement.memory
     return msgspec.structs.replace(
         entry,
         latency=latency_of(measurement),
         latency_reason="",
-        memory=memory,
-        memory_reason="" if memory else "the system does not tell",
+        memory=memory if memory.peak_mib is not None else None,
+        memory_reason="" if memory.peak_mib is not None else "the system does not tell",
         energy_reason=NOT_METERED,
         measured_on=where,
         conditions=measurement.summary(),
@@ -257,7 +249,7 @@ def with_measurement(entry: EngineEntry, measurement: Measurement, where: Measur
     )
 
 
-def _verdict(entry: EngineEntry, plan: Plan, bench: Bench, target: Target) -> tuple[Judgement, ...]:
+def _verdict(entry: EngineEntry, plan: Plan, bench: Bench, target: Target) -> tuple[Judged, ...]:
     fidelity, accuracy, latency = entry.fidelity, entry.accuracy, entry.latency
     foreign = bench.foreign(target)
     found = Found(
@@ -275,4 +267,4 @@ def _verdict(entry: EngineEntry, plan: Plan, bench: Bench, target: Target) -> tu
             "max_bytes": entry.status,
         },
     )
-    return tuple(Judgement(**msgspec.structs.asdict(line)) for line in judge(plan.budget, found))
+    return judge(plan.budget, found)

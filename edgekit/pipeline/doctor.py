@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from edgekit import plugins
-from edgekit.child import sandbox_missing
+from edgekit.child import sandbox_refusal
 from edgekit.model.store import default_root, writing
 from edgekit.target import cpu_features, host_target, read_target, target_files
 
@@ -75,8 +75,8 @@ def diagnose() -> Diagnosis:
         targets=target_needs(),
         store=str(root),
         store_free_bytes=shutil.disk_usage(there).free,
-        sandbox=sandbox_missing() or "available",
-        plugins={group: plugins.names(group) for group in ("edgekit.frontends", "edgekit.passes", "edgekit.backends", "edgekit.devices")},  # type: ignore[dict-item]
+        sandbox=sandbox_refusal() or "available",
+        plugins={group: plugins.names(group) for group in ("edgekit.frontends", "edgekit.passes", "edgekit.backends", "edgekit.devices")},
     )
 
 

@@ -86,7 +86,7 @@ def ingested(plan: Plan, workshop: Workshop) -> tuple[Model, Source]:
         return ingest(plan.request.source, options=plan.ingest, out=out, samples=plan.samples, watcher=workshop.watcher)
 
     model = workshop.model_step("ingest", decided_by, make, target="all", parent=None)
-    source = Source(name=str(plan.request.source), format=kind_of(plan.request.source), sha256=digest, bytes=size)
+    source = Source(name=str(plan.request.source), format=kind_of(plan.request.source).value, sha256=digest, bytes=size)
     return msgspec.structs.replace(model, signature=described(model.signature, plan)), source
 
 
@@ -96,7 +96,7 @@ def _ingested_live(plan: Plan, workshop: Workshop) -> tuple[Model, Source]:
 
     live = plan.request.live
     with tempfile.TemporaryDirectory(prefix="edgekit-") as stage:
-        exported = ingest_live(live, options=plan.ingest, out=Path(stage), samples=plan.samples, watcher=workshop.watcher)
+        exported = ingest_live(live, options=plan.ingest, out=Path(stage), samples=plan.samples)
 
         def make(out: Path) -> Model:
             shutil.copytree(stage, out, dirs_exist_ok=True)

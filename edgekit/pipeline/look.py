@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from edgekit.graph.inspect import Layer, layers, totals
 from edgekit.ingest.sniff import kind_of
-from edgekit.model import Model, Store, Tensor
+from edgekit.model import Store, Tensor
 from edgekit.passes.contract import Need
 from edgekit.pipeline.line import ingested, prepared
 from edgekit.pipeline.steps import Workshop
 from edgekit.plan import Plan, PlannedStep, Request, check, runtime_of
 from edgekit.watch import SILENT, Watcher
+
+if TYPE_CHECKING:
+    from edgekit.graph.inspect import Layer
 
 
 class Inspection(msgspec.Struct, frozen=True):
@@ -49,12 +52,14 @@ class RehearsedStep(msgspec.Struct, frozen=True):
         step: its name.
         route: from what to what.
         needs: what it cannot do without.
+        kept: whether an earlier build has done it (looked up for what does not depend on a target).
     """
 
     target: str
     step: str
     route: str
     needs: str
+    kept: bool = False
 
 
 class Rehearsal(msgspec.Struct, frozen=True):
@@ -65,7 +70,6 @@ class Rehearsal(msgspec.Struct, frozen=True):
     samples: str
     remarks: tuple[str, ...]
     steps: tuple[RehearsedStep, ...]
-    kept: tuple[str, ...]
 
 
 def look_at(request: Request, *, watcher: Watcher = SILENT, store: Store | None = None) -> Inspection:
@@ -74,6 +78,7 @@ def look_at(request: Request, *, watcher: Watcher = SILENT, store: Store | None 
     Raises:
         SourceError: it cannot be read.
     """
+    from edgekit.graph.inspect import layers, totals
     from edgekit.graph.onnx_file import load
 
     plan = check(request, targets_needed=False)
@@ -111,15 +116,14 @@ def rehearse(request: Request, *, watcher: Watcher = SILENT, store: Store | None
         recipe=plan.recipe.name,
         samples=f"{len(samples.calibrating)} samples calibrate, {len(samples.judging)} judge" if samples else "no samples",
         remarks=plan.remarks,
-        steps=tuple(_steps(plan, model)),
-        kept=tuple(entry.name for entry in workshop.entries if entry.cached),
+        steps=tuple(_steps(plan, frozenset(entry.name for entry in workshop.entries if entry.cached))),
     )
 
 
-def _steps(plan: Plan, model: Model) -> list[RehearsedStep]:
-    source = kind_of(plan.request.source)
-    steps = [RehearsedStep(target="all", step="ingest", route=f"{source} → ONNX", needs="")]
-    steps += [RehearsedStep(target="all", step=step.name, route="ONNX → ONNX", needs=_needs(step)) for step in plan.preparation]
+def _steps(plan: Plan, kept: frozenset[str]) -> list[RehearsedStep]:
+    source = kind_of(plan.request.source).value
+    steps = [RehearsedStep(target="all", step="ingest", route=f"{source} → ONNX", needs="", kept="ingest" in kept)]
+    steps += [RehearsedStep("all", step.name, "ONNX → ONNX", _needs(step), step.name in kept) for step in plan.preparation]
     for one in plan.chosen:
         scheme = runtime_of(one).scheme
         for step in plan.steps:

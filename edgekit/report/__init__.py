@@ -18,7 +18,7 @@ from edgekit.report.record import (
     StepEntry,
     TargetEntry,
 )
-from edgekit.report.summary import COLUMNS, TEXT_COLUMNS, notes, summary_rows
+from edgekit.report.summary import COLUMNS, TEXT_COLUMNS, notes, summary_row, summary_rows
 from edgekit.report.words import verdict_sentence
 
 __all__ = [
@@ -43,6 +43,7 @@ __all__ = [
     "read_report",
     "render_html",
     "render_markdown",
+    "summary_row",
     "summary_rows",
     "verdict_sentence",
     "write_reports",

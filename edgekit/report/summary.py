@@ -46,10 +46,11 @@ TEXT_COLUMNS = frozenset({"Target", "Runtime", "Precision", "Status"})
 
 def summary_rows(report: Report) -> tuple[tuple[str, ...], ...]:
     """One row of :data:`COLUMNS` for each float reference, then for each engine."""
-    return tuple(_row(entry) for entry in (*report.references, *report.engines))
+    return tuple(summary_row(entry) for entry in (*report.references, *report.engines))
 
 
-def _row(entry: EngineEntry) -> tuple[str, ...]:
+def summary_row(entry: EngineEntry) -> tuple[str, ...]:
+    """The row of :data:`COLUMNS` of one engine."""
     fidelity = entry.fidelity
     agreement = fidelity.top1_agreement if fidelity else None
     return (

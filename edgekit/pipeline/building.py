@@ -88,6 +88,7 @@ def _report(  # noqa: PLR0913 - a report holds everything
     for step in workshop.entries:
         tools |= step.tools
     return Report(
+        schema=1,
         edgekit=version_of("edgekit").get("edgekit", "0"),
         created=datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
         model=ModelEntry(
