@@ -269,6 +269,23 @@ class Graph:
         maker.outputs[maker.outputs.index(source)] = output
         self._makers[output] = maker
 
+    def rename_output(self, node: Node, old: str, new: str) -> None:
+        """Let a node's output have another, new name; who uses the old one is left without a maker."""
+        node.outputs[node.outputs.index(old)] = new
+        del self._makers[old]
+        self._makers[new] = node
+        self._taken.add(new)
+
+    def sweep(self, node: Node) -> None:
+        """Take out a node that nobody uses any more, and those that only it used."""
+        waiting = [node]
+        while waiting:
+            unused = waiting.pop()
+            if unused in self._removed or any(name in self.pinned or self._users.get(name) for name in unused.outputs if name):
+                continue
+            waiting += [maker for name in unused.inputs if (maker := self._makers.get(name))]
+            self.remove(unused)
+
     def _is_captured(self, name: str) -> bool:
         return any(name in node.captured() for node in self.walk() if node.attributes)
 

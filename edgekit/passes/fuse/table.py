@@ -18,22 +18,38 @@ from edgekit.passes.fuse.rules import (
     gelu,
     hard_sigmoid,
     hard_swish,
+    layer_norm,
+    layer_norm_affine,
     matmul,
     pad_conv,
     pad_pool,
+    prelu,
     reduce_mean,
+    reshape_transpose,
+    reshapes,
     scale_shift_after,
     scale_shift_before,
+    transpose_reduce,
+    transpose_region,
+    transposes,
 )
 
 if TYPE_CHECKING:
     import onnx
 
 RULES: tuple[Rule[Any], ...] = (
+    transposes.RULE,
+    transpose_reduce.RULE,
+    transpose_region.RULE,
+    reshapes.RULE,
+    reshape_transpose.RULE,
+    prelu.RULE,
     clamp.RULE,
     gelu.RULE,
     hard_swish.RULE,
     hard_sigmoid.RULE,
+    layer_norm.RULE,
+    layer_norm_affine.RULE,
     matmul.RULE,
     batchnorm_after.RULE,
     scale_shift_after.RULE,

@@ -41,6 +41,7 @@ LEFT_TO_FUSE = (
     "fuse_layer_norm",
     "fuse_lp_normalization",
     "fuse_matmul_add_bias_into_gemm",
+    "fuse_matmul_add_bias_into_gemm_batched",
     "fuse_mul_into_conv",
     "fuse_pad_into_conv",
     "fuse_pad_into_pool",

@@ -39,10 +39,20 @@ def simplify(proto: onnx.ModelProto, *, use_onnxsim: bool = True) -> tuple[onnx.
 
 
 def tidy(proto: onnx.ModelProto) -> tuple[onnx.ModelProto, Counter[str]]:
-    """Apply edgekit's own rules; a new model with shapes inferred, and how often each rule fired."""
-    graph = Graph(infer_shapes(proto))
-    fired = Counter(apply_rules(graph, RULES))
-    return infer_shapes(graph.finish()), fired
+    """Apply edgekit's own rules until shapes inferred anew tell them nothing more.
+
+    Returns:
+        A new model with shapes inferred, and how often each rule fired.
+    """
+    fired: Counter[str] = Counter()
+    proto = infer_shapes(proto)
+    while True:
+        graph = Graph(proto)
+        now = apply_rules(graph, RULES)
+        proto = infer_shapes(graph.finish())
+        fired.update(now)
+        if not now:
+            return proto, fired
 
 
 def _ops(proto: onnx.ModelProto) -> dict[str, int]:

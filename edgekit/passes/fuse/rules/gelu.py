@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from edgekit.graph.edit import Graph
 from edgekit.graph.node import Node
 from edgekit.graph.rules import Rule
-from edgekit.passes.fuse.polynomial import Formula, find_formula, scaled
+from edgekit.passes.fuse.polynomial import Formula, Terms, find_formula, scaled
 
-HALF = {(1, 0): 0.5, (1, 1): 0.5}
-HALF_NEGATIVE = {(1, 0): 0.5, (1, 1): -0.5}
-ERF_OF = {(1,): math.sqrt(0.5)}
-TANH_OF = {(1,): math.sqrt(2 / math.pi), (3,): 0.044715 * math.sqrt(2 / math.pi)}
+HALF: Terms = {(1, 0): 0.5, (1, 1): 0.5}
+HALF_NEGATIVE: Terms = {(1, 0): 0.5, (1, 1): -0.5}
+ERF_OF: Terms = {(1,): math.sqrt(0.5)}
+TANH_OF: Terms = {(1,): math.sqrt(2 / math.pi), (3,): 0.044715 * math.sqrt(2 / math.pi)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,161 @@
+"""Transposes are moved over whole regions of operators that do not care about the order of axes, where that makes them fewer.
+
+A Keras network that tf2onnx could not untangle goes back to NHWC after every convolution; of its hundred Transposes, one is left.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from edgekit.graph.edit import Graph
+from edgekit.graph.node import Node
+from edgekit.graph.rules import Rule
+from edgekit.passes.fuse.moving import MOVERS, Perm, can_move, composed, data_inputs, inverse
+from edgekit.passes.fuse.rules.transposes import perm_of
+
+
+@dataclass(slots=True)
+class Region:
+    """Nodes that move, and the edges of where they are.
+
+    Attributes:
+        perm: of the Transposes that they move over.
+        nodes: those that move.
+        before: tensors that come in through a Transpose with ``perm``, and that Transpose.
+        turned: tensors that come in otherwise, and must be turned back.
+        after: tensors that go out, and must be turned as they were.
+        undone: Transposes that turn back what comes out.
+    """
+
+    perm: Perm
+    nodes: set[Node] = field(default_factory=set)
+    before: dict[str, Node] = field(default_factory=dict)
+    turned: set[str] = field(default_factory=set)
+    after: set[str] = field(default_factory=set)
+    undone: list[Node] = field(default_factory=list)
+
+    def gain(self, graph: Graph) -> int:
+        """How many Transposes fewer there will be."""
+        freed = {node for name, node in self.before.items() if name not in graph.pinned and all(user in self.nodes for user in graph.users(name))}
+        return len(freed) + len(self.undone) - len(self.turned) - len(self.after)
+
+
+def match(graph: Graph, node: Node) -> Region | None:
+    """The largest region that is connected with the users of a Transpose, if it makes them fewer."""
+    perm = perm_of(graph, node)
+    if perm is None:
+        return None
+    region = Region(perm)
+    waiting = graph.users(node.outputs[0])
+    while waiting:
+        candidate = waiting.pop()
+        if candidate not in region.nodes and can_move(graph, candidate, len(perm)):
+            region.nodes.add(candidate)
+            waiting += _neighbours(graph, candidate, perm)
+    if not region.nodes:
+        return None
+    _find_edges(graph, region)
+    return region if region.gain(graph) > 0 else None
+
+
+def _neighbours(graph: Graph, node: Node, perm: Perm) -> list[Node]:
+    makers = [graph.maker(node.inputs[place]) for place in data_inputs(node)]
+    sources = [maker for maker in makers if maker is not None]
+    through = [maker.outputs[0] for maker in sources if maker.op == "Transpose" and perm_of(graph, maker) == perm]
+    users = [user for name in (*node.outputs, *through) for user in graph.users(name)]
+    return sources + users
+
+
+def _find_edges(graph: Graph, region: Region) -> None:
+    made = {name for node in region.nodes for name in node.outputs if name}
+    for node in region.nodes:
+        for place in data_inputs(node):
+            name = node.inputs[place]
+            if name in made or graph.is_constant(name) or graph.rank(name) == 0:
+                continue
+            maker = graph.maker(name, "Transpose")
+            if maker is not None and perm_of(graph, maker) == region.perm:
+                region.before[name] = maker
+            else:
+                region.turned.add(name)
+    for name in made:
+        outside = [user for user in graph.users(name) if not _moves_with(region, user, name)]
+        undoing = [user for user in outside if _undoes(graph, user, region.perm)]
+        region.undone += undoing
+        if name in graph.pinned or len(undoing) < len(outside):
+            region.after.add(name)
+
+
+def _moves_with(region: Region, user: Node, name: str) -> bool:
+    return user in region.nodes and all(place in data_inputs(user) for place, used in enumerate(user.inputs) if used == name)
+
+
+def _undoes(graph: Graph, user: Node, perm: Perm) -> bool:
+    own = perm_of(graph, user) if user.op == "Transpose" else None
+    return own is not None and composed(perm, own) == tuple(range(len(perm)))
+
+
+def rewrite(graph: Graph, region: Region) -> None:
+    """Every tensor of the region is as it was before the Transpose."""
+    ordered = [node for node in graph.nodes if node in region.nodes]
+    read = {name: node.inputs[0] for name, node in region.before.items()}
+    for name in sorted(region.turned):
+        user = next(node for node in ordered if name in node.inputs)
+        read[name] = graph.unused_name(f"{name}_turned")
+        graph.add("Transpose", [name], read[name], before=user, perm=list(inverse(region.perm)))
+        _say_shape(graph, read[name], name, inverse(region.perm))
+    for node in ordered:
+        _move(graph, node, region.perm, read)
+    for name in sorted(region.after):
+        _turn_after(graph, name, region)
+    for transpose in region.undone:
+        source = transpose.inputs[0]
+        if graph.can_bypass(transpose, source):
+            graph.bypass(transpose, source)
+        else:
+            graph.set_attributes(transpose, perm=list(range(len(region.perm))))
+    for transpose in region.before.values():
+        graph.sweep(transpose)
+
+
+def _move(graph: Graph, node: Node, perm: Perm, read: dict[str, str]) -> None:
+    for place in data_inputs(node):
+        name = node.inputs[place]
+        array = graph.constant(name)
+        if name in read:
+            graph.set_input(node, place, read[name])
+        elif array is not None and array.size > 1:
+            full = array.reshape((1,) * (len(perm) - array.ndim) + array.shape)
+            graph.set_constant_input(node, place, np.transpose(full, inverse(perm)))
+    MOVERS[node.op].tell(graph, node, perm)
+    for name in node.outputs:
+        if name:
+            _say_shape(graph, name, name, inverse(perm))
+
+
+def _turn_after(graph: Graph, name: str, region: Region) -> None:
+    """Outside, the tensor keeps its name and its order."""
+    maker = graph.maker(name)
+    assert maker is not None, "it is made in the region"
+    inner = graph.unused_name(f"{name}_before")
+    _say_shape(graph, inner, name, tuple(range(len(region.perm))))
+    kept = [user for user in graph.users(name) if user not in region.nodes and user not in region.undone]
+    first = kept[0] if kept else graph.nodes[-1]
+    graph.rename_output(maker, name, inner)
+    graph.redirect(name, inner)
+    after = graph.add("Transpose", [inner], name, before=first, perm=list(region.perm))
+    _say_shape(graph, name, inner, region.perm)
+    for user in kept:
+        for place, used in enumerate(user.inputs):
+            if used == inner and user is not after:
+                graph.set_input(user, place, name)
+
+
+def _say_shape(graph: Graph, name: str, like: str, perm: Perm) -> None:
+    shape = graph.shape(like)
+    graph.set_type(name, graph.elem_type(like), None if shape is None else tuple(shape[axis] for axis in perm))
+
+
+RULE = Rule("transpose-region", ("Transpose",), match, rewrite)
