@@ -55,7 +55,7 @@ def _fault(proto: onnx.ModelProto) -> str:
         onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
     except own as error:
         said = " ".join(str(error).split())
-        return said.split(" : ", 3)[-1] if said.startswith("[ONNXRuntimeError]") else said
+        return (said.split(" : ", 3)[-1] if said.startswith("[ONNXRuntimeError]") else said).rstrip(".")
     return ""
 
 

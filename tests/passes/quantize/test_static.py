@@ -255,3 +255,70 @@ def test_without_samples_or_scheme_it_says_what_to_do(model_of, schemes, tmp_pat
 def test_float16_needs_no_samples():
     assert Quantize(mode="float16").needs == {Need.SCHEME}
     assert Quantize().needs == {Need.SCHEME, Need.SAMPLES}
+
+
+def test_prescribed_scales_and_conversions_are_written_as_decided(model_of, samples_of, quantize, schemes, stored, run, sqnr_db):
+    text = "net (float[1,4,8,8] x) => (float[1,8,8,8] y) { a = Conv(x, w)  s = Sigmoid(a)  y = Concat<axis=1>(s, a) }"
+    model = model_of(text, w=normal(4, 4, 1, 1))
+    arrays = [normal(1, 4, 8, 8) for _ in range(4)]
+    quantized = quantize(model, schemes["tflite"], samples_of(x=arrays), observer="minmax")
+    concat = node(quantized, "Concat_2")
+    made = {one.output[0]: one for one in quantized.graph.node}
+    held = constants(quantized)
+
+    assert stored(quantized, "s") == (1 / 256, -128)
+    assert stored(quantized, "a") == stored(quantized, "y")
+    assert [held[made[name].input[1]].item() for name in concat.input] == [stored(quantized, "y")[0]] * 2
+    assert sqnr_db(run(model, x=arrays[0])[0], run(quantized, x=arrays[0])[0]) > 35.0
+
+
+def test_an_output_that_is_also_read_inside_is_stored_once(model_of, samples_of, quantize, schemes, ops):
+    text = "net (float[1,4,8,8] x) => (float[1,4,8,8] y, float[1,4,8,8] z) { y = Conv(x, w)  z = Conv(y, v) }"
+    quantized = quantize(
+        model_of(text, w=normal(4, 4, 1, 1), v=normal(4, 4, 1, 1)), schemes["x86"], samples_of(x=[normal(1, 4, 8, 8) for _ in range(3)])
+    )
+
+    assert ops(quantized) == [*QDQ, "Conv", *QDQ, "Conv", *QDQ]
+    assert [value.name for value in quantized.graph.output] == ["y", "z"]
+    assert node(quantized, "Conv_1").input[0] == "y"
+
+
+def test_two_nodes_with_one_weight_are_both_quantized(model_of, samples_of, quantize, schemes, run, sqnr_db):
+    text = "net (float[1,4,8,8] x) => (float[1,4,8,8] y) { a = Conv(x, w, b)  y = Conv(a, w, b) }"
+    model = model_of(text, w=normal(4, 4, 1, 1), b=normal(4))
+    arrays = [normal(1, 4, 8, 8) for _ in range(4)]
+    quantized = quantize(model, schemes["x86"], samples_of(x=arrays))
+
+    assert "w" not in constants(quantized)
+    assert sqnr_db(run(model, x=arrays[0])[0], run(quantized, x=arrays[0])[0]) > 25.0
+
+
+def test_a_deep_network_loses_no_more_than_with_onnx_runtimes_own_quantizer(model_of, samples_of, quantize, schemes, run, sqnr_db, tmp_path):
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+
+    class Reader(CalibrationDataReader):
+        def __init__(self, feeds):
+            self._feeds = iter(feeds)
+
+        def get_next(self):
+            return next(self._feeds, None)
+
+    layers = ["t0 = Relu(x)"]
+    weights = {}
+    for index in range(12):
+        group = 16 if index % 3 == 1 else 1
+        weights[f"w{index}"] = normal(16, 16 // group, 3, 3) * np.exp(normal(16, 1, 1, 1)) / np.float32(3.0 * (16 // group) ** 0.5)
+        weights[f"b{index}"] = normal(16, scale=0.3)
+        layers.append(f"c{index} = Conv<pads=[1,1,1,1], group={group}>(t{index}, w{index}, b{index})  t{index + 1} = Relu(c{index})")
+    text = "net (float[1,16,16,16] x) => (float[1,16,16,16] y) {" + "\n".join(layers) + " y = Identity(t12) }"
+    model = model_of(text, **weights)
+    samples = samples_of(x=[normal(1, 16, 16, 16) for _ in range(20)])
+    quantize_static(
+        str(model.path), str(tmp_path / "theirs.onnx"), Reader(samples.feeds("calibrating", model.signature)),
+        quant_format=QuantFormat.QDQ, per_channel=True, activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
+    )  # fmt: skip
+    ours, theirs = quantize(model, schemes["x86"], samples), onnx.load(tmp_path / "theirs.onnx")
+    new = [normal(1, 16, 16, 16) for _ in range(10)]
+    expected = np.stack([run(model, x=x)[0] for x in new])
+
+    assert sqnr_db(expected, np.stack([run(ours, x=x)[0] for x in new])) > sqnr_db(expected, np.stack([run(theirs, x=x)[0] for x in new]))

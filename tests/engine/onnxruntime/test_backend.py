@@ -1,0 +1,176 @@
+import subprocess
+import sys
+
+import numpy as np
+import onnx
+import pytest
+
+from edgekit.engine.contract import read_engine
+from edgekit.engine.onnxruntime import OnnxRuntimeBackend
+from edgekit.errors import UnsupportedError, UsageError
+from edgekit.model import file_sha256
+
+RNG = np.random.default_rng(0)
+BACKEND = OnnxRuntimeBackend()
+CONV = "net (float[1,3,8,8] images) => (float[1,4,8,8] logits) { c = Conv<pads=[1,1,1,1]>(images, w)  logits = Relu(c) }"
+
+
+def normal(*shape):
+    return RNG.normal(size=shape).astype(np.float32)
+
+
+@pytest.fixture
+def compile_for(tmp_path):
+    def make(model, target):
+        out = tmp_path / "engine"
+        out.mkdir()
+        return BACKEND.compile(model, target, None, out), out
+
+    return make
+
+
+def test_an_engine_is_the_onnx_file_with_its_record(model_of, target_of, compile_for, run):
+    model = model_of(CONV, w=normal(4, 3, 3, 3))
+    engine, out = compile_for(model, target_of())
+    images = normal(1, 3, 8, 8)
+
+    assert engine == read_engine(out)
+    assert (engine.runtime, engine.target, engine.status, engine.precision) == ("onnxruntime", "bench", "built", "float32")
+    assert engine.sha256 == file_sha256(out / engine.file)
+    assert engine.bytes == (out / engine.file).stat().st_size
+    assert [(port.name, port.dtype, port.shape, port.layout) for port in engine.inputs] == [("images", "float32", (1, 3, 8, 8), "nchw")]
+    assert [(port.name, port.dtype, port.shape) for port in engine.outputs] == [("logits", "float32", (1, 4, 8, 8))]
+    np.testing.assert_array_equal(run(out / engine.file, images=images)[0], run(model.path, images=images)[0])
+
+
+def test_convolutions_left_in_float_are_counted(model_of, target_of, compile_for):
+    engine, _ = compile_for(model_of(CONV, w=normal(4, 3, 3, 3)), target_of())
+
+    assert engine.details["float_nodes"] == 1
+    assert engine.details["integer_nodes"] == 0
+
+
+def test_unsigned_activations_become_integer_kernels_on_x86(quantized_conv, target_of, compile_for):
+    engine, _ = compile_for(quantized_conv("uint8"), target_of())
+
+    assert engine.precision == "int8"
+    assert engine.details["integer_nodes"] == 1
+    assert engine.details["float_nodes"] == 0
+    assert engine.details["operators"]["QLinearConv"] == 1
+
+
+def test_signed_activations_are_judged_by_the_rules_of_the_targets_processor(quantized_conv, target_of, compile_for):
+    engine, _ = compile_for(quantized_conv("int8"), target_of(arch="aarch64"))
+
+    assert engine.details["integer_nodes"] == 1
+    assert engine.details["optimized_by"].endswith("by the rules of aarch64")
+    assert engine.options == {}
+
+
+def test_float16_is_told_from_its_weights(model_of, target_of, compile_for):
+    text = """net (float[1,8] x) => (float[1,2] y) { h = Cast<to=10>(x)  m = MatMul(h, w)  y = Cast<to=1>(m) }"""
+    engine, _ = compile_for(model_of(text, w=normal(8, 2).astype(np.float16)), target_of())
+
+    assert engine.precision == "float16"
+
+
+def test_options_reach_the_session_and_unknown_ones_are_refused(model_of, target_of, compile_for, tmp_path):
+    model = model_of(CONV, w=normal(4, 3, 3, 3))
+    engine, _ = compile_for(model, target_of(allow_spinning=False, graph_optimization="extended"))
+
+    assert engine.options == {"graph_optimization": "extended", "session_config": {"session.intra_op.allow_spinning": "0"}}
+    with pytest.raises(UsageError, match=r"bench: onnxruntime\.options: allow_spining: no such key; did you mean allow_spinning"):
+        BACKEND.compile(model, target_of(allow_spining=False), None, tmp_path)
+
+
+@pytest.mark.parametrize(("kind", "zero_points"), [("uint8", (128, 0)), ("int8", (0, -128))])
+def test_integer_ports_are_what_the_graph_stores(kind, zero_points, quantized_conv, target_of, compile_for, run):
+    model = quantized_conv(kind)
+    engine, out = compile_for(model, target_of(io_dtype=kind))
+    (taken,), (given,) = engine.inputs, engine.outputs
+    integers = RNG.integers(-100, 28, (1, 3, 8, 8))
+    stored = (integers + zero_points[0]).astype(kind)
+    found = run(out / engine.file, images=stored)[0]
+    expected = run(model.path, images=(integers * 0.02).astype(np.float32))[0]
+
+    assert (taken.dtype, taken.scale, taken.zero_point) == (kind, float(np.float32(0.02)), zero_points[0])
+    assert (given.dtype, given.scale, given.zero_point) == (kind, float(np.float32(0.05)), zero_points[1])
+    assert found.dtype == kind
+    np.testing.assert_allclose((found.astype(np.float32) - given.zero_point) * given.scale, expected, atol=1e-5)
+
+
+def test_integer_ports_that_the_graph_does_not_have_are_refused(model_of, quantized_conv, target_of, tmp_path):
+    with pytest.raises(UsageError, match="does not store images so"):
+        BACKEND.compile(quantized_conv("uint8"), target_of(io_dtype="int8"), None, tmp_path)
+
+
+def test_float_graphs_have_no_integer_ports(model_of, target_of, tmp_path):
+    with pytest.raises(UsageError, match="does not store images so"):
+        BACKEND.compile(model_of(CONV, w=normal(4, 3, 3, 3)), target_of(io_dtype="uint8"), None, tmp_path)
+
+
+def test_images_are_taken_channels_last_if_asked(model_of, target_of, compile_for, run):
+    model = model_of(CONV, w=normal(4, 3, 3, 3))
+    engine, out = compile_for(model, target_of(io_layout="nhwc"))
+    images = normal(1, 3, 8, 8)
+
+    assert (engine.inputs[0].shape, engine.inputs[0].layout) == ((1, 8, 8, 3), "nhwc")
+    found = run(out / engine.file, images=np.ascontiguousarray(images.transpose(0, 2, 3, 1)))[0]
+    np.testing.assert_allclose(found, run(model.path, images=images)[0], rtol=1e-5, atol=1e-5)
+
+
+def test_a_graph_newer_than_the_runtime_is_written_in_an_older_opset(quantized_conv, target_of, compile_for, run):
+    model = quantized_conv("uint8")
+    engine, out = compile_for(model, target_of(max_opset=20))
+    images = normal(1, 3, 8, 8)
+
+    assert onnx.load(out / engine.file).opset_import[0].version == 20
+    np.testing.assert_array_equal(run(out / engine.file, images=images)[0], run(model.path, images=images)[0])
+
+
+def test_an_operator_newer_than_the_runtimes_opset_is_refused(model_of, target_of):
+    model = model_of("net (float[1,4] x) => (float[1,4] y) { y = Gelu(x) }")
+    (refusal,) = BACKEND.refusals(model, target_of(max_opset=17))
+
+    assert "opset 17" in refusal.reason
+    assert "Gelu" in refusal.reason
+
+
+def test_every_node_without_a_kernel_is_named_with_its_types(model_of, target_of, tmp_path):
+    text = """net (float[1,4] x) => (bfloat16[1,4] y, bfloat16[1,4] z) {
+        a = Cast<to=16>(x)  y = Erf(a)  b = Cast<to=16>(x)  z = Selu(b)
+    }"""
+    model = model_of(text)
+    refusals = BACKEND.refusals(model, target_of())
+
+    assert [(one.op, one.shapes) for one in refusals] == [("Erf", "bfloat16[1,4] -> bfloat16[1,4]"), ("Selu", "bfloat16[1,4] -> bfloat16[1,4]")]
+    assert "Could not find an implementation for Erf" in refusals[0].reason
+    assert "bfloat16" in refusals[1].reason
+    assert all("on the CPU" in one.remedy for one in refusals)
+    with pytest.raises(UnsupportedError) as caught:
+        BACKEND.compile(model, target_of(), None, tmp_path)
+    assert len(caught.value.refusals) == 2
+
+
+def test_what_onnx_runtime_runs_is_not_refused(quantized_conv, target_of):
+    assert BACKEND.refusals(quantized_conv("uint8"), target_of()) == ()
+
+
+def test_the_same_model_gives_the_same_engine(quantized_conv, target_of, tmp_path):
+    model, folders = quantized_conv("uint8"), [tmp_path / "a", tmp_path / "b"]
+    for folder in folders:
+        folder.mkdir()
+        BACKEND.compile(model, target_of(), None, folder)
+
+    assert sorted(path.name for path in folders[0].iterdir()) == ["engine.json", "model.onnx"]
+    assert all((folders[0] / name).read_bytes() == (folders[1] / name).read_bytes() for name in ("engine.json", "model.onnx"))
+
+
+@pytest.mark.parametrize("module", ["edgekit.engine.onnxruntime", "edgekit.passes.quantize"])
+def test_a_plugin_is_imported_without_anything_heavy(module):
+    heavy = "{'numpy', 'onnx', 'onnxruntime', 'torch', 'tensorflow', 'PIL'}"
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys, {module}; print(sorted({heavy} & set(sys.modules)))"], check=True, capture_output=True, text=True
+    )
+
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,115 @@
+import numpy as np
+import onnx
+import pytest
+
+from edgekit.passes.contract import Supplies
+from edgekit.passes.quantize import Quantize
+
+RNG = np.random.default_rng(0)
+
+
+def normal(*shape):
+    return RNG.normal(size=shape).astype(np.float32)
+
+
+@pytest.fixture
+def halved(model_of, schemes, tmp_path):
+    """A Model in half precision, as the scheme of a target says, its proto, and the float Model."""
+
+    def make(text, target, **weights):
+        model = model_of(text, **weights)
+        (tmp_path / "half").mkdir()
+        half = Quantize(mode="float16")(model, Supplies(scheme=schemes[target]), tmp_path / "half")
+        onnx.checker.check_model(str(half.path), full_check=True)
+        return half, onnx.load(half.path), model
+
+    return make
+
+
+CONV = "net (float[1,3,8,8] x) => (float[1,4,8,8] y) { c = Conv<pads=[1,1,1,1]>(x, w, b)  y = Clip(c, low, high) }"
+WEIGHTS = {"w": normal(4, 3, 3, 3), "b": normal(4), "low": np.float32(0.0), "high": np.float32(6.0)}
+
+
+def types(proto):
+    return {one.name: one.data_type for one in proto.graph.initializer}
+
+
+def test_weights_become_float16_with_a_cast_behind_and_small_constants_stay(halved, run, sqnr_db):
+    half, proto, model = halved(CONV, "tflite", **WEIGHTS)
+    x = normal(1, 3, 8, 8)
+
+    assert [node.op_type for node in proto.graph.node] == ["Cast", "Conv", "Clip"]
+    assert types(proto) == {"w/half": onnx.TensorProto.FLOAT16, **dict.fromkeys(["b", "low", "high"], onnx.TensorProto.FLOAT)}
+    assert sqnr_db(run(model, x=x)[0], run(half, x=x)[0]) > 55.0
+    assert half.history[-1].did["float16_weights"] == 1
+
+
+def test_a_graph_becomes_float16_between_casts_at_its_ports(halved, run, sqnr_db):
+    half, proto, model = halved(CONV, "tensorrt", **WEIGHTS)
+    x = normal(1, 3, 8, 8)
+
+    assert [node.op_type for node in proto.graph.node] == ["Cast", "Conv", "Clip", "Cast"]
+    assert set(types(proto).values()) == {onnx.TensorProto.FLOAT16}
+    assert proto.graph.input[0].type.tensor_type.elem_type == onnx.TensorProto.FLOAT
+    assert proto.graph.output[0].type.tensor_type.elem_type == onnx.TensorProto.FLOAT
+    assert [value.name for value in (proto.graph.input[0], proto.graph.output[0])] == ["x", "y"]
+    assert sqnr_db(run(model, x=x)[0], run(half, x=x)[0]) > 55.0
+
+
+def test_weights_beyond_float16_stay_float32_and_are_named(halved):
+    half, proto, _ = halved("net (float[1,16] x) => (float[1,4] y) { y = MatMul(x, w) }", "tflite", w=normal(16, 4) * 1e6)
+
+    assert types(proto) == {"w": onnx.TensorProto.FLOAT}
+    assert "beyond float16" in half.history[-1].did["kept_float32"]["w"]
+
+
+def test_a_node_whose_constant_float16_cannot_hold_stays_float32_in_a_float16_graph(halved, run):
+    text = "net (float[1,4] x) => (float[1,4] y) { a = Mul(x, w)  b = Add(a, tiny)  y = Sqrt(b) }"
+    half, proto, _ = halved(text, "tensorrt", w=normal(4), tiny=np.float32(1e-12))
+
+    assert [node.op_type for node in proto.graph.node] == ["Cast", "Mul", "Cast", "Add", "Cast", "Sqrt", "Cast"]
+    assert types(proto)["tiny"] == onnx.TensorProto.FLOAT
+    assert "would become 0" in half.history[-1].did["kept_float32"]["Add_1"]
+    assert run(half, x=np.zeros((1, 4), np.float32))[0].min() > 0.0
+
+
+def test_inputs_that_must_be_float32_stay_so(halved, run, sqnr_db):
+    text = 'net (float[1,3,4,4] x) => (float[1,3,8,8] y) { y = Resize<mode="linear">(x, , scales) }'
+    half, proto, model = halved(text, "tensorrt", scales=np.array([1.0, 1.0, 2.0, 2.0], np.float32))
+    x = normal(1, 3, 4, 4)
+
+    assert types(proto)["scales"] == onnx.TensorProto.FLOAT
+    assert sqnr_db(run(model, x=x)[0], run(half, x=x)[0]) > 55.0
+
+
+def test_integers_and_what_is_made_of_them_pass_through(halved, run):
+    text = (
+        "net (float[1,8] x) => (float[1,2] y, int64[1] i) { i = ArgMax<axis=1, keepdims=0>(x)  c = Cast<to=1>(i)  m = MatMul(x, w)  y = Add(m, c) }"
+    )
+    half, _, model = halved(text, "tensorrt", w=normal(8, 2))
+    x = np.eye(8, dtype=np.float32)[3:4]
+
+    assert run(half, x=x)[1].tolist() == [3]
+    np.testing.assert_allclose(run(half, x=x)[0], run(model, x=x)[0], rtol=2e-3)
+
+
+def test_a_subgraph_computes_in_float32(halved, run):
+    text = """net (float[1,4] x) => (float[1,4] y) {
+        a = Mul(x, w)
+        s = ReduceSum<keepdims=0>(a)
+        p = Greater(s, zero)
+        y = If(p) <then_branch = t () => (float[1,4] u) { u = Relu(a) }, else_branch = e () => (float[1,4] v) { v = Neg(a) }>
+    }"""
+    half, _, model = halved(text, "tensorrt", w=normal(4), zero=np.float32(0.0))
+    x = normal(1, 4)
+
+    np.testing.assert_allclose(run(half, x=x)[0], run(model, x=x)[0], rtol=2e-3)
+
+
+def test_an_output_that_is_also_read_inside_keeps_its_name(halved, run):
+    half, proto, model = halved("net (float[1,4] x) => (float[1,4] y, float[1,4] z) { y = Mul(x, w)  z = Relu(y) }", "tensorrt", w=normal(4))
+    x = normal(1, 4)
+
+    assert [value.name for value in proto.graph.output] == ["y", "z"]
+    for found, expected in zip(run(half, x=x), run(model, x=x), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=2e-3)
