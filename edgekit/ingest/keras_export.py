@@ -258,4 +258,4 @@ def _remedy(reason: str) -> str:
         return "it has layers of its own: give the live model to edgekit.build() from Python, or model.export(FOLDER) and give that"
     if "No model config" in reason or "no model" in reason.lower():
         return "the file holds weights only: model.save('net.keras') saves the network with them"
-    return "save it again with Keras 3: model.save('net.keras')"
+    return "with the Keras it was made with: model.export(FOLDER), and give that folder"

@@ -196,7 +196,7 @@ def _program(job: Job) -> ExportedProgram:
 
     try:
         return torch.export.load(str(job.source))
-    except (RuntimeError, ValueError, KeyError, TypeError, AttributeError, EOFError, OSError, pickle.UnpicklingError) as error:
+    except (RuntimeError, ValueError, LookupError, TypeError, AttributeError, AssertionError, EOFError, OSError, pickle.UnpicklingError) as error:
         raise SourceError(
             f"{job.label}: torch cannot load it: {_reason(error)}",
             hint="damaged, of another torch version, or doing what the sandbox forbids; save it again with this torch",
