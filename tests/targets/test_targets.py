@@ -30,7 +30,7 @@ BOARD = {  # board: compute capability, DLA cores while JetPack still has DLA, G
     "agx-thor": ("11.0", 0, 128),
 }
 SAME_SCALE_IN_LITERT = {  # operators whose input and output the int8 specification binds to one scale, by their ONNX names
-    "AveragePool", "MaxPool", "Reshape", "Flatten", "Resize", "Transpose", "Squeeze", "Unsqueeze", "Pad", "Slice",
+    "AveragePool", "MaxPool", "Reshape", "Flatten", "Resize", "Transpose", "Squeeze", "Unsqueeze", "Pad", "Slice", "SpaceToDepth",
 }  # fmt: skip
 
 
@@ -109,9 +109,14 @@ def test_tflite_scheme_is_that_of_the_int8_specification(name):
     scheme = read_target(FOLDER / f"{name}.toml").runtime("tflite").scheme
 
     assert scheme.activations == "int8"
-    assert set(scheme.same_scale_ops) == SAME_SCALE_IN_LITERT
-    assert scheme.shared_input_ops == ("Concat",)
-    assert scheme.fixed_output == {"Sigmoid": (1 / 256, -128), "Softmax": (1 / 256, -128), "Tanh": (1 / 128, 0)}
+    assert set(scheme.same_scale_ops) >= SAME_SCALE_IN_LITERT
+    assert set(scheme.shared_input_ops) == {"Concat", "Min", "Max"}
+    assert scheme.fixed_output == {
+        "Sigmoid": (1 / 256, -128),
+        "Softmax": (1 / 256, -128),
+        "Tanh": (1 / 128, 0),
+        "LogSoftmax": (16 / 256, 127),
+    }
 
 
 def test_seven_bit_weights_are_for_x86_without_vnni_alone():

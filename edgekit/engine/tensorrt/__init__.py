@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from edgekit.engine.contract import Engine, Refusal
 from edgekit.model import Model
+from edgekit.plugins import version_of
 from edgekit.target import Target
 
 if TYPE_CHECKING:
@@ -46,6 +47,4 @@ class TensorrtBackend:
 
     def tools(self) -> dict[str, str]:
         """Versions of the packages that decide the package's bytes."""
-        from importlib.metadata import version
-
-        return {"onnx": version("onnx")}
+        return version_of("edgekit", "onnx")

@@ -10,6 +10,7 @@ from pathlib import Path
 import onnx
 import pytest
 
+import edgekit
 from edgekit.engine.contract import read_engine
 from edgekit.engine.tensorrt import TensorrtBackend
 from edgekit.engine.tensorrt.rules import has_trtexec_option, releases
@@ -143,5 +144,5 @@ def test_the_instructions_are_three_commands(package):
     assert len(commands) == 3
 
 
-def test_the_backend_names_the_package_whose_version_decides_its_bytes():
-    assert TensorrtBackend().tools() == {"onnx": onnx.__version__}
+def test_the_backend_names_the_packages_whose_versions_decide_its_bytes():
+    assert TensorrtBackend().tools() == {"edgekit": edgekit.__version__, "onnx": onnx.__version__}
