@@ -1,0 +1,166 @@
+"""What users get wrong: one clear line, a hint, the right exit status, nothing half written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+
+def check(said, status, *words):
+    assert said.status == status, said.err
+    assert said.err.startswith("edgekit: ")
+    assert "\n  hint: " in said.err
+    assert "Traceback" not in said.err
+    assert said.out == ""
+    for word in words:
+        assert word in said.err
+
+
+def build(edgekit, model, *more, target="x86"):
+    return edgekit("build", model, "--target", target, "--no-bench", *more)
+
+
+def test_a_truncated_model(edgekit, net, pictures):
+    net.write_bytes(net.read_bytes()[:200])
+
+    check(build(edgekit, net, "--samples", pictures), 1, "net.onnx", "cut")
+    assert not Path("edgekit-out/engines").exists()
+
+
+def test_a_text_file_named_onnx(edgekit, tmp_path, pictures):
+    (tmp_path / "notes.onnx").write_text("to do: train the model\n")
+
+    check(build(edgekit, tmp_path / "notes.onnx", "--samples", pictures), 1, "notes.onnx", "a text file")
+
+
+def test_a_model_that_is_not_there(edgekit):
+    check(build(edgekit, "nowhere.onnx", "--recipe", "fp16"), 2, "nowhere.onnx: no such file")
+
+
+def test_a_sample_folder_that_is_not_there(edgekit, net):
+    check(build(edgekit, net, "--samples", "nowhere"), 1, "nowhere: no such folder")
+
+
+def test_samples_that_are_needed_and_not_given(edgekit, net):
+    said = build(edgekit, net)
+
+    assert said.status == 2
+    assert "step 1 (quantize): needs samples: --samples DIR, or --recipe fp16" in said.err
+
+
+def test_unreadable_pictures_among_good_ones_are_named_and_left_out_on_request(edgekit, net, pictures):
+    (pictures / "00.png").write_bytes(b"")
+    (pictures / "01.png").write_bytes((pictures / "01.png").read_bytes()[:100])
+    (pictures / "02.png").write_bytes(b"hello, I am no picture")
+
+    check(build(edgekit, net, "--samples", pictures), 1, "3 of 12 samples", "00.png: empty file", "01.png: PNG cut short", "02.png: not a picture")
+
+    said = build(edgekit, net, "--samples", pictures, "--skip-bad-samples", "--set", "budget.min_sqnr_db=0", "--json")
+    assert said.status in (0, 3)
+    assert len(said.data["samples"]["skipped"]) == 3
+
+
+def test_a_picture_damaged_inside_is_named_and_left_out_on_request(edgekit, net, pictures):
+    content = bytearray((pictures / "03.png").read_bytes())
+    content[60:80] = b"\0" * 20
+    (pictures / "03.png").write_bytes(content)
+
+    check(build(edgekit, net, "--samples", pictures), 1, "03.png")
+    assert build(edgekit, net, "--samples", pictures, "--skip-bad-samples", "--set", "budget.min_sqnr_db=0").status in (0, 3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--target", "rasberry-pi-5", "--recipe", "fp16"], "did you mean raspberry-pi-5?"),
+        (["--target", "rpi5:tensorrt", "--recipe", "fp16"], "raspberry-pi-5 does not run tensorrt; it runs tflite, onnxruntime"),
+        (["--target", "rpi5", "--recipe", "static_w8_ai8"], "did you mean static_wi8_ai8?"),
+        (["--target", "rpi5", "--recipe", "fp16", "--set", "quantise.mode=static"], "did you mean quantize?"),
+        (["--target", "rpi5", "--recipe", "fp16", "--set", "quantize.weight_bit=8"], "did you mean weight_bits?"),
+        (["--target", "rpi5", "--recipe", "fp16", "--set", "quantize"], "not of the form step.field=value"),
+        (["--target", "rpi5", "--recipe", "fp16", "--set", "quantize.weight_bits=3"], "weight_bits"),
+        (["--target", "rpi5", "--recipe", "fp16", "--shape", "1x3x16x16"], "not a shape"),
+        (["--target", "rpi5", "--recipe", "fp16", "--device", "shs://pi"], "shs"),
+        (["--recipe", "fp16"], "no target"),
+    ],
+)
+def test_words_that_are_not_known_suggest_the_nearest(edgekit, net, arguments, words):
+    check(edgekit("build", net, *arguments), 2, words)
+
+
+def test_all_faults_are_said_at_once(edgekit, net):
+    said = edgekit("build", net, "-t", "rpi6,x86:tflit", "--recipe", "static_wi8_ai8", "--set", "fuse.wihtout=1", "--set", "nothing.x=1")
+
+    check(said, 2, "no plan:", "rpi6: no such target", "does not run tflit", "step 1 (quantize): needs samples", "wihtout", "nothing")
+
+
+def test_an_unknown_recipe_key_names_its_path(edgekit, net):
+    Path("mine.toml").write_text('schema = 1\nname = "mine"\n[budget]\nmin_sqnr = 3\n')
+
+    check(build(edgekit, net, "--recipe", "mine.toml"), 2, "mine.toml", "budget.min_sqnr", "did you mean min_sqnr_db?")
+
+
+def test_an_op_that_no_backend_knows_is_refused_before_anything_calibrates(edgekit, tmp_path, pictures):
+    import onnx
+    from onnx import TensorProto, helper
+
+    graph = helper.make_graph(
+        [helper.make_node("Relu", ["image"], ["r"], "relu"), helper.make_node("Det", ["r"], ["d"], "determinant")],
+        "g",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 3, 16, 16])],
+        [helper.make_tensor_value_info("d", TensorProto.FLOAT, [1, 3])],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "det.onnx")
+
+    said = build(edgekit, tmp_path / "det.onnx", "--samples", pictures, target="rpi5")
+
+    check(said, 6, "determinant", "Det")
+    assert "calibrate" not in said.err
+
+
+def test_an_operator_of_another_domain_is_refused(edgekit, tmp_path):
+    import onnx
+    from onnx import TensorProto, helper
+
+    graph = helper.make_graph(
+        [helper.make_node("Magic", ["x"], ["y"], "trick", domain="com.example")],
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 4])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 4])],
+    )
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("com.example", 1)]
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=8), tmp_path / "magic.onnx")
+
+    said = build(edgekit, tmp_path / "magic.onnx", "--recipe", "fp16")
+
+    check(said, 6, "Magic")
+
+
+def test_pictures_without_known_preprocessing_are_not_guessed(edgekit, net, pictures):
+    (pictures / "samples.toml").unlink()
+
+    check(build(edgekit, net, "--samples", pictures), 1, "preprocess.mean")
+    given = ("--set", "preprocess.mean=127", "--set", "preprocess.std=128")
+    assert build(edgekit, net, "--samples", pictures, *given).status == 0
+
+
+def test_an_output_folder_that_cannot_be_written(edgekit, net, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+
+    said = build(edgekit, net, "--recipe", "float", "-o", tmp_path / "file" / "out")
+
+    check(said, 1, "file")
+
+
+def test_an_engine_that_is_not_there_cannot_be_measured(edgekit):
+    check(edgekit("bench", "nowhere"), 2, "no engine here")
+    check(edgekit("report", "nowhere"), 2, "nowhere")
+    check(edgekit("compare", "nowhere", "there"), 2, "nowhere")
+
+
+def test_an_unknown_option_is_exit_status_2(edgekit):
+    said = edgekit("build", "--taget", "x86")
+
+    assert said.status == 2
+    assert "taget" in said.err
