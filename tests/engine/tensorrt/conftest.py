@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import importlib.util
+import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -55,3 +58,12 @@ def package(model, target, tmp_path: Path) -> Callable[..., Path]:
         return out
 
     return make
+
+
+@pytest.fixture
+def rtx_python() -> str:
+    """A Python that has tensorrt_rtx: ``$EDGEKIT_RTX_PYTHON``, or this one."""
+    python = os.environ.get("EDGEKIT_RTX_PYTHON") or (sys.executable if importlib.util.find_spec("tensorrt_rtx") else "")
+    if not python:
+        pytest.skip("tensorrt-rtx is not installed: pip install 'edgekit[tensorrt-rtx]', or set EDGEKIT_RTX_PYTHON")
+    return python

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import importlib.util
 import json
 import os
 import subprocess
@@ -215,17 +214,11 @@ def test_a_python_without_tensorrt_says_where_it_comes_from(package):
     assert "it comes with JetPack" in ran.stdout
 
 
-def rtx_python() -> str:
-    """A Python that has tensorrt_rtx: ``$EDGEKIT_RTX_PYTHON``, or this one."""
-    return os.environ.get("EDGEKIT_RTX_PYTHON") or (sys.executable if importlib.util.find_spec("tensorrt_rtx") else "")
-
-
-@pytest.mark.skipif(not rtx_python(), reason="tensorrt-rtx is not installed: pip install 'edgekit[tensorrt-rtx]', or set EDGEKIT_RTX_PYTHON")
 @pytest.mark.parametrize("text", [NET, QUANTIZED], ids=["float", "int8"])
-def test_nvidias_own_compiler_builds_the_package_the_way_release_11_does(package, text):
+def test_nvidias_own_compiler_builds_the_package_the_way_release_11_does(package, text, rtx_python):
     """TensorRT for RTX has TensorRT 11's API and compiles without a GPU; the engine cannot be opened without one."""
     folder = package(text, "nvidia-rtx-ampere")
-    argv = [rtx_python(), str(folder / "build_engine.py"), "--module", "tensorrt_rtx", "--anyway", "--no-timing-cache", "--no-open"]
+    argv = [rtx_python, str(folder / "build_engine.py"), "--module", "tensorrt_rtx", "--anyway", "--no-timing-cache", "--no-open"]
 
     ran = subprocess.run(argv, capture_output=True, text=True, check=False)
     result = json.loads((folder / "build-result.json").read_text(encoding="utf-8"))

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from importlib.metadata import version
 from pathlib import Path
 
 import onnx
 import pytest
 
-import edgekit
 from edgekit.engine.contract import read_engine
 from edgekit.engine.tensorrt import TensorrtBackend
 from edgekit.engine.tensorrt.rules import has_trtexec_option, releases
@@ -145,4 +145,4 @@ def test_the_instructions_are_three_commands(package):
 
 
 def test_the_backend_names_the_packages_whose_versions_decide_its_bytes():
-    assert TensorrtBackend().tools() == {"edgekit": edgekit.__version__, "onnx": onnx.__version__}
+    assert TensorrtBackend().tools() == {"edgekit": version("edgekit"), "onnx": version("onnx")}
