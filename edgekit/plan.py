@@ -110,6 +110,7 @@ class Plan:
         preprocess: what the user said of preprocessing.
         budget: the recipe's, changed by the user.
         load: options of the measuring run.
+        names: what aliases became, in words.
         remarks: what a target's facts say of this recipe, in words.
     """
 
@@ -123,6 +124,7 @@ class Plan:
     preprocess: Preprocess | None
     budget: Budget
     load: dict[str, Any]
+    names: tuple[str, ...]
     remarks: tuple[str, ...]
 
 
@@ -197,6 +199,7 @@ def check(request: Request, *, targets_needed: bool = True) -> Plan:
         preprocess=preprocess,
         budget=budget,
         load=load,
+        names=_names(chosen),
         remarks=_remarks(chosen, recipe.name),
     )
 
@@ -330,11 +333,14 @@ def _needs_met(faults: _Faults, steps: tuple[PlannedStep, ...], chosen: tuple[Ch
                 faults.add(f"step {index} ({step.name}): {one.target.name} has no scheme for {one.runtime}")
 
 
+def _names(chosen: tuple[Chosen, ...]) -> tuple[str, ...]:
+    renamed = [one for one in chosen if one.asked.partition(":")[0] != one.target.name]
+    return tuple(f"{one.asked} is {one.target.name} ({one.runtime})" for one in renamed)
+
+
 def _remarks(chosen: tuple[Chosen, ...], recipe: str) -> tuple[str, ...]:
     lines = []
     for one in chosen:
-        if one.asked != one.target.name and one.asked.partition(":")[0] != one.target.name:
-            lines.append(f"{one.asked} is {one.target.name} ({one.runtime})")
         remarks = one.target.runtime(one.runtime).remarks
         lines += [f"{one.key}: {remarks[key]}" for key in ("*", recipe) if key in remarks]
     return tuple(lines)

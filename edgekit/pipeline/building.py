@@ -48,8 +48,8 @@ def run(request: Request, *, out: Path, bench: bool = True, watcher: Watcher = S
     load = strict.convert(plan.load, Load, where="load")
     with writing(out):
         out.mkdir(parents=True, exist_ok=True)
-    for remark in plan.remarks:
-        log.note(remark)
+    for name in plan.names:
+        log.note(name)
     source_model, source = ingested(plan, workshop)
     ready = prepared(plan, source_model, workshop)
     engines = built(plan, ready, workshop)
@@ -129,7 +129,7 @@ def _report(  # noqa: PLR0913 - a report holds everything
         references=(reference,),
         wall_s=round(wall_s, 3),
         host=Host(arch=os.uname().machine, cpu=_cpu_name(), os=platform.platform(), python=platform.python_version()),
-        remarks=plan.remarks,
+        remarks=(*plan.names, *plan.remarks),
     )
 
 

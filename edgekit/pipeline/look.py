@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -81,7 +82,7 @@ def look_at(request: Request, *, watcher: Watcher = SILENT, store: Store | None 
     from edgekit.graph.inspect import layers, totals
     from edgekit.graph.onnx_file import load
 
-    plan = check(request, targets_needed=False)
+    plan = check(dataclasses.replace(request, targets=(), recipe="float", samples=None), targets_needed=False)
     model, source = ingested(plan, Workshop(store=store or Store(), watcher=watcher))
     proto = load(model.path)
     table = layers(proto)
@@ -115,7 +116,7 @@ def rehearse(request: Request, *, watcher: Watcher = SILENT, store: Store | None
         source=str(request.source),
         recipe=plan.recipe.name,
         samples=f"{len(samples.calibrating)} samples calibrate, {len(samples.judging)} judge" if samples else "no samples",
-        remarks=plan.remarks,
+        remarks=(*plan.names, *plan.remarks),
         steps=tuple(_steps(plan, frozenset(entry.name for entry in workshop.entries if entry.cached))),
     )
 

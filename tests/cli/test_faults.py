@@ -9,8 +9,8 @@ import pytest
 
 def check(said, status, *words):
     assert said.status == status, said.err
-    assert said.err.startswith("edgekit: ")
-    assert "\n  hint: " in said.err
+    assert "\nedgekit: " in f"\n{said.err}"
+    assert said.err.splitlines()[-1].startswith("  hint: ")
     assert "Traceback" not in said.err
     assert said.out == ""
     for word in words:
