@@ -83,8 +83,8 @@ def _prepared(path: Path, options: TfliteOptions) -> tuple[Graph, tuple[Refusal,
     graph = read_graph(path)
     if any(is_open(graph, name) for name in (*graph.inputs, *graph.values)):
         return graph, _refusals_of_open(graph)
-    normalize(graph)
     faults = precision.settle(graph)
+    normalize(graph)
     fuse(graph, lambda node: node.op in LOWERINGS and LOWERINGS[node.op].activation(node, graph))
     precision.spread(graph, lambda node: node.op in LOWERINGS and LOWERINGS[node.op].moves(node, graph))
     found = []
@@ -130,18 +130,12 @@ def _refusals_of_open(graph: Graph) -> tuple[Refusal, ...]:
     """What can be said of a graph whose shapes are not all known."""
     found = [_refusal(node, graph, Fault("TFLite has no operator for it that this backend knows")) for node in graph.nodes if _is_unknown(node)]
     ports = [name for name in graph.inputs if is_open(graph, name)]
-    for name in ports:
-        found.append(Refusal(node=name, op="input", shapes=_sizes(graph, name), reason="its size is left open", remedy="fix it with --shape"))
-    if not ports:
-        for node in graph.nodes:
-            if any(is_open(graph, name) for name in node.outputs if name) and not _is_unknown(node):
-                found.append(
-                    _refusal(
-                        node, graph, Fault("its output's size depends on what is computed", "run the pass simplify, or make its shape a constant")
-                    )
-                )
-                break
-    return tuple(found)
+    if ports:
+        reason, remedy = "its size is left open", "fix it with --shape"
+        return (*found, *(Refusal(node=name, op="input", shapes=_sizes(graph, name), reason=reason, remedy=remedy) for name in ports))
+    fault = Fault("the size of its output is not known", "run the pass simplify, or make what decides it a constant")
+    first = next((node for node in graph.nodes if not _is_unknown(node) and any(is_open(graph, name) for name in node.outputs if name)), None)
+    return (*found, _refusal(first, graph, fault)) if first is not None else tuple(found)
 
 
 def _is_unknown(node: Node) -> bool:

@@ -56,7 +56,7 @@ class Draft:
     def constant(self, name: str, array: Array, quant: Quant | None = None) -> int:
         """The tensor of a constant; a new one only if none is alike."""
         content = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
-        digest = hashlib.blake2b(content, digest_size=16).digest()
+        digest = hashlib.blake2b(content.data, digest_size=16).digest()
         key = (digest, array.shape, array.dtype.name, quant)
         if key not in self._constants:
             if digest not in self._contents:

@@ -52,7 +52,7 @@ class Quant:
             shape[self.axis] = len(self.scale)
         elif rank == 0:
             shape = []
-        return np.float32(self.scale).reshape(shape), np.float32(self.zero_point).reshape(shape)
+        return np.asarray(self.scale, np.float32).reshape(shape), np.asarray(self.zero_point, np.float32).reshape(shape)
 
 
 @dataclass(frozen=True, slots=True)

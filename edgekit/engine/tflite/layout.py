@@ -68,11 +68,10 @@ def plan(graph: Graph, wish_of: Callable[[Node], Wish], ports: Mapping[str, Orde
         orders.setdefault(groups.of(name), ports[name])
     takes_rows = _groups_of_rows(graph, wish_of, groups)
     for node in graph.nodes:
-        wish = wish_of(node)
         for name in filter(None, node.outputs):
             root = groups.of(name)
             if root not in orders:
-                orders[root] = _following(graph, node, wish, orders[groups.of(node.inputs[0])], root in takes_rows) or plain(len(graph.shape(name)))
+                orders[root] = _following(graph, node, wish_of(node), orders.get(groups.of(node.inputs[0])), root in takes_rows)
     return {name: orders[groups.of(name)] for name in graph.values if groups.of(name) in orders}
 
 
@@ -116,8 +115,8 @@ def _groups_of_rows(graph: Graph, wish_of: Callable[[Node], Wish], groups: _Grou
     return frozenset(readers - refusing)
 
 
-def _following(graph: Graph, node: Node, wish: Wish, order: Order, takes_rows: bool) -> Order | None:
-    if wish.through is None:
-        return None
-    found = wish.through(node, graph, order)
-    return None if found is not None and found.picture and not takes_rows else found
+def _following(graph: Graph, node: Node, wish: Wish, order: Order | None, takes_rows: bool) -> Order:
+    found = wish.through(node, graph, order) if wish.through is not None and order is not None else None
+    if found is None or (found.picture and not takes_rows):
+        return plain(len(graph.shape(node.outputs[0])))
+    return found

@@ -6,7 +6,7 @@ from math import prod
 
 import numpy as np
 
-from edgekit.engine.tflite.graph import Constant, Graph, Node, Value
+from edgekit.engine.tflite.graph import Array, Constant, Graph, Node, Value
 
 
 def normalize(graph: Graph) -> None:
@@ -68,7 +68,7 @@ def _chain(node: Node, graph: Graph) -> list[Node]:
     return nodes
 
 
-def _new_constant(graph: Graph, name: str, array: np.ndarray[tuple[int, ...], np.dtype[np.float32]]) -> str:
+def _new_constant(graph: Graph, name: str, array: Array) -> str:
     graph.constants[name] = Constant(np.asarray(array, np.float32))
     return name
 

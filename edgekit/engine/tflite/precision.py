@@ -54,20 +54,25 @@ def _settle_node(graph: Graph, node: Node, consumers: dict[str, list[Node]], kno
         return None, not _settle_cast(graph, node, known_as)
     constant = graph.constants.get(source)
     quant, dtype, fault = _quant(graph, node, constant)
+    if fault is None and constant is None and quant is not None and not quant.is_per_tensor:
+        fault = Fault("it has a scale for each channel of what is computed", "quantize activations per tensor")
     if fault is not None or quant is None:
         return fault, True
     if constant is not None:
         graph.constants[result] = _dequantized(constant, quant) if node.op == _DQ else _quantized(constant, quant, dtype)
         return None, False
-    if not quant.is_per_tensor:
-        return Fault("it has a scale for each channel of what is computed", "quantize activations per tensor"), True
-    if node.op == _DQ:
-        if graph.values[source].quant not in (None, quant):
-            return Fault("it reads integers at another scale than they were written", "quantize the model again"), True
-        graph.values[source].quant = quant
-        known_as[result] = source
-        return None, False
-    return None, _settle_quantize(graph, node, quant, consumers, known_as)
+    if node.op == _Q:
+        return None, _settle_quantize(graph, node, quant, consumers, known_as)
+    return _settle_dequantize(graph, node, quant, known_as)
+
+
+def _settle_dequantize(graph: Graph, node: Node, quant: Quant, known_as: dict[str, str]) -> tuple[Fault | None, bool]:
+    value = graph.values[node.inputs[0]]
+    if value.quant not in (None, quant):
+        return Fault("it reads integers at another scale than they were written", "quantize the model again"), True
+    value.quant = quant
+    known_as[node.outputs[0]] = node.inputs[0]
+    return None, False
 
 
 def _settle_quantize(graph: Graph, node: Node, quant: Quant, consumers: dict[str, list[Node]], known_as: dict[str, str]) -> bool:
@@ -153,13 +158,15 @@ def spread(graph: Graph, moves: Callable[[Node], bool]) -> None:
         moves: whether a node only moves values, so that it gives the same integers before and after rounding.
     """
     consumers = graph.consumers()
-    producers = {name: node for node in graph.nodes for name in node.outputs}
     movers = [node for node in graph.nodes if moves(node)]
-    while any([_spread_over(graph, node, consumers, producers) for node in (*movers, *reversed(movers))]):
-        pass
+    changed = True
+    while changed:
+        changed = False
+        for node in (*movers, *reversed(movers)):
+            changed |= _spread_over(graph, node, consumers)
 
 
-def _spread_over(graph: Graph, node: Node, consumers: dict[str, list[Node]], producers: dict[str, Node]) -> bool:
+def _spread_over(graph: Graph, node: Node, consumers: dict[str, list[Node]]) -> bool:
     before, after = graph.computed(node), [name for name in node.outputs if name]
     changed = False
     scales = {graph.values[name].quant for name in before}

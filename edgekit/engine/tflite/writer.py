@@ -66,7 +66,7 @@ class _AlignedBuffer:
         if size:
             builder.StartVector(1, size, _ALIGNMENT)
             builder.head -= size
-            builder.Bytes[builder.head : builder.head + size] = memoryview(self.data)
+            builder.Bytes[builder.head : builder.head + size] = self.data.data
             vector = builder.EndVector()
         self.schema.BufferStart(builder)
         if size:

@@ -130,8 +130,8 @@ def integer_bias(weights: Constant, bias: Array, input_scale: float) -> tuple[Co
         shape = [1] * stored.ndim
         shape[weights.quant.axis] = fitted.size
         stored = np.rint(stored * (scale / fitted).reshape(shape if fitted.size > 1 else ())).astype(np.int8)
-    narrow = np.float32(fitted)
-    product = np.float32(input_scale) * narrow
+    narrow = fitted.astype(np.float32)
+    product = np.asarray(np.float32(input_scale) * narrow, np.float32)
     integers = np.rint(np.asarray(bias, np.float64) / product).astype(np.int32)
     zeros = (0,) * narrow.size
     quant = Quant(tuple(narrow.tolist()), zeros, weights.quant.axis)
@@ -163,20 +163,21 @@ def lower_transposed(node: Node, to: Emitter) -> None:
     source = to.read(node, 0, _LAST)
     weights, bias = filters(node, to, lambda array: array.transpose(1, 2, 3, 0), 0)
     cut = transposed_cut(node, graph)
-    stride = pair(node, "strides")
-    input_sizes = graph.shape(node.inputs[0])[2:]
-    same = all(_is_same(shape[2 + axis], input_sizes[axis], kernel[axis], stride[axis], cut[axis]) for axis in (0, 1))
+    sizes, stride = graph.shape(node.inputs[0])[2:], pair(node, "strides")
+    same = all(_is_same(shape[2 + axis], sizes[axis], kernel[axis], stride[axis], cut[axis]) for axis in (0, 1))
     result = to.write(node, _LAST)
-    if same or cut == (0, 0):
-        out = to.draft.shape(result)
-        inputs = [to.integers("output_shape", out), weights, source, bias]
-        to.add("TRANSPOSE_CONV", inputs, [result], padding="SAME" if same else "VALID", **strides(node))
-        return
-    whole = (shape[0], shape[2] + cut[0], shape[3] + cut[1], shape[1])
-    uncut = to.like(result, f"{node.outputs[0]}_uncut", whole)
-    to.add("TRANSPOSE_CONV", [to.integers("output_shape", whole), weights, source, bias], [uncut], padding="VALID", **strides(node))
-    begin = to.integers("begin", (0, cut[0], cut[1], 0))
-    to.add("SLICE", [uncut, begin, to.integers("size", to.draft.shape(result))], [result])
+    # TFLite wants an output that leads back to the input's size: at least all that the windows reach.
+    whole = [max(shape[2 + axis] + cut[axis], (sizes[axis] - 1) * stride[axis] + kernel[axis]) for axis in (0, 1)]
+    uncut = result if same else _uncut(to, result, f"{node.outputs[0]}_uncut", (shape[0], *whole, shape[1]))
+    inputs = [to.integers("output_shape", to.draft.shape(uncut)), weights, source, bias]
+    to.add("TRANSPOSE_CONV", inputs, [uncut], padding="SAME" if same else "VALID", **strides(node))
+    if uncut != result:
+        begin, size = to.integers("begin", (0, *cut, 0)), to.integers("size", to.draft.shape(result))
+        to.add("SLICE", [uncut, begin, size], [result])
+
+
+def _uncut(to: Emitter, result: int, name: str, shape: tuple[int, ...]) -> int:
+    return result if to.draft.shape(result) == shape else to.like(result, name, shape)
 
 
 def transposed_cut(node: Node, graph: Graph) -> tuple[int, int]:

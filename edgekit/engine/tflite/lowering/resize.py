@@ -62,7 +62,7 @@ def _onnx_positions(node: Node, graph: Graph, axis: int, before: int, after: int
     if mode == "asymmetric":
         return index / scale
     if mode == "align_corners":
-        return index * ((before - 1) / (after - 1)) if after > 1 else np.zeros(1)
+        return np.asarray(index * ((before - 1) / max(after - 1, 1)))
     if mode == "pytorch_half_pixel" and after == 1:
         return np.zeros(1)
     if mode in ("half_pixel", "pytorch_half_pixel"):
@@ -76,12 +76,12 @@ def _onnx_positions(node: Node, graph: Graph, axis: int, before: int, after: int
 def _nearest(node: Node, positions: Array, before: int) -> Array:
     mode = node.attrs.get("nearest_mode", "round_prefer_floor")
     if mode == "round_prefer_floor":
-        index = np.ceil(positions - 0.5)
+        index: Array = np.ceil(positions - 0.5)
     elif mode == "round_prefer_ceil":
         index = np.floor(positions + 0.5)
     else:
         index = np.floor(positions) if mode == "floor" else np.ceil(positions)
-    return np.clip(index, 0, before - 1)
+    return np.asarray(np.clip(index, 0, before - 1))
 
 
 def _tflite_nearest(before: int, after: int, align: bool, half: bool) -> Array:

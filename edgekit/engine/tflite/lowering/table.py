@@ -13,7 +13,6 @@ from edgekit.engine.tflite.lowering.contract import (
     unmoved,
 )
 
-
 _PAIR = Lowering(
     lower=arithmetic.lower_pair,
     check=arithmetic.check_pair,
@@ -35,7 +34,7 @@ LOWERINGS: dict[str, Lowering] = {
     "Add": _PAIR,
     "AveragePool": Lowering(
         lower=pooling.lower_average,
-        check=pooling.check_average,
+        check=pooling.check,
         wish=channels_last,
         integer=pooling.integer_average,
         activation=always,

@@ -36,6 +36,11 @@ class Slide:
         return max(0, (self.steps - 1) * self.stride + self.reach - self.size - self.before)
 
     @property
+    def starts_beyond(self) -> bool:
+        """Whether the last window starts behind the input. ONNX's shape inference counts such windows, nobody computes them."""
+        return (self.steps - 1) * self.stride - self.before >= self.size
+
+    @property
     def is_valid(self) -> bool:
         """Whether no window touches padding."""
         return self.before == 0 and self.after == 0
