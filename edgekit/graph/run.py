@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 Array = np.ndarray[Any, np.dtype[Any]]
 
 _SILENT_BELOW_FATAL = 4
+_WHILE_RUNNING = "while running"
+"""ONNX Runtime says so of errors inside the graph; of inputs that do not fit it speaks before."""
 
 
 class Runner:
@@ -69,9 +71,9 @@ class Runner:
             raise SamplesError(f"the model has no input {', '.join(sorted(foreign))}", hint=hint)
         try:
             values = self._session.run(list(self._outputs), dict(feed))
-        except _misfit() as error:
-            raise SamplesError(f"an input does not fit the model: {_one_line(error)}", hint="edgekit inspect shows its inputs") from error
-        except _foreign() as error:
+        except _refusals() as error:
+            if _WHILE_RUNNING not in str(error):
+                raise SamplesError(f"an input does not fit the model: {_one_line(error)}", hint="edgekit inspect shows its inputs") from error
             raise SourceError(f"the graph fails while it runs: {_one_line(error)}", hint="edgekit inspect shows what is in it") from error
         return dict(zip(self._outputs, values, strict=True))
 
@@ -100,10 +102,8 @@ def _foreign() -> tuple[type[Exception], ...]:
     return tuple(kind for kind in vars(state).values() if isinstance(kind, type) and issubclass(kind, Exception))
 
 
-def _misfit() -> tuple[type[Exception], ...]:
-    from onnxruntime.capi import onnxruntime_pybind11_state as state
-
-    return (state.InvalidArgument, TypeError, ValueError)
+def _refusals() -> tuple[type[Exception], ...]:
+    return (*_foreign(), TypeError, ValueError)
 
 
 def _one_line(error: Exception) -> str:

@@ -65,7 +65,7 @@ def seal_model(folder: Path, signature: Signature, history: tuple[Step, ...]) ->
     """Make a Model of the ``model.onnx`` that was just written into ``folder``.
 
     Returns:
-        The Model, its record written beside the file.
+        The Model as its record beside the file has it: the same that a later :func:`read_model` gives.
     """
     path = folder / MODEL_FILE
     data = folder / f"{MODEL_FILE}.data"
@@ -75,7 +75,7 @@ def seal_model(folder: Path, signature: Signature, history: tuple[Step, ...]) ->
         digest = hashlib.sha256((digest + file_sha256(data)).encode()).hexdigest()
     record = Record(signature=signature, sha256=digest, bytes=size, history=history)
     (folder / RECORD_FILE).write_bytes(msgspec.json.format(msgspec.json.encode(record), indent=1))
-    return Model(folder=folder, signature=signature, sha256=digest, bytes=size, history=history)
+    return read_model(folder)
 
 
 def read_model(folder: Path) -> Model:
