@@ -39,15 +39,17 @@ def to_store_form(proto: onnx.ModelProto) -> onnx.ModelProto:
     if version != OPSET:
         light = _converted(light, version)
     light.ir_version = IR_VERSION
-    return with_weights_of(light, proto)
+    whole = with_weights_of(light, proto)
+    _drop_weight_inputs(whole)
+    return whole
 
 
-def _drop_weight_inputs(light: onnx.ModelProto) -> None:
+def _drop_weight_inputs(model: onnx.ModelProto) -> None:
     """Files before IR 4 list every initializer as an input, too."""
-    small = {tensor.name for tensor in light.graph.initializer}
-    inputs = [value for value in light.graph.input if value.name not in small]
-    del light.graph.input[:]
-    light.graph.input.extend(inputs)
+    weights = {tensor.name for tensor in model.graph.initializer}
+    inputs = [value for value in model.graph.input if value.name not in weights]
+    del model.graph.input[:]
+    model.graph.input.extend(inputs)
 
 
 def _inlined(light: onnx.ModelProto) -> onnx.ModelProto:

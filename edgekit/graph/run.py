@@ -103,7 +103,7 @@ def _foreign() -> tuple[type[Exception], ...]:
 
 
 def _refusals() -> tuple[type[Exception], ...]:
-    return (*_foreign(), TypeError, ValueError)
+    return (*_foreign(), RuntimeError, TypeError, ValueError)
 
 
 def _one_line(error: Exception) -> str:

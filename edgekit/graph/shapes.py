@@ -29,9 +29,9 @@ def infer_shapes(proto: onnx.ModelProto) -> onnx.ModelProto:
     said_before = {value.name: value for value in light.graph.value_info if value.name in made}
     del light.graph.value_info[:]
     try:
-        inferred = onnx.shape_inference.infer_shapes(light, check_type=False, strict_mode=False, data_prop=True)
+        inferred = onnx.shape_inference.infer_shapes(light, check_type=False, strict_mode=True, data_prop=True)
         if _keep_unsaid(inferred, said_before):
-            inferred = onnx.shape_inference.infer_shapes(inferred, check_type=False, strict_mode=False, data_prop=True)
+            inferred = onnx.shape_inference.infer_shapes(inferred, check_type=False, strict_mode=True, data_prop=True)
     except onnx.shape_inference.InferenceError as error:
         reason = " ".join(str(error).split())
         raise SourceError(f"the shapes of this graph contradict one another: {reason}", hint="give its input shapes with --shape") from error
