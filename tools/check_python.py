@@ -5,7 +5,8 @@ import sys
 NEEDED = (3, 11)
 
 if sys.version_info < NEEDED:
-    sys.exit("edgekit needs Python %d.%d or newer, this is %d.%d: make PYTHON=python3.11 …" % (NEEDED + sys.version_info[:2]))
+    have = ".".join(map(str, sys.version_info[:2]))
+    sys.exit("edgekit needs Python 3.11 or newer, this is " + have + ": make PYTHON=python3.11 …")
 try:
     import ensurepip  # noqa: F401
     import venv  # noqa: F401

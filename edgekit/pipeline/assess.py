@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     Outputs = Mapping[str, Any]
 
 SCORES_FILE = "scores.json"
+CODE_SUFFIXES = frozenset({".py", ".cc", ".kt", ".txt"})
 NOT_METERED = "no power meter was read"
 
 
@@ -226,7 +227,7 @@ def entry_of(built: Built, scores: Scores, measurement: Measurement | None, reas
         energy_reason=reason or NOT_METERED,
         details=engine.details,
         remarks=(scores.remark,) if scores.remark else (),
-        snippets=tuple(f"engines/{one.key}/{path.name}" for path in sorted(built.folder.glob("run_*")) if path.is_file()),
+        snippets=tuple(f"engines/{one.key}/{path.name}" for path in sorted(built.folder.iterdir()) if path.suffix in CODE_SUFFIXES),
     )
     if measurement is not None:
         entry = with_measurement(entry, measurement, bench.measured_on(one.target))
