@@ -1,0 +1,38 @@
+"""Beside each engine lies a file that runs it: names, shapes, scales, preprocessing and labels filled in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edgekit.engine.contract import Engine
+from edgekit.model import Signature
+
+
+def write_snippets(engine: Engine, signature: Signature, folder: Path) -> tuple[Path, ...]:
+    """Write files beside an engine that run it: ``run.py``, ``run.cc``, and for Android ``Model.kt``.
+
+    Args:
+        engine: the engine that lies in ``folder``; one that is built on the device brings instructions of its own.
+        signature: how pictures become its input, and what its classes are called.
+        folder: where the engine lies.
+
+    Returns:
+        The files; none for an engine that is not built yet.
+    """
+    if engine.status != "built":
+        return ()
+    from edgekit.engine.snippet.cpp import cpp_snippet
+    from edgekit.engine.snippet.facts import facts_of
+    from edgekit.engine.snippet.kotlin import kotlin_snippet
+    from edgekit.engine.snippet.python import python_snippet
+
+    facts = facts_of(engine, signature)
+    texts = {"run.py": python_snippet(facts), "run.cc": cpp_snippet(facts)}
+    if engine.target.startswith("android"):
+        texts["Model.kt"] = kotlin_snippet(facts)
+    paths = []
+    for name, text in texts.items():
+        path = folder / name
+        path.write_text(text, encoding="utf-8")
+        paths.append(path)
+    return tuple(paths)
