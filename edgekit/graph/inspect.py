@@ -32,9 +32,9 @@ class Layer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         output: name of its first output.
         shape: shape of that; empty if it is not known.
         dtype: numpy's name of its element type as the engine stores it: of a quantized layer, the integers'.
-        parameters: trained numbers it is the first to use.
+        parameters: trained numbers it is the first to use, statistics of normalizations included.
         macs: multiply-accumulates of one call.
-        weight_bytes: of those numbers as they lie in the file, scales and zero points of quantized ones included.
+        weight_bytes: all constants it is the first to use as they lie in the file: of quantized weights, scales and zero points too.
         activation_bytes: of its first output, in ``dtype``.
     """
 
