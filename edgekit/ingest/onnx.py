@@ -32,6 +32,7 @@ class OnnxFrontend:
         from edgekit.graph.onnx_file import load
 
         proto = load(source)
+        _check(proto, source)
         _drop_weight_inputs(proto)
         try:
             shapes = pinned(_declared(proto), options.shape)
@@ -44,6 +45,29 @@ class OnnxFrontend:
     def tools(self) -> dict[str, str]:
         """Versions of onnx and ONNX Runtime."""
         return versions("onnx", "onnxruntime")
+
+
+def _check(proto: onnx.ModelProto, source: Path) -> None:
+    """What later steps take for granted; protobuf, for one, gives text that is not UTF-8 as bytes.
+
+    Raises:
+        SourceError: the file is damaged, or its inputs and outputs are not arrays of numbers.
+    """
+    import onnx
+
+    graph = proto.graph
+    named = [graph.name, *(item.name for item in (*graph.input, *graph.output, *graph.value_info, *graph.initializer, *graph.node))]
+    for node in graph.node:
+        named += [node.op_type, node.domain, *node.input, *node.output, *(attribute.name for attribute in node.attribute)]
+    if not all(isinstance(name, str) for name in named) or not all(node.output for node in graph.node):
+        raise SourceError(f"{source}: damaged: a name in it is not text, or a node has no output", hint="download or export it again")
+    if not graph.output:
+        raise SourceError(f"{source}: the graph has no output", hint="export it again")
+    numbers = set(onnx.helper.get_all_tensor_dtypes()) - {onnx.TensorProto.STRING, onnx.TensorProto.UNDEFINED}
+    for value in (*graph.input, *graph.output):
+        kind = value.type.tensor_type.elem_type
+        if value.type.WhichOneof("value") not in ("tensor_type", None) or (kind and kind not in numbers):
+            raise SourceError(f"{source}: {value.name} is no array of numbers", hint="cut off what handles text or sequences, and export the rest")
 
 
 def _drop_weight_inputs(proto: onnx.ModelProto) -> None:
@@ -82,6 +106,11 @@ def _run_original(source: Path, signature: Signature, options: IngestOptions, ou
     from edgekit.graph.run import Runner
 
     try:
-        record_parity(Runner(source), signature, out, samples=samples, count=options.check_samples)
+        runner = Runner(source)
     except SourceError as error:
-        raise SourceError(f"{source}: {error.message}", hint=error.hint) from error
+        raise SourceError(f"{source}: {error.message}", hint="download or export it again") from error
+    try:
+        record_parity(runner, signature, out, samples=samples, count=options.check_samples)
+    except SourceError as error:
+        sizes = "; ".join(f"{tensor.name}:{','.join(map(str, tensor.shape))}" for tensor in signature.inputs)
+        raise SourceError(f"{source}: {error.message}", hint=f"does it run at {sizes}? others with --shape") from error

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import codecs
 import enum
-import pickletools
-import zipfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from edgekit.errors import SourceError
+
+if TYPE_CHECKING:
+    import zipfile
 
 
 class Kind(enum.Enum):
@@ -30,7 +32,8 @@ class Kind(enum.Enum):
     GGUF = "a GGUF file"
     LFS = "a Git LFS pointer"
     ZIP = "a zip archive"
-    ZIP_CUT = "a zip archive that is cut short"
+    ZIP_CUT = "a zip archive that is cut short or damaged"
+    PICKLE_CUT = "a PyTorch file that is cut short or damaged"
     TEXT = "a text file"
     EMPTY = "empty"
     FOLDER = "a folder without a model"
@@ -42,6 +45,7 @@ TAKEN = "taken are .onnx, .keras, .h5, a SavedModel folder, .pt2, and a PyTorch 
 _HINTS = {
     Kind.ONNX_CUT: "download or export it again",
     Kind.ZIP_CUT: "download or save it again",
+    Kind.PICKLE_CUT: "download or save it again",
     Kind.EMPTY: "download or export it again",
     Kind.LFS: "fetch the file itself: git lfs pull",
     Kind.TFLITE: "give the Keras, PyTorch or ONNX model that it was converted from",
@@ -97,14 +101,21 @@ def unreadable(source: Path, kind: Kind) -> SourceError:
 
 def pickled_globals(source: Path) -> tuple[str, ...]:
     """Classes and functions that a torch file's pickle calls for and that are no plain tensors, as ``module.name``."""
+    import zipfile
+
     with source.open("rb") as stream:
         if stream.read(len(_ZIP)) == _ZIP:
-            with zipfile.ZipFile(source) as archive:
-                name = next(name for name in archive.namelist() if name.endswith("data.pkl"))
-                with archive.open(name) as inner:
-                    return tuple(_foreign_globals(inner, pickles=1))
+            with zipfile.ZipFile(source) as archive, archive.open(next(name for name in archive.namelist() if name.endswith("data.pkl"))) as inner:
+                return _before_damage(_foreign_globals(inner, pickles=1))
         stream.seek(0)
-        return tuple(_foreign_globals(stream, pickles=_LEGACY_PICKLES))
+        return _before_damage(_foreign_globals(stream, pickles=_LEGACY_PICKLES))
+
+
+def _before_damage(names: Iterator[str]) -> tuple[str, ...]:
+    found: list[str] = []
+    with suppress(ValueError):
+        found.extend(names)
+    return tuple(dict.fromkeys(found))
 
 
 def _kind_of_file(stream: IO[bytes], head: bytes) -> Kind:
@@ -117,7 +128,7 @@ def _kind_of_file(stream: IO[bytes], head: bytes) -> Kind:
         return _kind_of_zip(stream)
     if head.startswith(_PICKLE_PROTOCOLS):
         stream.seek(0)
-        return Kind.PICKLED if not head.startswith(_TORCH_LEGACY) or any(_foreign_globals(stream, pickles=_LEGACY_PICKLES)) else Kind.STATE_DICT
+        return _kind_of_pickles(stream, pickles=_LEGACY_PICKLES) if head.startswith(_TORCH_LEGACY) else Kind.PICKLED
     return _kind_of_other(stream, head)
 
 
@@ -130,47 +141,67 @@ def _kind_of_other(stream: IO[bytes], head: bytes) -> Kind:
 
 
 def _kind_of_zip(stream: IO[bytes]) -> Kind:
+    import zipfile
+    import zlib
+
     try:
-        archive = zipfile.ZipFile(stream)
-    except zipfile.BadZipFile:
+        with zipfile.ZipFile(stream) as archive:
+            if min((entry.header_offset for entry in archive.infolist()), default=0):
+                return Kind.ZIP_CUT  # the table of contents is that of an archive within this one
+            return _kind_of_archive(archive)
+    except (zipfile.BadZipFile, zlib.error, UnicodeDecodeError, NotImplementedError, EOFError, RuntimeError, OSError):
         return Kind.ZIP_CUT
+
+
+def _kind_of_archive(archive: zipfile.ZipFile) -> Kind:
     names = archive.namelist()
     ends = {name.rpartition("/")[2] for name in names}
     if {"config.json", "model.weights.h5"} <= set(names):
         return Kind.KERAS
     if ends & {"archive_format", "serialized_exported_program.json"}:
         return Kind.EXPORTED
-    pickles = [name for name in names if name.endswith("data.pkl")]
-    if not pickles:
-        return Kind.ZIP
     if "constants.pkl" in ends and any("/code/" in name for name in names):
         return Kind.TORCHSCRIPT
-    with archive.open(pickles[0]) as inner:
-        return Kind.PICKLED if any(_foreign_globals(inner, pickles=1)) else Kind.STATE_DICT
+    pickle = next((name for name in names if name.endswith("data.pkl")), "")
+    if not pickle:
+        return Kind.ZIP
+    with archive.open(pickle) as inner:
+        return _kind_of_pickles(inner, pickles=1)
+
+
+def _kind_of_pickles(stream: IO[bytes], *, pickles: int) -> Kind:
+    try:
+        return Kind.PICKLED if any(_foreign_globals(stream, pickles=pickles)) else Kind.STATE_DICT
+    except ValueError:
+        return Kind.PICKLE_CUT
 
 
 def _names(source: Path) -> list[str]:
+    import zipfile
+
     with zipfile.ZipFile(source) as archive:
         return archive.namelist()
 
 
 def _foreign_globals(stream: IO[bytes], *, pickles: int) -> Iterator[str]:
-    """What the pickles would import, read from their opcodes; nothing is loaded."""
+    """What the pickles would import, read from their opcodes; nothing is loaded.
+
+    Raises:
+        ValueError: a pickle is damaged.
+    """
+    import pickletools
+
     for _ in range(pickles):
         texts: list[str] = []
-        try:
-            for opcode, argument, position in pickletools.genops(stream):
-                if isinstance(argument, str) and "UNICODE" in opcode.name:
-                    texts.append(argument)
-                if opcode.name == "GLOBAL" or (opcode.name == "STACK_GLOBAL" and len(texts) > 1):
-                    module, _, name = str(argument).partition(" ") if opcode.name == "GLOBAL" else (texts[-2], "", texts[-1])
-                    if module not in _DATA_ONLY_MODULES:
-                        yield f"{module}.{name}"
-                if (position or 0) > _PICKLE_MAX_BYTES:
-                    return
-        except ValueError:
-            yield "something that cannot be read"
-            return
+        for opcode, argument, position in pickletools.genops(stream):
+            if isinstance(argument, str) and "UNICODE" in opcode.name:
+                texts.append(argument)
+            if opcode.name == "GLOBAL" or (opcode.name == "STACK_GLOBAL" and len(texts) > 1):
+                module, _, name = str(argument).partition(" ") if opcode.name == "GLOBAL" else (texts[-2], "", texts[-1])
+                if module not in _DATA_ONLY_MODULES:
+                    yield f"{module}.{name}"
+            if (position or 0) > _PICKLE_MAX_BYTES:
+                return
 
 
 def _is_text(head: bytes) -> bool:

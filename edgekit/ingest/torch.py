@@ -48,7 +48,7 @@ def _refuse(source: Path, kind: Kind, options: IngestOptions) -> None:
             hint="from the Python model: torch.export.save(torch.export.export(model.eval(), (example,)), 'net.pt2')",
         )
     if kind is Kind.PICKLED:
-        called = ", ".join(sorted(set(pickled_globals(source)))[:3])
+        called = ", ".join(pickled_globals(source)[:3]) or "damaged"
         raise SourceError(
             f"{source}: this holds pickled Python objects ({called}), which run code when they are loaded",
             hint="save the weights alone, torch.save(model.state_dict(), 'net.pth'), and give --factory module.py:function",
