@@ -7,7 +7,7 @@ sympy), which is a quarter of what a whole conversion may cost; the rewrites of 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -119,15 +119,24 @@ class Graph:
             return int(self._tensors[name].data_type)
         return self._types.get(name, (0, None))[0]
 
-    def count(self) -> dict[str, int]:
-        """Nodes by operator, by name."""
-        return dict(sorted(Counter(node.op for node in self.nodes if node not in self._removed).items()))
-
     def walk(self, *ops: str) -> Iterator[Node]:
         """Nodes in order, those made or removed meanwhile left out; of these operators only, if some are given."""
         for node in list(self.nodes):
             if node not in self._removed and (not ops or node.op in ops):
                 yield node
+
+    def count(self) -> dict[str, int]:
+        """Nodes by operator, by name."""
+        return dict(sorted(Counter(node.op for node in self.walk()).items()))
+
+    def in_order(self, nodes: Collection[Node]) -> list[Node]:
+        """These nodes, sorted as the graph has them."""
+        return [node for node in self.nodes if node in nodes]
+
+    def is_closed(self, nodes: Collection[Node], output: str) -> bool:
+        """Whether what these nodes make is used by themselves alone, but for ``output``."""
+        inner = {name for node in nodes for name in node.outputs} - {output}
+        return not inner & self.pinned and all(user in nodes for name in inner for user in self.users(name))
 
     # --- what can be done
 

@@ -145,7 +145,7 @@ class Formula:
 
     source: str
     output: str
-    nodes: tuple[Node, ...]
+    nodes: list[Node]
 
 
 def find_formula(graph: Graph, inner: Node, argument: Terms, outer: Terms) -> Formula | None:
@@ -166,19 +166,8 @@ def find_formula(graph: Graph, inner: Node, argument: Terms, outer: Terms) -> Fo
             above = expand(graph, output, [source, made])
             if above is not None and above.is_close_to(outer):
                 nodes = below.nodes | above.nodes | {inner}
-                return Formula(source, output, in_graph_order(graph, nodes)) if is_closed(graph, nodes, output) else None
+                return Formula(source, output, graph.in_order(nodes)) if graph.is_closed(nodes, output) else None
     return None
-
-
-def in_graph_order(graph: Graph, nodes: set[Node]) -> tuple[Node, ...]:
-    """The nodes, sorted as the graph has them."""
-    return tuple(node for node in graph.nodes if node in nodes)
-
-
-def is_closed(graph: Graph, nodes: set[Node], output: str) -> bool:
-    """Whether what the nodes make is used by themselves alone, but for ``output``."""
-    inner = {name for node in nodes for name in node.outputs} - {output}
-    return not inner & graph.pinned and all(user in nodes for name in inner for user in graph.users(name))
 
 
 def scaled(terms: Mapping[Powers, float], factor: float) -> Terms:

@@ -1,7 +1,7 @@
 """onnx-simplifier in a process of its own.
 
-It imports torch where torch is installed (4 s, 295 MB) and sympy everywhere (0.5 s, 35 MB), and its C++ part aborts the
-process on some graphs: none of that belongs into the process of whoever calls edgekit.
+It imports torch where torch is installed (4 s, 295 MB), sympy likewise (0.5 s, 35 MB), and its C++ part aborts the process
+on some graphs: none of that belongs into the process of whoever calls edgekit.
 """
 
 from __future__ import annotations
@@ -56,7 +56,9 @@ LEFT_TO_FUSE = (
 """Fusing is edgekit's own: in double precision, the same whichever version of onnx-simplifier is installed, and by rules
 that can be switched off. Names that a version of it does not know are ignored by it."""
 
-_NOT_NEEDED = ("torch", "z3")
+_NOT_NEEDED = ("torch", "z3", "sympy", "onnx_ir", "rich")
+"""What onnx-simplifier imports if it is there and works as well without."""
+
 _LIMITS = child.Limits(cpu_s=1200, wall_s=600.0)
 
 

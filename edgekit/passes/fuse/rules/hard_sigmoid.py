@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from edgekit.graph.edit import Graph
 from edgekit.graph.node import Node
 from edgekit.graph.rules import Rule
-from edgekit.passes.fuse.polynomial import expand, in_graph_order, is_closed, tensors_below
+from edgekit.passes.fuse.polynomial import expand, tensors_below
 from edgekit.passes.fuse.rules.clamp import interval
 
 
@@ -19,7 +19,7 @@ class Found:
     output: str
     alpha: float
     beta: float
-    nodes: tuple[Node, ...]
+    nodes: list[Node]
 
 
 def match(graph: Graph, node: Node) -> Found | None:
@@ -42,9 +42,9 @@ def match(graph: Graph, node: Node) -> Found | None:
 def _with_argument(graph: Graph, node: Node, output: str, factor: float, nodes: set[Node]) -> Found | None:
     for source in list(tensors_below(graph, node.inputs[0], depth=3))[::-1]:
         below = expand(graph, node.inputs[0], [source])
-        if below is not None and below.terms.keys() == {(0,), (1,)} and is_closed(graph, nodes | below.nodes, output):
+        if below is not None and below.terms.keys() == {(0,), (1,)} and graph.is_closed(nodes | below.nodes, output):
             alpha, beta = factor * below.terms[(1,)], factor * below.terms[(0,)]
-            return Found(source, output, alpha, beta, in_graph_order(graph, nodes | below.nodes))
+            return Found(source, output, alpha, beta, graph.in_order(nodes | below.nodes))
     return None
 
 

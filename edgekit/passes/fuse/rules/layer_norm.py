@@ -16,7 +16,6 @@ from edgekit.graph.edit import Array, Graph
 from edgekit.graph.node import Node
 from edgekit.graph.rules import Rule
 from edgekit.passes.fuse.linear import channel_values
-from edgekit.passes.fuse.polynomial import in_graph_order, is_closed
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +48,7 @@ def match(graph: Graph, node: Node) -> Found | None:
     if moments is None:
         return None
     found = _divided(graph, moments) or _multiplied(graph, moments)
-    if found is None or not is_closed(graph, set(found.nodes), found.output):
+    if found is None or not graph.is_closed(found.nodes, found.output):
         return None
     return found
 
@@ -175,7 +174,7 @@ def rewrite(graph: Graph, found: Found) -> None:
     constants = [graph.add_constant(scale, f"{output}_scale")]
     if found.shift is not None:
         constants.append(graph.add_constant(np.broadcast_to(found.shift, size).astype(dtype), f"{output}_shift"))
-    nodes = in_graph_order(graph, set(found.nodes))
+    nodes = graph.in_order(found.nodes)
     if moments.axis == rank - 1:
         graph.replace(nodes, "LayerNormalization", [moments.source, *constants], output, axis=-1, epsilon=moments.epsilon)
         return

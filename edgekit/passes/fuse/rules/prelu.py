@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from edgekit.graph.edit import Graph
 from edgekit.graph.node import Node
 from edgekit.graph.rules import Rule
-from edgekit.passes.fuse.polynomial import in_graph_order, is_closed
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
     """The formula's nodes, what it reads, the constant, and whether the slope is minus that."""
 
-    nodes: tuple[Node, ...]
+    nodes: list[Node]
     source: str
     slope: str
     negated: bool
@@ -31,8 +30,8 @@ def match(graph: Graph, node: Node) -> Found | None:
             continue
         slope, negative, minus = found
         nodes = {node, positive, product, negative, minus}
-        if is_closed(graph, nodes, node.outputs[0]):
-            return Found(in_graph_order(graph, nodes), positive.inputs[0], slope, negated=node.op == "Add")
+        if graph.is_closed(nodes, node.outputs[0]):
+            return Found(graph.in_order(nodes), positive.inputs[0], slope, negated=node.op == "Add")
     return None
 
 

@@ -30,10 +30,10 @@ class Region:
     """
 
     perm: Perm
-    nodes: set[Node] = field(default_factory=set)
+    nodes: list[Node] = field(default_factory=list)
     before: dict[str, Node] = field(default_factory=dict)
-    turned: set[str] = field(default_factory=set)
-    after: set[str] = field(default_factory=set)
+    turned: list[str] = field(default_factory=list)
+    after: list[str] = field(default_factory=list)
     undone: list[Node] = field(default_factory=list)
 
     def gain(self, graph: Graph) -> int:
@@ -47,15 +47,16 @@ def match(graph: Graph, node: Node) -> Region | None:
     perm = perm_of(graph, node)
     if perm is None:
         return None
-    region = Region(perm)
+    moving: set[Node] = set()
     waiting = graph.users(node.outputs[0])
     while waiting:
         candidate = waiting.pop()
-        if candidate not in region.nodes and can_move(graph, candidate, len(perm)):
-            region.nodes.add(candidate)
+        if candidate not in moving and can_move(graph, candidate, len(perm)):
+            moving.add(candidate)
             waiting += _neighbours(graph, candidate, perm)
-    if not region.nodes:
+    if not moving:
         return None
+    region = Region(perm, graph.in_order(moving))
     _find_edges(graph, region)
     return region if region.gain(graph) > 0 else None
 
@@ -69,27 +70,27 @@ def _neighbours(graph: Graph, node: Node, perm: Perm) -> list[Node]:
 
 
 def _find_edges(graph: Graph, region: Region) -> None:
-    made = {name for node in region.nodes for name in node.outputs if name}
-    for node in region.nodes:
-        for place in data_inputs(node):
-            name = node.inputs[place]
-            if name in made or graph.is_constant(name) or graph.rank(name) == 0:
-                continue
-            maker = graph.maker(name, "Transpose")
-            if maker is not None and perm_of(graph, maker) == region.perm:
-                region.before[name] = maker
-            else:
-                region.turned.add(name)
+    moving = set(region.nodes)
+    made = [name for node in region.nodes for name in node.outputs if name]
+    coming = [node.inputs[place] for node in region.nodes for place in data_inputs(node)]
+    for name in dict.fromkeys(coming):
+        if name in made or graph.is_constant(name) or graph.rank(name) == 0:
+            continue
+        maker = graph.maker(name, "Transpose")
+        if maker is not None and perm_of(graph, maker) == region.perm:
+            region.before[name] = maker
+        else:
+            region.turned.append(name)
     for name in made:
-        outside = [user for user in graph.users(name) if not _moves_with(region, user, name)]
+        outside = [user for user in graph.users(name) if user not in moving or not _moves_with(user, name)]
         undoing = [user for user in outside if _undoes(graph, user, region.perm)]
         region.undone += undoing
         if name in graph.pinned or len(undoing) < len(outside):
-            region.after.add(name)
+            region.after.append(name)
 
 
-def _moves_with(region: Region, user: Node, name: str) -> bool:
-    return user in region.nodes and all(place in data_inputs(user) for place, used in enumerate(user.inputs) if used == name)
+def _moves_with(user: Node, name: str) -> bool:
+    return all(place in data_inputs(user) for place, used in enumerate(user.inputs) if used == name)
 
 
 def _undoes(graph: Graph, user: Node, perm: Perm) -> bool:
@@ -99,16 +100,15 @@ def _undoes(graph: Graph, user: Node, perm: Perm) -> bool:
 
 def rewrite(graph: Graph, region: Region) -> None:
     """Every tensor of the region is as it was before the Transpose."""
-    ordered = [node for node in graph.nodes if node in region.nodes]
     read = {name: node.inputs[0] for name, node in region.before.items()}
-    for name in sorted(region.turned):
-        user = next(node for node in ordered if name in node.inputs)
+    for name in region.turned:
+        user = next(node for node in region.nodes if name in node.inputs)
         read[name] = graph.unused_name(f"{name}_turned")
         graph.add("Transpose", [name], read[name], before=user, perm=list(inverse(region.perm)))
         _say_shape(graph, read[name], name, inverse(region.perm))
-    for node in ordered:
+    for node in region.nodes:
         _move(graph, node, region.perm, read)
-    for name in sorted(region.after):
+    for name in region.after:
         _turn_after(graph, name, region)
     for transpose in region.undone:
         source = transpose.inputs[0]
