@@ -128,7 +128,9 @@ def _figure(report: Report, entry: EngineEntry) -> Markup:
     compared = speed(report, entry)
     value = joined(number(entry.latency.p50_ms), element("small", " ms median"))
     invalid = [element("p", f"not valid: {reason}", class_="invalid") for reason in entry.latency.invalid]
-    return joined(element("p", value, class_="big"), element("p", compared, class_="speed") if compared else None, *invalid)
+    return joined(
+        element("p", value, class_="big"), element("p", compared[0], class_="speed" if compared[1] else "where") if compared else None, *invalid
+    )
 
 
 def _card_facts(report: Report, entry: EngineEntry) -> list[tuple[str, str]]:

@@ -107,8 +107,12 @@ def heading(report: Report, entry: EngineEntry) -> str:
     return f"{title(report, entry)} · {entry.runtime}"
 
 
-def speed(report: Report, entry: EngineEntry) -> str | None:
-    """How an engine's times compare with the float original's on the same machine; None if none was measured there."""
+def speed(report: Report, entry: EngineEntry) -> tuple[str, bool] | None:
+    """How an engine's times compare with the float original's on the same machine.
+
+    Returns:
+        A sentence, and whether they could be compared; None if the float original was not measured there.
+    """
     if entry.latency is None or entry.measured_on is None:
         return None
     place = (entry.measured_on.device, entry.measured_on.emulated)
@@ -118,10 +122,10 @@ def speed(report: Report, entry: EngineEntry) -> str | None:
         try:
             found = compare(timings(other), timings(entry))
         except InvalidMeasurementError as error:
-            return f"against the float original: {error.message}"
+            return f"With the float original {error.message}", False
         original = f"the float original ({number(found.p50_ms[0])} ms)"
         words = {"faster": f"{number(1 / found.ratio)} times as fast as", "slower": f"{number(found.ratio)} times as slow as"}
-        return f"{words.get(found.outcome, 'no faster or slower, beyond noise, than')} {original}"
+        return f"{words.get(found.outcome, 'no faster or slower, beyond noise, than')} {original}", True
     return None
 
 

@@ -13,6 +13,7 @@ from edgekit.report.words import (
     budget_line,
     budget_value,
     change,
+    has_something,
     label,
     number,
     percent,
@@ -98,7 +99,8 @@ def steps_table(report: Report) -> Markup:
 def _step_cells(index: int, step: StepEntry, most: float) -> tuple[str, ...]:
     made_for = "for all targets" if step.target == "all" else f"for {step.target}"
     name = joined(element("b", step.name), element("small", made_for))
-    options = element("small", plain(step.options)) if step.options else None
+    chosen = has_something(step.options)
+    options = element("small", plain(chosen)) if chosen else None
     bar = element("span", element("span", style=f"width:{step.wall_s / most * 100:.1f}%"), class_="cost")
     cached = element("small", "from the store") if step.cached else None
     return (

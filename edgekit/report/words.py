@@ -117,26 +117,51 @@ def where_measured(entry: EngineEntry) -> str:
 
 
 def title(report: Report, entry: EngineEntry) -> str:
-    """What people call the engine's target."""
+    """What people call the engine's target, without what stands in brackets."""
     if entry.target == REFERENCE:
         return "float original"
-    titles = {target.name: target.title for target in report.targets}
+    titles = {target.name: target.title.partition(" (")[0] for target in report.targets}
     return titles.get(entry.target) or entry.target
 
 
 def plain(value: Any) -> str:
-    """Any plain data in one line: pairs as ``key value unit``, a start and an end with an arrow, lists by their items."""
+    """Any plain data in one line: pairs as ``key value unit``, a before and an after with an arrow, lists by their items."""
     if value is None or isinstance(value, bool):
         return {None: NONE, True: "yes", False: "no"}[value]
     if isinstance(value, int | float):
         return _plain_number(value)
     if isinstance(value, Mapping):
-        if list(value) == ["start", "end"]:
-            return f"{plain(value['start'])} → {plain(value['end'])}"
-        return _listed([_pair(str(key), item) for key, item in value.items()])
+        return _listed(_pairs(value))
     if isinstance(value, Sequence) and not isinstance(value, str):
         return _listed([plain(item) for item in value])
     return str(value)
+
+
+def _pairs(values: Mapping[str, Any]) -> list[str]:
+    """One text for each pair that says something; ``X_before`` and ``X_after`` become one."""
+    told = []
+    for key, value in values.items():
+        stem, _, last = str(key).rpartition("_")
+        if last == "after" and f"{stem}_before" in values:
+            continue
+        after = values.get(f"{stem}_after") if last == "before" else None
+        if after is not None:
+            told.append(f"{worded(stem)} {_difference(value, after)}")
+        elif value not in (None, ""):
+            told.append(_pair(str(key), value))
+    return told
+
+
+def _difference(before: Any, after: Any) -> str:
+    if not isinstance(before, Mapping) or not isinstance(after, Mapping):
+        return change(before, after, plain)
+    changed = [key for key in dict.fromkeys((*before, *after)) if before.get(key, 0) != after.get(key, 0)]
+    return _listed([f"{worded(key)} {change(before.get(key, 0), after.get(key, 0), plain)}" for key in changed]) if changed else "unchanged"
+
+
+def has_something(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The pairs whose value is not empty."""
+    return {key: value for key, value in values.items() if value is not None and value not in ("", [], (), {})}
 
 
 def _plain_number(value: float) -> str:
@@ -149,6 +174,8 @@ def _plain_number(value: float) -> str:
 def _pair(key: str, value: Any) -> str:
     name, unit = split_unit(key)
     shown = f"({plain(value)})" if isinstance(value, Mapping) and value else plain(value)
+    if shown == NONE:
+        shown = "none"
     return f"{name} {shown} {unit}".rstrip()
 
 

@@ -70,7 +70,10 @@ def test_an_emulated_machine_is_never_the_target():
     [
         ({"folded": 12, "sqnr_db": 118.25}, "folded 12, sqnr 118.2 dB"),
         ({"removed": {"Identity": 3}}, "removed (Identity 3)"),
-        ({"start": 54.2, "end": 57.9}, "54.2 → 57.9"),
+        ({"nodes_before": 131, "nodes_after": 96}, "nodes 131 → 96"),
+        ({"ops_before": {"Add": 9, "ReduceMean": 1}, "ops_after": {"Add": 9, "Mean": 1}}, "ops ReduceMean 1 → 0, Mean 0 → 1"),
+        ({"ops_before": {"Add": 9}, "ops_after": {"Add": 9}}, "ops unchanged"),
+        ({"shape": None, "factory": "", "left_float": []}, "left float none"),
         ([1.42, 1.61], "1.42, 1.61"),
         (0.0000047, "4.7e-06"),
         (True, "yes"),
