@@ -17,15 +17,15 @@ def write_snippets(engine: Engine, signature: Signature, folder: Path) -> tuple[
         folder: where the engine lies.
 
     Returns:
-        The files; none for an engine that is not built yet.
+        The files; none for an engine that is not built yet, or whose runtime no snippet is known for.
     """
-    if engine.status != "built":
-        return ()
     from edgekit.engine.snippet.cpp import cpp_snippet
-    from edgekit.engine.snippet.facts import facts_of
+    from edgekit.engine.snippet.facts import RUNTIMES, facts_of
     from edgekit.engine.snippet.kotlin import kotlin_snippet
     from edgekit.engine.snippet.python import python_snippet
 
+    if engine.status != "built" or engine.runtime not in RUNTIMES:
+        return ()
     facts = facts_of(engine, signature)
     texts = {"run.py": python_snippet(facts), "run.cc": cpp_snippet(facts)}
     if engine.target.startswith("android"):

@@ -168,11 +168,12 @@ def test_names_cannot_break_out_of_what_is_written(kit, tmp_path):
     assert told == [hostile] * 3
 
 
-def test_an_engine_that_is_not_built_yet_gets_none(kit, tmp_path):
+def test_an_engine_that_is_not_built_yet_or_of_another_runtime_gets_none(kit, tmp_path):
     signature = kit.signature_of("photo")
     engine = kit.engine_of(signature, "model.onnx", "tensorrt", status="not built: needs the device")
 
     assert kit.write(engine, signature, tmp_path) == ()
+    assert kit.write(replaced(engine, status="built"), signature, tmp_path) == ()
     assert list(tmp_path.iterdir()) == []
 
 
