@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 def infer_shapes(proto: onnx.ModelProto) -> onnx.ModelProto:
     """Types and shapes of all tensors, worked out anew, values of shape arithmetic followed.
 
-    What the file said before is kept only for tensors about which inference says nothing.
+    What the file said before is kept only for tensors and sizes about which inference says nothing; runtimes, too, take
+    wrongly declared outputs for what they are.
 
     Returns:
         A new model; ``proto`` is left alone.
@@ -28,6 +29,7 @@ def infer_shapes(proto: onnx.ModelProto) -> onnx.ModelProto:
     made = {name for node in light.graph.node for name in node.output}
     said_before = {value.name: value for value in light.graph.value_info if value.name in made}
     del light.graph.value_info[:]
+    declared = _take_declared(light)
     try:
         inferred = onnx.shape_inference.infer_shapes(light, check_type=False, strict_mode=True, data_prop=True)
         if _keep_unsaid(inferred, said_before):
@@ -35,6 +37,7 @@ def infer_shapes(proto: onnx.ModelProto) -> onnx.ModelProto:
     except onnx.shape_inference.InferenceError as error:
         reason = " ".join(str(error).split())
         raise SourceError(f"the shapes of this graph contradict one another: {reason}", hint="give its input shapes with --shape") from error
+    _put_back_declared(inferred, declared)
     return with_weights_of(inferred, proto)
 
 
@@ -48,3 +51,31 @@ def _keep_unsaid(inferred: onnx.ModelProto, said_before: dict[str, onnx.ValueInf
     del inferred.graph.value_info[:]
     inferred.graph.value_info.extend([*kept, *back])
     return bool(back)
+
+
+def _take_declared(light: onnx.ModelProto) -> dict[str, onnx.TensorShapeProto]:
+    """Forget the shapes of the outputs, and return them."""
+    import onnx
+
+    declared: dict[str, onnx.TensorShapeProto] = {}
+    for value in light.graph.output:
+        if value.type.tensor_type.HasField("shape"):
+            shape = onnx.TensorShapeProto()
+            shape.CopyFrom(value.type.tensor_type.shape)
+            declared[value.name] = shape
+            value.type.tensor_type.ClearField("shape")
+    return declared
+
+
+def _put_back_declared(inferred: onnx.ModelProto, declared: dict[str, onnx.TensorShapeProto]) -> None:
+    """Fill in what inference left open of the outputs."""
+    for value in inferred.graph.output:
+        found, said = value.type.tensor_type, declared.get(value.name)
+        if said is None:
+            continue
+        if not found.HasField("shape"):
+            found.shape.CopyFrom(said)
+        elif len(found.shape.dim) == len(said.dim):
+            for now, before in zip(found.shape.dim, said.dim, strict=True):
+                if not now.HasField("dim_value") and before.WhichOneof("value"):
+                    now.CopyFrom(before)

@@ -59,8 +59,18 @@ def test_open_sizes_stay_open(onnx_text):
     assert shapes_of(infer_shapes(proto)) == {"a": ["n", 3], "y": ["n", 4]}
 
 
+def test_wrongly_declared_outputs_are_set_right(onnx_text):
+    assert shapes_of(infer_shapes(onnx_text("net (float[1,4] x) => (float[2,9] y) { y = Relu(x) }"))) == {"y": [1, 4]}
+    assert shapes_of(infer_shapes(onnx_text("net (float[1,4] x) => (float[4] y) { y = Relu(x) }"))) == {"y": [1, 4]}
+
+
+def test_what_an_output_declares_fills_what_inference_leaves_open(onnx_text):
+    proto = onnx_text("net (float[n] x, int64[2] s) => (float[3,words] y) { y = Reshape(x, s) }")
+    assert shapes_of(infer_shapes(proto)) == {"y": [3, "words"]}
+
+
 def test_shapes_that_contradict_one_another_are_an_error(onnx_text):
-    proto = onnx_text("net (float[1,4] x) => (float[2,9] y) { y = Relu(x) }")
+    proto = onnx_text("net (float[1,4] x) => (float[1,2] y) { y = MatMul(x, w) }", w=np.zeros((5, 2)))
     with pytest.raises(SourceError, match="contradict") as caught:
         infer_shapes(proto)
     assert "\n" not in caught.value.message
