@@ -25,7 +25,7 @@ from edgekit.plugins import version_of
 from edgekit.report import EngineEntry, Host, ModelEntry, Report, SamplesEntry, TargetEntry, write_reports
 from edgekit.watch import SILENT, Watcher
 
-NO_BENCH = "not measured: --no-bench"
+NO_BENCH = "--no-bench"
 
 
 def run(request: Request, *, out: Path, bench: bool = True, watcher: Watcher = SILENT, store: Store | None = None) -> Report:

@@ -20,6 +20,7 @@ from edgekit.report import StepEntry
 from edgekit.watch import Watcher
 
 COST_FILE = "cost.json"
+NODE_COUNTS = frozenset({"nodes", "nodes_before", "nodes_after"})
 
 
 class Cost(msgspec.Struct, frozen=True):
@@ -73,7 +74,9 @@ class Workshop:
                 name=name,
                 target=target,
                 options=step.options,
-                did=step.did,
+                did={key: value for key, value in step.did.items() if key not in NODE_COUNTS},
+                nodes_before=step.did.get("nodes_before"),
+                nodes_after=step.did.get("nodes_after", step.did.get("nodes")),
                 wall_s=cost.wall_s,
                 cpu_s=cost.cpu_s,
                 cached=cached,
