@@ -217,9 +217,10 @@ def _precision(draft: Draft) -> str:
 
 def _details(graph: Graph, draft: Draft) -> dict[str, Any]:
     operators = Counter(operator.op for operator in draft.operators)
-    integer = any(node.integer for node in graph.nodes)
     computing = (operator for operator in draft.operators if operator.op not in _CONVERSIONS)
-    in_float = Counter(operator.op for operator in computing if draft.dtype(operator.outputs[0]) == "float32") if integer else Counter[str]()
+    in_float = (
+        Counter(operator.op for operator in computing if draft.dtype(operator.outputs[0]) == "float32") if operators["QUANTIZE"] else Counter[str]()
+    )
     return {
         "operators": dict(sorted(operators.items())),
         "transposes": operators["TRANSPOSE"],

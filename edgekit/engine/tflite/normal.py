@@ -39,7 +39,8 @@ def _gemm(node: Node, graph: Graph) -> list[Node]:
 
 def _div(node: Node, graph: Graph) -> list[Node]:
     divisor = graph.constants.get(node.inputs[1])
-    if divisor is None or divisor.stored.size != 1 or divisor.stored.dtype.kind != "f" or not divisor.real().all():
+    is_number = divisor is not None and divisor.stored.size == 1 and divisor.real().dtype.kind == "f"
+    if divisor is None or not is_number or not divisor.real().all():
         return [node]
     inverse = _new_constant(graph, f"{node.inputs[1]}_inverse", 1.0 / divisor.real())
     return [Node(node.name, "Mul", [node.inputs[0], inverse], node.outputs)]

@@ -6,7 +6,7 @@ from edgekit.engine.tflite import orders
 from edgekit.engine.tflite.emitter import Emitter
 from edgekit.engine.tflite.graph import Array, Fault, Graph, Node
 from edgekit.engine.tflite.layout import Wish
-from edgekit.engine.tflite.lowering.contract import all_quantized, flow_quantized
+from edgekit.engine.tflite.lowering.contract import flow_quantized
 from edgekit.engine.tflite.lowering.convolution import filters, has_integer_weights
 from edgekit.engine.tflite.orders import Order
 
@@ -48,8 +48,8 @@ def integer_gemm(node: Node, graph: Graph) -> bool:
 
 
 def integer_matmul(node: Node, graph: Graph) -> bool:
-    """Whether a MatMul has an integer kernel."""
-    return _integer_dense(node, graph) if is_dense(node, graph) else all_quantized(node, graph)
+    """Whether a MatMul is computed in integers; one of two computed sides never is, see the table."""
+    return is_dense(node, graph) and _integer_dense(node, graph)
 
 
 def _integer_dense(node: Node, graph: Graph) -> bool:

@@ -79,12 +79,13 @@ def lower_average(node: Node, to: Emitter) -> None:
     slides = _window(node, graph)
     source = to.read(node, 0, _LAST)
     correction = _divisors(node, graph)
-    leaves_out = slides.scheme == "SAME" and not node.attrs.get("count_include_pad")
+    scheme = slides.scheme
+    leaves_out = scheme == "SAME" and not node.attrs.get("count_include_pad")
     if node.integer and not leaves_out:
         _average_by_convolution(node, to, source, slides)
         return
-    if slides.scheme == "VALID" or leaves_out:
-        _pool(node, to, "AVERAGE_POOL_2D", source, slides.scheme)
+    if scheme is not None and (scheme == "VALID" or leaves_out):
+        _pool(node, to, "AVERAGE_POOL_2D", source, scheme)
         return
     source = padded(to, source, slides.padding)
     if correction is None:

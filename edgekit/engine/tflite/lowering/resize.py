@@ -89,14 +89,14 @@ def _tflite_nearest(before: int, after: int, align: bool, half: bool) -> Array:
     scale = np.float32((before - 1) / (after - 1) if align and after > 1 else before / after)
     position = (index + np.float32(0.5 if half else 0)) * scale
     found = np.floor(position + 0.5) if align else np.floor(position)
-    return np.clip(found, 0, before - 1)
+    return np.asarray(np.clip(found, 0, before - 1))
 
 
 def _tflite_positions(before: int, after: int, align: bool, half: bool) -> Array:
     index = np.arange(after, dtype=np.float64)
     scale = (before - 1) / (after - 1) if align and after > 1 else before / after
     position = (index + 0.5) * scale - 0.5 if half else index * scale
-    return np.clip(position, 0, before - 1)
+    return np.asarray(np.clip(position, 0, before - 1))
 
 
 def moves(node: Node, graph: Graph) -> bool:

@@ -1,4 +1,10 @@
-"""The one table of lowerings: ONNX's operations by name."""
+"""The one table of lowerings: ONNX's operations by name.
+
+Where LiteRT's int8 kernel is slower than Dequantize, the float32 kernel and Quantize together, a row has no ``integer``:
+XNNPACK takes these three in one go, and the result is rounded once. Measured on x86-64 with LiteRT 2.3.0, 200,000
+elements, microseconds: HARD_SWISH 1,280 against 31, PRELU 2,130 against 31; BATCH_MATMUL of two computed sides 341,000
+against 20,000.
+"""
 
 from __future__ import annotations
 
@@ -74,7 +80,7 @@ LOWERINGS: dict[str, Lowering] = {
     "GlobalAveragePool": Lowering(lower=reduction.lower_global_average, wish=unmoved, integer=flow_quantized),
     "GlobalMaxPool": Lowering(lower=reduction.lower_global_max, wish=unmoved, integer=flow_quantized, moves=always),
     "HardSigmoid": Lowering(lower=activation.lower_hard_sigmoid, integer=all_quantized),
-    "HardSwish": Lowering(lower=arithmetic.single("HARD_SWISH"), integer=all_quantized),
+    "HardSwish": Lowering(lower=arithmetic.single("HARD_SWISH")),
     "Identity": Lowering(lower=shape.lower_reshape, wish=unmoved, integer=flow_quantized, moves=always),
     "LayerNormalization": Lowering(lower=reduction.lower_layer_normalization, check=reduction.check_layer_normalization, wish=same),
     "LeakyRelu": Lowering(lower=activation.lower_leaky_relu, integer=all_quantized),
@@ -99,7 +105,7 @@ LOWERINGS: dict[str, Lowering] = {
     "Min": _PAIR,
     "Mul": _PAIR,
     "Neg": _single("NEG"),
-    "PRelu": Lowering(lower=activation.lower_prelu, check=activation.check_prelu, integer=all_quantized),
+    "PRelu": Lowering(lower=activation.lower_prelu, check=activation.check_prelu),
     "Pad": Lowering(lower=shape.lower_pad, wish=same, check=shape.check_pad, integer=flow_quantized, moves=shape.moves_pad),
     "Pow": _PAIR,
     "QuantizeLinear": Lowering(lower=shape.lower_quantize),
