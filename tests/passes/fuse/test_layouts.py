@@ -100,6 +100,13 @@ def test_an_output_of_the_graph_inside_a_region_keeps_name_and_order(onnx_text, 
     becomes(before, f"net (float[1,2,3,4] x) => ({outputs}) {{ {after} }}", *REGION)
 
 
+def test_a_transpose_between_a_convolution_and_its_activation_goes_behind(onnx_text, becomes, rng):
+    body = f"c = Conv(x, w)  t = {TO_NHWC}(c)  b = Add(t, k)  s = Sigmoid(b)  y = Mul(b, s)"
+    before = onnx_text(f"net (float[1,2,3,4] x) => (float[1,3,4,2] y) {{ {body} }}", w=rng.normal(size=(2, 2, 1, 1)), k=rng.normal(size=2))
+    after = f"c = Conv(x, w)  b = Add(c, k)  s = Sigmoid(b)  m = Mul(b, s)  y = {TO_NHWC}(m)"
+    becomes(before, f"net (float[1,2,3,4] x) => (float[1,3,4,2] y) {{ {after} }}", *REGION)
+
+
 def test_the_one_transpose_of_an_nhwc_input_stays(onnx_text, stays, rng):
     text = f"net (float[1,3,4,2] x) => (float[1,2,3,4] y) {{ m = Mul(x, s)  t = {TO_NCHW}(m)  r = Relu(t)  y = Conv(r, w) }}"
     stays(onnx_text(text, s=2.0, w=rng.normal(size=(2, 2, 1, 1))), *REGION)

@@ -1,5 +1,6 @@
-"""Transposes are moved over whole regions of operators that do not care about the order of axes, where that makes them fewer.
+"""Transposes are moved over whole regions of operators that do not care about the order of axes.
 
+That is done where it makes them fewer, or takes one from between a convolution and its activation.
 A Keras network that tf2onnx could not untangle goes back to NHWC after every convolution; of its hundred Transposes, one is left.
 """
 
@@ -12,6 +13,7 @@ import numpy as np
 from edgekit.graph.edit import Graph
 from edgekit.graph.node import Node
 from edgekit.graph.rules import Rule
+from edgekit.passes.fuse.linear import CONVOLUTIONS
 from edgekit.passes.fuse.moving import MOVERS, Perm, can_move, composed, data_inputs, inverse
 from edgekit.passes.fuse.rules.transposes import perm_of
 
@@ -36,14 +38,20 @@ class Region:
     after: list[str] = field(default_factory=list)
     undone: list[Node] = field(default_factory=list)
 
-    def gain(self, graph: Graph) -> int:
-        """How many Transposes fewer there will be."""
-        freed = {node for name, node in self.before.items() if name not in graph.pinned and all(user in self.nodes for user in graph.users(name))}
-        return len(freed) + len(self.undone) - len(self.turned) - len(self.after)
+    def freed(self, graph: Graph) -> list[Node]:
+        """Transposes before the region that nobody else needs."""
+        moving = set(self.nodes)
+        return [node for name, node in self.before.items() if name not in graph.pinned and moving.issuperset(graph.users(name))]
+
+    def is_worth_it(self, graph: Graph) -> bool:
+        """Whether there will be fewer Transposes, or as many and fewer of them right after a convolution."""
+        freed = self.freed(graph)
+        gain = len(freed) + len(self.undone) - len(self.turned) - len(self.after)
+        return gain > 0 or (gain == 0 and any(graph.maker(node.inputs[0], *CONVOLUTIONS) for node in freed))
 
 
 def match(graph: Graph, node: Node) -> Region | None:
-    """The largest region that is connected with the users of a Transpose, if it makes them fewer."""
+    """The largest region that is connected with the users of a Transpose, if moving it is worth it."""
     perm = perm_of(graph, node)
     if perm is None:
         return None
@@ -58,7 +66,7 @@ def match(graph: Graph, node: Node) -> Region | None:
         return None
     region = Region(perm, graph.in_order(moving))
     _find_edges(graph, region)
-    return region if region.gain(graph) > 0 else None
+    return region if region.is_worth_it(graph) else None
 
 
 def _neighbours(graph: Graph, node: Node, perm: Perm) -> list[Node]:
