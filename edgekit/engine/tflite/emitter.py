@@ -14,7 +14,7 @@ import numpy as np
 
 from edgekit.engine.tflite.draft import Draft
 from edgekit.engine.tflite.graph import Array, Constant, Graph, Node, Quant
-from edgekit.engine.tflite.orders import Order, arranged, channels_last, permutation, plain, same_memory, stored_shape
+from edgekit.engine.tflite.orders import Order, arranged, permutation, plain, same_memory, stored_shape
 
 
 class Emitter:
@@ -115,24 +115,12 @@ class Emitter:
         return result
 
     def reordered(self, tensor: int, name: str, one: Order, other: Order) -> int:
-        """A tensor stored in one order, in the other."""
+        """A tensor stored in one order, in the other. Flattened pictures are read by none that would ask for this."""
         shape = self.graph.shape(name)
-        if one.picture or other.picture:
-            return self._unflattened(tensor, name, one, other)
         target = stored_shape(shape, other)
         if same_memory(shape, one, other):
             return self.reshaped(tensor, f"{name}_reshaped", target)
         return self.transposed(tensor, f"{name}_transposed", permutation(one, other))
-
-    def _unflattened(self, tensor: int, name: str, one: Order, other: Order) -> int:
-        """Rows of pictures, from one of the two ways of flattening to the other."""
-        picture = one.picture or other.picture
-        shape = (self.graph.shape(name)[0], *picture)
-        from_last = bool(one.picture)
-        before, after = (channels_last(4), plain(4)) if from_last else (plain(4), channels_last(4))
-        lifted = self.reshaped(tensor, f"{name}_pictures", stored_shape(shape, before))
-        turned = self.transposed(lifted, f"{name}_transposed", permutation(before, after))
-        return self.reshaped(turned, f"{name}_rows", self.graph.shape(name))
 
     def reshaped(self, tensor: int, name: str, shape: Sequence[int]) -> int:
         """A tensor in another shape; itself if that is its shape."""

@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from edgekit.engine.tflite.graph import Array
 
 
@@ -20,12 +18,14 @@ class Order:
 
     Attributes:
         axes: stored axis ``i`` is axis ``axes[i]`` of the ONNX tensor.
-        picture: sizes (channels, height, width) of a picture that was flattened into the last axis and is stored
-            there as height, width, channels; otherwise empty.
+        picture: sizes of the axes that were flattened into the last one, as ONNX had them, where they are stored in
+            another sequence; otherwise empty.
+        turn: that sequence: the ``i``-th of them as stored is ``turn[i]`` of ``picture``.
     """
 
     axes: tuple[int, ...]
     picture: tuple[int, ...] = ()
+    turn: tuple[int, ...] = ()
 
     @property
     def is_plain(self) -> bool:
@@ -55,8 +55,9 @@ def stored_shape(shape: Sequence[int], order: Order) -> tuple[int, ...]:
 def arranged(array: Array, order: Order) -> Array:
     """An array with ONNX's axes, as it is stored."""
     if order.picture and array.shape[-1] != 1:
+        outer = array.ndim - 1
         pictures = array.reshape(*array.shape[:-1], *order.picture)
-        array = np.moveaxis(pictures, -3, -1).reshape(array.shape)
+        array = pictures.transpose(*range(outer), *(outer + axis for axis in order.turn)).reshape(array.shape)
     return array.transpose(order.axes)
 
 
@@ -66,7 +67,7 @@ def same_memory(shape: Sequence[int], one: Order, other: Order) -> bool:
     def moving(order: Order) -> list[int]:
         return [axis for axis in order.axes if shape[axis] != 1]
 
-    return moving(one) == moving(other) and one.picture == other.picture
+    return moving(one) == moving(other) and (one.picture, one.turn) == (other.picture, other.turn)
 
 
 def permutation(one: Order, other: Order) -> tuple[int, ...]:
@@ -133,6 +134,6 @@ def _groups(before: Sequence[int], after: Sequence[int]) -> list[tuple[list[int]
 
 
 def flattened(before: Sequence[int], after: Sequence[int], order: Order) -> Order | None:
-    """The order of pictures, stored channels last, that are flattened into rows without being moved; ``None`` for anything else."""
-    is_flattening = len(before) == 4 and len(after) == 2 and after[0] == before[0]
-    return Order((0, 1), tuple(before[1:])) if is_flattening and order == channels_last(4) else None
+    """The order of pictures that are flattened into rows without being moved; ``None`` for anything else."""
+    is_flattening = len(before) > 2 and len(after) == 2 and after[0] == before[0] and order.axes[0] == 0 and not order.picture
+    return Order((0, 1), tuple(before[1:]), tuple(axis - 1 for axis in order.axes[1:])) if is_flattening else None

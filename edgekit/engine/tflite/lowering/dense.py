@@ -8,7 +8,6 @@ from edgekit.engine.tflite.graph import Array, Fault, Graph, Node
 from edgekit.engine.tflite.layout import Wish
 from edgekit.engine.tflite.lowering.contract import flow_quantized
 from edgekit.engine.tflite.lowering.convolution import filters, has_integer_weights
-from edgekit.engine.tflite.orders import Order
 
 
 def is_dense(node: Node, graph: Graph) -> bool:
@@ -84,7 +83,7 @@ def _read(node: Node, to: Emitter) -> int:
     """The rows; a flattened picture stays in the order it is stored in."""
     name = node.inputs[0]
     order = to.order(name)
-    return to.read(node, 0, order if order.picture and not node.attrs.get("transA") else orders.plain(len(order.axes)))
+    return to.read(node, 0, order if order.picture else orders.plain(len(order.axes)))
 
 
 def _connect(node: Node, to: Emitter, source: int, result: int) -> None:
@@ -94,7 +93,7 @@ def _connect(node: Node, to: Emitter, source: int, result: int) -> None:
 
     def arrange(array: Array) -> Array:
         matrix = array if is_stored else array.transpose()
-        return orders.arranged(matrix, Order((0, 1), order.picture)) if order.picture else matrix
+        return orders.arranged(matrix, order) if order.picture else matrix
 
     weights, bias = filters(node, to, arrange, 0)
     keep = {"keepNumDims": True} if len(graph.shape(node.outputs[0])) > 2 else {}
