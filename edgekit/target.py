@@ -27,9 +27,10 @@ class Scheme(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         same_scale_ops: of these, ops whose output must have the scale and zero point of their input.
         shared_input_ops: of these, ops all of whose inputs and output share one scale and zero point.
         fixed_output: ops whose output scale and zero point the runtime prescribes, such as
-            ``{Softmax = [0.00390625, -128]}``.
+            ``{Softmax = [0.00390625, -128]}``; of ops that are no integer_ops, where they stand between integers.
         residual: which inputs of a residual Add get Q/DQ: ``both``, or the ``skip`` branch alone so that Conv + Add fuse.
-        outputs: whether what an integer op makes ``always`` gets Q/DQ, or only if another integer op will ``read`` it.
+        float_output_ops: of these, ops that need not make integers: where no other integer op reads what they make, that
+            gets no Q/DQ, and what is no convolution or matrix product stays float.
         reduce_range: 7-bit weights, for processors whose int8 products saturate (x86 without VNNI).
         float16: what the recipe ``fp16`` makes: float16 ``weights`` with a Cast, or a whole float16 ``graph``.
     """
@@ -42,7 +43,7 @@ class Scheme(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     shared_input_ops: tuple[str, ...] = ()
     fixed_output: dict[str, tuple[float, int]] = {}
     residual: Literal["both", "skip"] = "both"
-    outputs: Literal["always", "read"] = "always"
+    float_output_ops: tuple[str, ...] = ()
     reduce_range: bool = False
     float16: Literal["weights", "graph"] = "weights"
 

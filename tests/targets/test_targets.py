@@ -64,11 +64,11 @@ def test_every_runtime_is_one_that_edgekit_has_a_backend_for(file):
     assert {runtime.name for runtime in read_target(file).runtimes} <= {"onnxruntime", "tflite", "tensorrt"}
 
 
-def test_every_scheme_binds_scales_only_for_ops_it_computes_in_integers(file):
+def test_every_scheme_shares_scales_only_among_ops_it_computes_in_integers(file):
     for runtime in read_target(file).runtimes:
         scheme = runtime.scheme
         assert scheme is not None
-        assert {*scheme.same_scale_ops, *scheme.shared_input_ops, *scheme.fixed_output} <= set(scheme.integer_ops)
+        assert {*scheme.same_scale_ops, *scheme.shared_input_ops, *scheme.float_output_ops} <= set(scheme.integer_ops)
 
 
 def test_jetsons_are_built_on_the_device_and_every_other_board_here(file):

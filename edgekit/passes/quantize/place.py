@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edgekit.passes.quantize.view import View, attributes
-from edgekit.passes.quantize.weighted import ACTIVATIONS, Weighted, is_inside, weighted_nodes
+from edgekit.passes.quantize.weighted import ACTIVATIONS, PRODUCTS, Weighted, is_inside, weighted_nodes
 from edgekit.target import Scheme
 
 if TYPE_CHECKING:
@@ -55,14 +55,15 @@ def place(view: View, scheme: Scheme) -> Placement:
     weighted = weighted_nodes(view)
     units, left_float = _units(view, scheme, weighted)
     copies = frozenset(scheme.same_scale_ops) | frozenset(scheme.shared_input_ops)
-    computing = [unit for unit in units if unit.node.op_type not in copies]
+    movers = [unit for unit in units if unit.node.op_type in copies]
+    computing = _read_as_integers([unit for unit in units if unit.node.op_type not in copies], movers, scheme)
     bare = _bare_edges(view, computing, weighted) if scheme.residual == "skip" else frozenset()
-    wanted = _wanted(view, computing, bare, scheme)
-    copying = _copies_among([unit for unit in units if unit.node.op_type in copies], wanted)
+    wanted = _wanted(computing, bare, scheme)
+    copying = _copies_among(movers, wanted)
     groups = _Groups()
-    for unit in computing:
-        if unit.node.op_type in scheme.fixed_output and unit.output in wanted:
-            groups.fixed[unit.output] = scheme.fixed_output[unit.node.op_type]
+    for node in view.nodes:
+        if node.op_type in scheme.fixed_output and wanted.issuperset((node.input[0], node.output[0])):
+            groups.fixed[node.output[0]] = scheme.fixed_output[node.op_type]
     converted = _join(groups, copying, scheme)
     members = {tensor: groups.of(tensor) for tensor in sorted(wanted)}
     names = {unit.node.name for unit in computing + copying}
@@ -126,6 +127,21 @@ def _tail(view: View, node: onnx.NodeProto, weighted: Weighted | None) -> list[o
     return [*tail, reader] if reader is not None and reader.op_type in ACTIVATIONS else tail
 
 
+def _read_as_integers(computing: list[_Unit], movers: list[_Unit], scheme: Scheme) -> list[_Unit]:
+    """The nodes that compute in integers, without those that gain nothing by it because what they make is read in float."""
+    while True:
+        read = {unit.node.input[at] for unit in computing for _, at in unit.reads}
+        for mover in reversed(movers):
+            if not read.isdisjoint(_made(mover)):
+                read.update(mover.node.input[at] for _, at in mover.reads)
+        kept = [
+            unit for unit in computing if unit.node.op_type not in scheme.float_output_ops or unit.node.op_type in PRODUCTS or unit.output in read
+        ]
+        if len(kept) == len(computing):
+            return kept
+        computing = kept
+
+
 def _bare_edges(view: View, computing: list[_Unit], weighted: dict[str, Weighted]) -> frozenset[Edge]:
     """Of each residual Add, the edge from the convolution that it will be computed with."""
     depth: dict[str, int] = {}
@@ -142,13 +158,11 @@ def _bare_edges(view: View, computing: list[_Unit], weighted: dict[str, Weighted
     return frozenset(bare)
 
 
-def _wanted(view: View, computing: list[_Unit], bare: frozenset[Edge], scheme: Scheme) -> set[str]:
+def _wanted(computing: list[_Unit], bare: frozenset[Edge], scheme: Scheme) -> set[str]:
     """The tensors that nodes which compute in integers need as integers."""
     wanted = {unit.node.input[edge[1]] for unit in computing for edge in unit.reads if edge not in bare}
-    if scheme.outputs == "always":
-        bared = {unit.node.input[edge[1]] for unit in computing for edge in unit.reads if edge in bare}
-        wanted |= {unit.output for unit in computing if unit.output not in bared}
-    return wanted
+    bared = {unit.node.input[edge[1]] for unit in computing for edge in unit.reads if edge in bare}
+    return wanted | {unit.output for unit in computing if unit.node.op_type not in scheme.float_output_ops and unit.output not in bared}
 
 
 def _copies_among(units: list[_Unit], wanted: set[str]) -> list[_Unit]:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 F64 = NDArray[np.float64]
 
+PRODUCTS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
+
 ACTIVATIONS = frozenset({"Relu", "Clip"})
 """They stay between a node and its QuantizeLinear: every runtime computes them with the node."""
 
@@ -110,7 +112,7 @@ def weighted_nodes(view: View) -> dict[str, Weighted]:
 
 
 def _weighted(view: View, node: onnx.NodeProto) -> Weighted | None:
-    if node.op_type not in ("Conv", "ConvTranspose", "Gemm", "MatMul") or len(node.input) < 2:
+    if node.op_type not in PRODUCTS or len(node.input) < 2:
         return None
     if node.input[1] not in view.constants or not view.is_float(node.input[1]) or node.input[0] in view.constants:
         return None

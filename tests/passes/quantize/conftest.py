@@ -26,7 +26,7 @@ TENSORRT = Scheme(
     integer_ops=("Conv", "ConvTranspose", "Gemm", "MatMul", "Add", "MaxPool"),
     same_scale_ops=("MaxPool",),
     residual="skip",
-    outputs="read",
+    float_output_ops=("Conv", "ConvTranspose", "Gemm", "MatMul", "Add"),
     float16="graph",
 )
 

@@ -15,22 +15,24 @@ RESIDUAL = """net (float[1,4,8,8] x) => (float[1,4,8,8] y) {
     a = Conv(x, w)  r = Relu(a)
     b = Conv(r, v)
     s = Add(b, r)
-    y = Relu(s)
+    t = Relu(s)
+    y = Conv(t, w)
 }"""
 DOWNSAMPLED = """net (float[1,4,8,8] x) => (float[1,4,8,8] y) {
     a = Conv(x, w)  r = Relu(a)
     b = Conv(r, v)
     d = Conv(x, u)
     s = Add(d, b)
-    y = Relu(s)
+    t = Relu(s)
+    y = Conv(t, w)
 }"""
 
 
 def test_all_of_a_residual_block_is_integer_and_inner_sums_are_not_stored(proto_of, schemes):
     placed = place(View(proto_of(RESIDUAL, w=normal(4, 4, 1, 1), v=normal(4, 4, 1, 1))), schemes["x86"])
 
-    assert placed.integer == ("Conv_0", "Conv_2", "Add_3")
-    assert set(placed.tensors) == {"x", "r", "b", "y"}
+    assert placed.integer == ("Conv_0", "Conv_2", "Add_3", "Conv_5")
+    assert set(placed.tensors) == {"x", "r", "b", "t", "y"}
     assert not placed.bare
 
 
@@ -38,7 +40,7 @@ def test_a_runtime_that_fuses_the_add_reads_the_convolution_before_it_unquantize
     placed = place(View(proto_of(RESIDUAL, w=normal(4, 4, 1, 1), v=normal(4, 4, 1, 1))), schemes["tensorrt"])
 
     assert placed.bare == {("Add_3", 0)}
-    assert set(placed.tensors) == {"x", "r"}
+    assert set(placed.tensors) == {"x", "r", "t"}
 
 
 def test_of_two_convolutions_before_an_add_the_deeper_one_is_fused_whatever_their_order(proto_of, schemes):
@@ -46,12 +48,12 @@ def test_of_two_convolutions_before_an_add_the_deeper_one_is_fused_whatever_thei
     placed = place(View(proto_of(DOWNSAMPLED, **weights)), schemes["tensorrt"])
 
     assert placed.bare == {("Add_4", 1)}
-    assert set(placed.tensors) == {"x", "r", "d"}
+    assert set(placed.tensors) == {"x", "r", "d", "t"}
 
 
 def test_outputs_nobody_reads_as_integers_stay_float_if_the_scheme_says_so(proto_of, schemes):
     text = "net (float[1,4,8,8] x) => (float[1,4,8,8] y) { y = Conv(x, w) }"
-    read = place(View(proto_of(text, w=normal(4, 4, 1, 1))), msgspec.structs.replace(schemes["x86"], outputs="read"))
+    read = place(View(proto_of(text, w=normal(4, 4, 1, 1))), msgspec.structs.replace(schemes["x86"], float_output_ops=("Conv",)))
     always = place(View(proto_of(text, w=normal(4, 4, 1, 1))), schemes["x86"])
 
     assert set(read.tensors) == {"x"}
@@ -146,3 +148,30 @@ def test_numbers_that_are_not_float_are_left_alone(proto_of, schemes):
     text = "net (int64[4] x) => (int64[4] y) { a = Add(x, x)  y = Reshape(a, shape) }"
 
     assert place(View(proto_of(text, shape=np.array([4]))), schemes["tflite"]).integer == ()
+
+
+SCORES = """net (float[4,8] x) => (float[4,8] y) {
+    q = MatMul(x, w)  k = Transpose<perm=[1,0]>(q)  m = MatMul(q, k)  s = Mul(m, c)  p = Softmax(s)  a = MatMul(p, q)  y = Add(a, x)
+}"""
+
+
+def test_what_only_float_nodes_read_is_not_stored_if_its_node_can_make_float(proto_of, schemes):
+    """From the scores on it is float up to the next product; the sum at the end is read by nobody."""
+    ops = ("MatMul", "Mul", "Add", "Transpose")
+    scheme = msgspec.structs.replace(schemes["x86"], integer_ops=ops, same_scale_ops=("Transpose",), float_output_ops=("MatMul", "Mul", "Add"))
+    placed = place(View(proto_of(SCORES, w=normal(8, 8), c=np.float32(0.3))), scheme)
+
+    assert placed.integer == ("MatMul_0", "Transpose_1", "MatMul_2", "MatMul_5")
+    assert set(placed.tensors) == {"x", "q", "k", "p"}
+
+
+def test_a_prescribed_scale_holds_for_a_float_node_between_integers_alone(proto_of, schemes):
+    """ONNX Runtime fuses DequantizeLinear, Softmax, QuantizeLinear whatever the scheme says of Softmax."""
+    scheme = msgspec.structs.replace(schemes["x86"], integer_ops=("MatMul", "Mul"), fixed_output={"Softmax": (1 / 256, 0)})
+    proto = proto_of(SCORES, w=normal(8, 8), c=np.float32(0.3))
+    between = place(View(proto), scheme)
+    behind_float = place(View(proto), msgspec.structs.replace(scheme, float_output_ops=("MatMul", "Mul")))
+
+    assert between.fixed == {"p": (1 / 256, 0)}
+    assert behind_float.fixed == {}
+    assert "p" in behind_float.tensors
