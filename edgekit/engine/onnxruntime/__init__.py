@@ -53,6 +53,7 @@ class OnnxRuntimeBackend:
         from edgekit.graph import onnx_file
 
         options = options_of(target)
+        opened = options.for_session(target.arch)
         proto = onnx_file.load(model.path)
         low, ports = lowered(proto, model.signature, target.runtime(self.runtime).max_opset, options)
         refused = refused_nodes(low)
@@ -73,8 +74,8 @@ class OnnxRuntimeBackend:
             outputs=tuple(ports.get(tensor.name) or port_of(tensor) for tensor in model.signature.outputs),
             bytes=path.stat().st_size + (data.stat().st_size if data.exists() else 0),
             sha256=file_sha256(path),
-            options=options.for_session(),
-            details=kernels(path, options, target.arch),
+            options=opened,
+            details=kernels(path, opened, target.arch),
         )
         return seal_engine(out, engine)
 

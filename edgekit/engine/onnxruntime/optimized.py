@@ -7,7 +7,6 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from edgekit.engine.onnxruntime.options import OnnxRuntimeOptions
 from edgekit.engine.onnxruntime.precision import WEIGHTED
 from edgekit.plugins import version_of
 
@@ -16,12 +15,13 @@ _INTEGER = frozenset({"QLinearConv", "QGemm", "QLinearMatMul", "MatMulIntegerToF
 _FLOAT = WEIGHTED | {"FusedConv", "FusedGemm", "FusedMatMul"}
 
 
-_AS_ON_ARM = {"session.qdqisint8allowed": "1"}
-"""int8 activations become integer kernels: the rule on ARM. On x86 it is off, and slow when switched on."""
+def kernels(path: Path, opened: dict[str, Any], arch: str) -> dict[str, Any]:
+    """What ONNX Runtime rewrites an engine to.
 
-
-def kernels(path: Path, options: OnnxRuntimeOptions, arch: str) -> dict[str, Any]:
-    """What ONNX Runtime rewrites an engine to, by the rules of a processor architecture.
+    Args:
+        path: the engine.
+        opened: what its session is opened with, from :meth:`OnnxRuntimeOptions.for_session`.
+        arch: the processor architecture these are for.
 
     Returns:
         ``optimized_by``: version and processor architecture; ``operators``: how many of each are left;
@@ -33,7 +33,7 @@ def kernels(path: Path, options: OnnxRuntimeOptions, arch: str) -> dict[str, Any
 
     with tempfile.TemporaryDirectory(prefix="edgekit-") as folder:
         dumped = Path(folder) / "optimized.onnx"
-        _dump(path, dumped, options, {} if arch == "x86_64" else _AS_ON_ARM)
+        _dump(path, dumped, opened)
         graph = onnx.load(dumped, load_external_data=False).graph
     operators = Counter(node.op_type for node in graph.node)
     return {
@@ -44,7 +44,7 @@ def kernels(path: Path, options: OnnxRuntimeOptions, arch: str) -> dict[str, Any
     }
 
 
-def _dump(path: Path, dumped: Path, options: OnnxRuntimeOptions, rules: dict[str, str]) -> None:
+def _dump(path: Path, dumped: Path, opened: dict[str, Any]) -> None:
     import onnxruntime
 
     levels = {
@@ -56,8 +56,8 @@ def _dump(path: Path, dumped: Path, options: OnnxRuntimeOptions, rules: dict[str
     session = onnxruntime.SessionOptions()
     session.log_severity_level = _ERRORS_ONLY
     session.intra_op_num_threads = 1
-    session.graph_optimization_level = levels[options.graph_optimization]
+    session.graph_optimization_level = levels[opened.get("graph_optimization", "all")]
     session.optimized_model_filepath = str(dumped)
-    for key, value in sorted({**rules, **options.session_config}.items()):
+    for key, value in sorted(opened.get("session_config", {}).items()):
         session.add_session_config_entry(key, value)
     onnxruntime.InferenceSession(str(path), session, providers=["CPUExecutionProvider"])

@@ -27,10 +27,16 @@ class OnnxRuntimeOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     io_dtype: Literal["float32", "int8", "uint8"] = "float32"
     io_layout: Literal["", "nchw", "nhwc"] = ""
 
-    def for_session(self) -> dict[str, Any]:
-        """What the session is opened with; nothing where ONNX Runtime's own default holds."""
+    def for_session(self, arch: str) -> dict[str, Any]:
+        """What a session is opened with for a processor architecture; nothing where ONNX Runtime's own default holds.
+
+        An engine for ARM says that int8 activations become integer kernels, which is the default there, so that it is the
+        same engine on any machine; without that, ONNX Runtime 1.31 on x86 rewrites int8 to uint8 and fails at it where a
+        MatMul of three axes is followed by an Add.
+        """
+        rules = {} if arch == "x86_64" else {"session.qdqisint8allowed": "1"}
         spinning = {} if self.allow_spinning else {"session.intra_op.allow_spinning": "0"}
-        config = {**spinning, **self.session_config}
+        config = {**rules, **spinning, **self.session_config}
         opened: dict[str, Any] = {"session_config": config} if config else {}
         return opened if self.graph_optimization == "all" else {**opened, "graph_optimization": self.graph_optimization}
 

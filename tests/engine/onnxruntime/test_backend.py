@@ -64,7 +64,7 @@ def test_signed_activations_are_judged_by_the_rules_of_the_targets_processor(qua
 
     assert engine.details["integer_nodes"] == 1
     assert engine.details["optimized_by"].endswith("by the rules of aarch64")
-    assert engine.options == {}
+    assert engine.options == {"session_config": {"session.qdqisint8allowed": "1"}}
 
 
 def test_float16_is_told_from_its_weights(model_of, target_of, compile_for):
