@@ -54,13 +54,14 @@ def run(argv: list[str] | None = None) -> int:
         print(f"edgekit: {error.message}\n  hint: {error.hint}", file=sys.stderr)  # noqa: T201
         return error.exit_status
     except KeyboardInterrupt:
-        print("edgekit: interrupted; the same command goes on where this one stopped", file=sys.stderr)  # noqa: T201
-        return INTERRUPTED
+        status = INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:  # noqa: BLE001 - the last door: what nobody foresaw becomes one line and a file
-        return _foreign(error)
+        status = _foreign(error)
+    if status == INTERRUPTED:  # typer makes an exit status of Ctrl-C, and says nothing
+        print("edgekit: interrupted; the same command goes on where this one stopped", file=sys.stderr)  # noqa: T201
     return status if isinstance(status, int) else 0
 
 
@@ -72,7 +73,6 @@ def _foreign(error: Exception) -> int:
             show()
         return int(status)
     if type(error).__name__ == "Abort":
-        print("edgekit: interrupted; the same command goes on where this one stopped", file=sys.stderr)  # noqa: T201
         return INTERRUPTED
     from edgekit.cli.terminal import keep_traceback
 

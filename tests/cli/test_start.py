@@ -80,8 +80,9 @@ def test_published_schemas_are_json_schemas(edgekit, what):
 
 
 def test_the_recipe_schema_takes_the_built_in_recipes_and_refuses_unknown_options(edgekit):
-    import jsonschema
     import tomllib
+
+    import jsonschema
 
     schema = edgekit("schema", "recipe").data
     for recipe in ("float", "fp16", "static_wi8_ai8"):
@@ -107,7 +108,8 @@ def test_targets_are_listed_shown_and_checked(edgekit, tmp_path):
 
 def test_an_own_target_file_can_be_built_for(edgekit, net, tmp_path, monkeypatch):
     (tmp_path / "own").mkdir()
-    text = 'schema = 1\nname = "my-board"\narch = "aarch64"\naliases = ["board"]\n[[runtimes]]\nname = "tflite"\ndtypes = ["float32"]\n[sources]\narch = "me"\n'
+    facts = 'schema = 1\nname = "my-board"\narch = "aarch64"\naliases = ["board"]\n'
+    text = facts + '[[runtimes]]\nname = "tflite"\ndtypes = ["float32"]\n[sources]\narch = "me"\n'
     (tmp_path / "own" / "my-board.toml").write_text(text)
     monkeypatch.setenv("EDGEKIT_TARGETS", str(tmp_path / "own"))
 
