@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -140,8 +141,9 @@ def saved_model(job: Job) -> Callee:
         said = ", ".join(names) or "none"
         raise SourceError(f"{job.label}: no signature serving_default; it has {said}", hint="export it again: model.export(FOLDER)")
     signature = held.signatures[chosen]
-    inputs: dict[str, Any] = dict(signature.structured_input_signature[1])
-    outputs = list(signature.structured_outputs)
+    specs: dict[str, Any] = signature.structured_input_signature[1]
+    inputs = {name: specs[name] for name in sorted(specs, key=_by_number)}
+    outputs = sorted(signature.structured_outputs, key=_by_number)
 
     def call(*values: Any) -> Sequence[Any]:
         assert held is not None
@@ -154,6 +156,11 @@ def saved_model(job: Job) -> Callee:
         dtypes={name: spec.dtype.name for name, spec in inputs.items()},
         outputs=tuple(outputs),
     )
+
+
+def _by_number(name: str) -> tuple[tuple[int, str], ...]:
+    """Sorts ``output_2`` before ``output_10``: a SavedModel keeps no order."""
+    return tuple((int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name))
 
 
 def _onnx_of(callee: Callee, shapes: Mapping[str, Sizes]) -> onnx.ModelProto:
