@@ -118,18 +118,20 @@ def output_channels(graph: Graph, node: Node) -> int:
 
 
 def fold_after(graph: Graph, node: Node, affine: Affine) -> None:
-    """Let the node do what ``affine`` did to its output."""
-    weight, bias = _weight(graph, node), _bias(graph, node)
-    channels = output_channels(graph, node) if node.op != "MatMul" else weight.shape[1]
-    scale = np.broadcast_to(affine.scale, channels)
+    """Let the node do what ``affine`` did to its output. Weights that a mere shift leaves as they are stay shared."""
+    bias = _bias(graph, node) * affine.scale + affine.shift
+    changes = bool((affine.scale != 1).any()) or node.get("alpha", 1.0) != 1
+    _store(graph, node, _scaled_outputs(node, _weight(graph, node), affine.scale) if changes else None, bias)
+
+
+def _scaled_outputs(node: Node, weight: F64, scale: F64) -> F64:
     if node.op == "ConvTranspose":
         groups = int(node.get("group", 1))
         split = weight.reshape(groups, weight.shape[0] // groups, *weight.shape[1:])
-        weight = (split * scale.reshape(groups, 1, -1, *[1] * (weight.ndim - 2))).reshape(weight.shape)
-    else:
-        axis = 1 if node.op == "MatMul" or (node.op == "Gemm" and not node.get("transB", 0)) else 0
-        weight = weight * scale.reshape([-1 if place == axis else 1 for place in range(weight.ndim)])
-    _store(graph, node, weight, bias * scale + affine.shift)
+        by_channel = np.broadcast_to(scale, weight.shape[1] * groups).reshape(groups, 1, -1, *[1] * (weight.ndim - 2))
+        return (split * by_channel).reshape(weight.shape)
+    axis = 1 if node.op == "MatMul" or (node.op == "Gemm" and not node.get("transB", 0)) else 0
+    return weight * scale.reshape([-1 if place == axis else 1 for place in range(weight.ndim)])
 
 
 def fold_before(graph: Graph, node: Node, affine: Affine) -> None:
@@ -166,7 +168,7 @@ def _bias(graph: Graph, node: Node) -> F64:
     return bias.astype(np.float64).reshape(-1) * (node.get("beta", 1.0) if node.op == "Gemm" else 1.0)
 
 
-def _store(graph: Graph, node: Node, weight: F64, bias: F64) -> None:
+def _store(graph: Graph, node: Node, weight: F64 | None, bias: F64) -> None:
     old = graph.constant(node.inputs[1])
     assert old is not None, "is_foldable holds"
     if node.op == "Gemm":
@@ -174,7 +176,8 @@ def _store(graph: Graph, node: Node, weight: F64, bias: F64) -> None:
     if node.op != "MatMul" and (node.input(2) or bias.any()):
         full = np.broadcast_to(bias, output_channels(graph, node))
         graph.set_constant_input(node, 2, full.astype(old.dtype), like=f"{node.name or node.outputs[0]}_bias")
-    graph.set_constant_input(node, 1, weight.astype(old.dtype))
+    if weight is not None:
+        graph.set_constant_input(node, 1, weight.astype(old.dtype))
 
 
 def takes_shift(node: Node) -> bool:

@@ -55,6 +55,17 @@ def test_matmul_and_add_become_gemm(onnx_text, becomes, rng):
     becomes(before, "net (float[2,6] x) => (float[2,4] y) { y = Gemm(x, w, b) }", matmul.RULE, scale_shift_after.RULE)
 
 
+def test_weights_that_only_get_a_bias_stay_shared(onnx_text, becomes, rng):
+    before = onnx_text(
+        "net (float[2,4] x) => (float[2,4] y) { p = Gemm(x, w)  q = Add(p, b)  r = Gemm(q, w)  y = Add(r, b) }",
+        w=rng.normal(size=(4, 4)),
+        b=rng.normal(size=4),
+    )
+    result = becomes(before, "net (float[2,4] x) => (float[2,4] y) { q = Gemm(x, w, b)  y = Gemm(q, w, b) }", scale_shift_after.RULE)
+    weights = {node.input[1] for node in result.graph.node}
+    assert len(weights) == 1
+
+
 def test_matmul_of_higher_rank_or_of_two_tensors_stays(onnx_text, stays, rng):
     stays(onnx_text("net (float[1,2,6] x) => (float[1,2,4] y) { y = MatMul(x, w) }", w=rng.normal(size=(6, 4))), matmul.RULE)
     stays(onnx_text("net (float[2,6] x, float[6,4] w) => (float[2,4] y) { y = MatMul(x, w) }"), matmul.RULE)
