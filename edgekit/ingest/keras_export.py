@@ -43,6 +43,7 @@ class Callee:
         dtypes: of the inputs.
         outputs: names of the outputs, in order.
         preprocess: if the first layers show that the input is raw pixels.
+        owner: what must live as long as ``call``: the variables of a SavedModel go with it.
     """
 
     call: Callable[..., Sequence[Any]]
@@ -50,6 +51,7 @@ class Callee:
     dtypes: Mapping[str, str]
     outputs: tuple[str, ...]
     preprocess: Preprocess | None = None
+    owner: Any = None
 
 
 def convert(job: Job) -> Exported:
@@ -146,7 +148,6 @@ def saved_model(job: Job) -> Callee:
     outputs = sorted(signature.structured_outputs, key=_by_number)
 
     def call(*values: Any) -> Sequence[Any]:
-        assert held is not None
         found = signature(**dict(zip(inputs, values, strict=True)))
         return [found[name] for name in outputs]
 
@@ -155,6 +156,7 @@ def saved_model(job: Job) -> Callee:
         shapes={name: None if spec.shape.rank is None else tuple(spec.shape) for name, spec in inputs.items()},
         dtypes={name: spec.dtype.name for name, spec in inputs.items()},
         outputs=tuple(outputs),
+        owner=held,
     )
 
 
