@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 Array = np.ndarray[Any, np.dtype[Any]]
 
 _SILENT_BELOW_FATAL = 4
+_BROKEN_FUSION = "MatMulAddFusion"
+"""ONNX Runtime 1.31 makes int8 graphs with MatMul and Add on three axes invalid by it, on x86."""
 _WHILE_RUNNING = "while running"
 """ONNX Runtime says so of errors inside the graph; of inputs that do not fit it speaks before."""
 
@@ -46,7 +48,7 @@ class Runner:
         if wanted is not None:
             source = _with_outputs(model, wanted)
         try:
-            self._session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+            self._session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"], disabled_optimizers=[_BROKEN_FUSION])
         except _foreign() as error:
             raise SourceError(f"ONNX Runtime does not load this graph: {_one_line(error)}", hint="edgekit inspect shows what is in it") from error
         self._inputs = frozenset(value.name for value in self._session.get_inputs())

@@ -47,13 +47,13 @@ class OnnxRuntimeBackend:
             UsageError: the target's options are wrong, or ask for integer ports that the graph does not have.
         """
         from edgekit.engine.onnxruntime.lower import lowered
-        from edgekit.engine.onnxruntime.optimized import kernels
+        from edgekit.engine.onnxruntime.optimized import fails_as_on_x86, kernels
         from edgekit.engine.onnxruntime.precision import precision_of
         from edgekit.engine.onnxruntime.trial import refused_nodes
         from edgekit.graph import onnx_file
 
         options = options_of(target)
-        opened = options.for_session(target.arch)
+        is_arm = target.arch != "x86_64"
         proto = onnx_file.load(model.path)
         low, ports = lowered(proto, model.signature, target.runtime(self.runtime).max_opset, options)
         refused = refused_nodes(low)
@@ -74,8 +74,8 @@ class OnnxRuntimeBackend:
             outputs=tuple(ports.get(tensor.name) or port_of(tensor) for tensor in model.signature.outputs),
             bytes=path.stat().st_size + (data.stat().st_size if data.exists() else 0),
             sha256=file_sha256(path),
-            options=opened,
-            details=kernels(path, opened, target.arch),
+            options=options.for_session(as_on_arm=is_arm and fails_as_on_x86(low)),
+            details=kernels(path, options.for_session(as_on_arm=is_arm), target.arch),
         )
         return seal_engine(out, engine)
 

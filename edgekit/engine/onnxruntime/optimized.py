@@ -5,10 +5,13 @@ from __future__ import annotations
 import tempfile
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgekit.engine.onnxruntime.precision import WEIGHTED
 from edgekit.plugins import version_of
+
+if TYPE_CHECKING:
+    import onnx
 
 _ERRORS_ONLY = 3
 _INTEGER = frozenset({"QLinearConv", "QGemm", "QLinearMatMul", "MatMulIntegerToFloat", "DynamicQuantizeMatMul", "ConvInteger", "MatMulInteger"})
@@ -20,7 +23,7 @@ def kernels(path: Path, opened: dict[str, Any], arch: str) -> dict[str, Any]:
 
     Args:
         path: the engine.
-        opened: what its session is opened with, from :meth:`OnnxRuntimeOptions.for_session`.
+        opened: what its session is opened with.
         arch: the processor architecture these are for.
 
     Returns:
@@ -42,6 +45,20 @@ def kernels(path: Path, opened: dict[str, Any], arch: str) -> dict[str, Any]:
         "integer_nodes": sum(operators[op] for op in _INTEGER),
         "float_nodes": sum(operators[op] for op in _FLOAT),
     }
+
+
+def fails_as_on_x86(proto: onnx.ModelProto) -> bool:
+    """Whether a session on x86 fails to open an int8 graph by its own rule for int8 activations.
+
+    ONNX Runtime 1.31 rewrites them to uint8 there, and forgets a type where it made a Gemm of MatMul and Add. By ARM's
+    rule such a graph opens, but convolutions run several times slower on x86, so only such graphs ask for it.
+    """
+    import onnx
+
+    kinds = {tensor.name: tensor.data_type for tensor in proto.graph.initializer}
+    is_int8 = any(node.op_type == "QuantizeLinear" and kinds.get(node.input[2]) == onnx.TensorProto.INT8 for node in proto.graph.node)
+    products = {node.output[0] for node in proto.graph.node if node.op_type == "MatMul"}
+    return is_int8 and any(node.op_type == "Add" and not products.isdisjoint(node.input) for node in proto.graph.node)
 
 
 def _dump(path: Path, dumped: Path, opened: dict[str, Any]) -> None:

@@ -9,6 +9,8 @@ import msgspec
 from edgekit import strict
 from edgekit.target import Target
 
+AS_ON_ARM = {"session.qdqisint8allowed": "1"}
+
 
 class OnnxRuntimeOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Options of an ONNX Runtime session and of the engine's ports.
@@ -27,14 +29,13 @@ class OnnxRuntimeOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     io_dtype: Literal["float32", "int8", "uint8"] = "float32"
     io_layout: Literal["", "nchw", "nhwc"] = ""
 
-    def for_session(self, arch: str) -> dict[str, Any]:
-        """What a session is opened with for a processor architecture; nothing where ONNX Runtime's own default holds.
+    def for_session(self, *, as_on_arm: bool) -> dict[str, Any]:
+        """What a session is opened with; nothing where ONNX Runtime's own default holds.
 
-        An engine for ARM says that int8 activations become integer kernels, which is the default there, so that it is the
-        same engine on any machine; without that, ONNX Runtime 1.31 on x86 rewrites int8 to uint8 and fails at it where a
-        MatMul of three axes is followed by an Add.
+        Args:
+            as_on_arm: say that int8 activations become integer kernels, which is the default on ARM alone.
         """
-        rules = {} if arch == "x86_64" else {"session.qdqisint8allowed": "1"}
+        rules = AS_ON_ARM if as_on_arm else {}
         spinning = {} if self.allow_spinning else {"session.intra_op.allow_spinning": "0"}
         config = {**rules, **spinning, **self.session_config}
         opened: dict[str, Any] = {"session_config": config} if config else {}

@@ -69,11 +69,13 @@ def target_of():
 
 @pytest.fixture
 def run():
-    def call(path, **feed):
+    def call(path, *, config=None, **feed):
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
+        for key, value in (config or {}).items():
+            options.add_session_config_entry(key, value)
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"]).run(None, feed)
 
     return call

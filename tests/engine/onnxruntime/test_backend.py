@@ -64,7 +64,23 @@ def test_signed_activations_are_judged_by_the_rules_of_the_targets_processor(qua
 
     assert engine.details["integer_nodes"] == 1
     assert engine.details["optimized_by"].endswith("by the rules of aarch64")
+    assert engine.options == {}
+
+
+def test_a_signed_matmul_with_a_bias_asks_for_the_rule_of_arm_without_which_it_does_not_open_on_x86(model_of, target_of, compile_for, run):
+    text = """net (float[1,3,8] x) => (float[1,3,4] y) {
+        xq = QuantizeLinear(x, s, z)  xd = DequantizeLinear(xq, s, z)  wd = DequantizeLinear(wq, s)  bd = DequantizeLinear(bq, s)
+        m = MatMul(xd, wd)  a = Add(m, bd)  yq = QuantizeLinear(a, s, z)  y = DequantizeLinear(yq, s, z)
+    }"""
+    weights = {"wq": RNG.integers(-127, 128, (8, 4)).astype(np.int8), "bq": np.arange(4, dtype=np.int32)}
+    model = model_of(text, **weights, s=np.float32(0.02), z=np.int8(0))
+    engine, out = compile_for(model, target_of(arch="aarch64"))
+    x = RNG.integers(-100, 100, (1, 3, 8))
+    sums = x @ weights["wq"] * 0.0004 + weights["bq"] * 0.02
+    found = run(out / engine.file, config=engine.options["session_config"], x=(x * 0.02).astype(np.float32))[0]
+
     assert engine.options == {"session_config": {"session.qdqisint8allowed": "1"}}
+    np.testing.assert_allclose(found, np.clip(sums, -2.56, 2.54), atol=0.0101)
 
 
 def test_float16_is_told_from_its_weights(model_of, target_of, compile_for):
