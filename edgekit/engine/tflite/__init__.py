@@ -7,16 +7,15 @@ scales of tensors (``precision``), activations join what they follow (``fusing``
 
 from __future__ import annotations
 
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from edgekit import strict
 from edgekit.engine.contract import Engine, Refusal, seal_engine
 from edgekit.engine.tflite.options import TfliteOptions
-from edgekit.extras import extra
 from edgekit.model import Model, file_sha256
 from edgekit.model.store import writing
+from edgekit.plugins import version_of
 from edgekit.target import Target
 
 if TYPE_CHECKING:
@@ -71,13 +70,8 @@ class TfliteBackend:
             return seal_engine(out, engine)
 
     def tools(self) -> dict[str, str]:
-        """Versions of what decides the engine's bytes.
-
-        Raises:
-            MissingExtraError: ai-edge-litert is not installed.
-        """
-        with extra("tflite"):
-            return {name: metadata.version(name) for name in ("ai-edge-litert", "flatbuffers", "onnx")}
+        """Versions of what decides the engine's bytes. Imports none of it."""
+        return version_of("edgekit", "ai-edge-litert", "flatbuffers", "numpy", "onnx")
 
     def _options(self, target: Target) -> TfliteOptions:
         return strict.convert(target.runtime(self.runtime).options, TfliteOptions, where=f"{target.name}: options of tflite")

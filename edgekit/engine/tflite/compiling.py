@@ -25,6 +25,7 @@ from edgekit.model import Model, Tensor
 
 _REMEDY = "replace that layer, or build for another runtime, such as onnxruntime"
 _CONVERSIONS = frozenset({"QUANTIZE", "DEQUANTIZE"})
+_HEAVY = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "FULLY_CONNECTED", "BATCH_MATMUL"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,8 +209,10 @@ def _port(draft: Draft, name: str, index: int, tensor: Tensor | None, options: T
 
 
 def _precision(draft: Draft) -> str:
-    """What most operators compute in, or float16 where constants are stored so."""
-    types = Counter(draft.dtype(operator.outputs[0]) for operator in draft.operators if operator.op not in _CONVERSIONS)
+    """What convolutions and matrix products compute in, or all operators where there are none; float16 where constants are stored so."""
+    computing = [operator for operator in draft.operators if operator.op not in _CONVERSIONS]
+    heavy = [operator for operator in computing if operator.op in _HEAVY] or computing
+    types = Counter(draft.dtype(operator.outputs[0]) for operator in heavy)
     if types["int8"] > types["float32"]:
         return "int8"
     return "float16" if any(tensor.dtype == "float16" for tensor in draft.tensors) else "float32"

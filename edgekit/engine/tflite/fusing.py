@@ -8,6 +8,7 @@ from collections.abc import Callable
 from edgekit.engine.tflite.graph import Graph, Node, NotConstantError
 
 FUSED = {(0.0, math.inf): "RELU", (0.0, 6.0): "RELU6", (-1.0, 1.0): "RELU_N1_TO_1"}
+_MOVES = frozenset({"Squeeze", "Unsqueeze", "Reshape", "Flatten", "Transpose"})
 
 
 def bounds(graph: Graph, node: Node) -> tuple[float, float] | None:
@@ -90,16 +91,24 @@ def _join_activations(graph: Graph, takes_activation: Callable[[Node], bool]) ->
     for node in list(graph.nodes):
         limits = bounds(graph, node)
         before = producers.get(node.inputs[0]) if limits is not None else None
-        if limits is None or before is None or before.activation != "NONE" or not _is_inner(graph, node.inputs[0], consumers):
+        if limits is None or before is None or not _is_inner(graph, node.inputs[0], consumers):
             continue
         name = FUSED.get(limits)
-        if name is not None and takes_activation(before):
-            before.activation = name
+        source = _behind_moves(graph, before, consumers, producers)
+        if name is not None and source.activation == "NONE" and takes_activation(source):
+            source.activation = name
         elif not (len(before.outputs) == 1 and _is_implied(graph, node, limits)):
             continue
         before.outputs = list(node.outputs)
         producers[node.outputs[0]] = before
         graph.nodes.remove(node)
+
+
+def _behind_moves(graph: Graph, node: Node, consumers: dict[str, list[Node]], producers: dict[str, Node]) -> Node:
+    """The node whose output this one only moves, if nobody else reads it; an activation may as well be applied there."""
+    while node.op in _MOVES and node.inputs[0] in producers and _is_inner(graph, node.inputs[0], consumers):
+        node = producers[node.inputs[0]]
+    return node
 
 
 def _is_inner(graph: Graph, name: str, consumers: dict[str, list[Node]]) -> bool:

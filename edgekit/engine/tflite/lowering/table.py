@@ -116,7 +116,7 @@ LOWERINGS: dict[str, Lowering] = {
     "ReduceSum": _REDUCE,
     "Relu": _CLIP,
     "Reshape": _RESHAPE,
-    "Resize": Lowering(lower=resize.lower, check=resize.check, wish=channels_last, integer=flow_quantized, moves=resize.moves),
+    "Resize": Lowering(lower=resize.lower, check=resize.check, wish=resize.wish, integer=flow_quantized, moves=resize.moves),
     "Sigmoid": Lowering(lower=activation.lower_sigmoid, integer=all_quantized),
     "Sin": _single("SIN"),
     "Slice": Lowering(lower=shape.lower_slice, wish=same, check=shape.check_slice, integer=flow_quantized, moves=always),
