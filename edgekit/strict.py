@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import tomllib
 import types
 import typing
@@ -98,6 +99,7 @@ def read(path: Path, type_: type[T]) -> T:
     return convert(data, type_, where=str(path))
 
 
+@functools.cache
 def _field_types(type_: Any) -> dict[str, Any] | None:
     if isinstance(type_, type) and issubclass(type_, msgspec.Struct):
         hints = typing.get_type_hints(type_)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -253,6 +254,12 @@ def _aliases(files: Mapping[str, Path]) -> dict[str, str]:
     host = host_target(os.uname().machine, cpu_features())
     aliases = {"host": host, "x86": host if host.startswith("x86") else "x86-64-avx2"}
     for name, path in files.items():
-        for alias in strict.read_toml(path).get("aliases", ()):
+        for alias in _aliases_in(path, path.stat().st_mtime_ns):
             aliases.setdefault(alias, name)
     return aliases
+
+
+@functools.cache
+def _aliases_in(path: Path, changed_ns: int) -> tuple[str, ...]:
+    """The aliases a target file states; read again when it has changed."""
+    return tuple(strict.read_toml(path).get("aliases", ()))
