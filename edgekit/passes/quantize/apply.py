@@ -92,23 +92,23 @@ class _Writer:
         if one.op == "Gemm":
             _drop_attributes(node, "alpha", "beta")
         if one.bias_adder is None and stored.bias is not None:
-            bias = self._bias(one, stored)
+            bias = self._bias(one, stored.bias, stored)
             if len(node.input) > 2:
                 node.input[2] = bias
             else:
                 node.input.append(bias)
 
     def _store_bias(self, adder: onnx.NodeProto, one: Weighted) -> None:
-        at = 1 if adder.input[1] == one.bias else 0
-        adder.input[at] = self._bias(one, self._decision.weights[one.node])
+        stored = self._decision.weights[one.node]
+        if stored.bias is not None:
+            adder.input[1 if adder.input[1] == one.bias else 0] = self._bias(one, stored.bias, stored)
 
-    def _bias(self, one: Weighted, stored: Weights) -> str:
+    def _bias(self, one: Weighted, bias: NDArray[Any], stored: Weights) -> str:
         """The tensor that holds a node's bias as it is stored."""
         name = one.bias or f"{one.node}/bias"
-        assert stored.bias is not None
-        if stored.bias.dtype == np.float32:
-            return self._constant(f"{name}/corrected", stored.bias)
-        return self._dequantized(name, stored.bias, stored.bias_scale, None, axis=0)
+        if bias.dtype == np.float32:
+            return self._constant(f"{name}/corrected", bias)
+        return self._dequantized(name, bias, stored.bias_scale, None, axis=0)
 
     def _dequantized(self, name: str, integers: NDArray[Any], scale: NDArray[Any], zero_point: NDArray[Any] | None, **axis: int) -> str:
         inputs = [self._constant(f"{name}/quantized", integers), self._constant(f"{name}/scale", scale)]
