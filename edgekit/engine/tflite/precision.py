@@ -59,7 +59,12 @@ def _settle_node(graph: Graph, node: Node, consumers: dict[str, list[Node]], kno
     if fault is not None or quant is None:
         return fault, True
     if constant is not None:
-        graph.constants[result] = _dequantized(constant, quant) if node.op == _DQ else _quantized(constant, quant, dtype)
+        made = _dequantized(constant, quant) if node.op == _DQ else _quantized(constant, quant, dtype)
+        if node.op == _DQ and len(consumers.get(source, [])) == 1:
+            # Weights keep the name that the model gave them.
+            graph.constants[source], known_as[result] = made, source
+        else:
+            graph.constants[result] = made
         return None, False
     if node.op == _Q:
         return None, _settle_quantize(graph, node, quant, consumers, known_as)
@@ -101,7 +106,7 @@ def _settle_cast(graph: Graph, node: Node, known_as: dict[str, str]) -> bool:
     """Casts of float16 weights to float32 only say how the weights are stored."""
     source, result = node.inputs[0], node.outputs[0]
     if source in graph.constants and graph.constants[source].stored.dtype.name in _AS_THEY_ARE and node.attrs.get("to") == 1:
-        graph.constants[result] = graph.constants[source]
+        known_as[result] = source
         return True
     if source in graph.values and graph.values[source].dtype == graph.values[result].dtype == "float32":
         known_as[result] = source

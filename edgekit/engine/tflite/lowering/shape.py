@@ -43,12 +43,15 @@ def lower_reshape(node: Node, to: Emitter) -> None:
     graph, name, result = to.graph, node.inputs[0], node.outputs[0]
     home = to.order(result)
     stored = to.order(name)
-    found = orders.through_reshape(graph.shape(name), graph.shape(result), stored)
+    before, after = graph.shape(name), graph.shape(result)
+    found = orders.through_reshape(before, after, stored)
     if found is None and home.picture:
-        found = orders.flattened(graph.shape(name), graph.shape(result), stored)
+        found = orders.flattened(before, after, stored)
     if found is None:
-        stored, found = orders.plain(len(graph.shape(name))), orders.plain(len(graph.shape(result)))
-    order = home if orders.same_memory(graph.shape(result), found, home) else found
+        # Moved once, into the order that a free reshape leads from to where the output is wanted.
+        turned = orders.through_reshape(after, before, home)
+        stored, found = (turned, home) if turned is not None else (orders.plain(len(before)), orders.plain(len(after)))
+    order = home if orders.same_memory(after, found, home) else found
     source = to.read(node, 0, stored)
     to.reshape(source, to.write(node, order, quant=scale_of(node, to)))
 
