@@ -11,17 +11,17 @@ TORCH_INDEX ?=
 TORCH ?= torch==2.13.0
 PIP = -m pip --disable-pip-version-check --quiet install
 
-.PHONY: help demo test lint wheel clean
+.PHONY: help demo test lint wheel-test docker-lint clean
 
 help:
-	@sed -n 's/^#  *//p' Makefile; echo "targets: demo test lint wheel clean"
+	@sed -n 's/^#  *//p' Makefile; echo "targets: demo test lint wheel-test docker-lint clean"
 
 $(VENV)/demo/ready: pyproject.toml
 	@$(PYTHON) tools/check_python.py
 	@echo "demo: installing edgekit, torch (CPU) and LiteRT into $(VENV)/demo: about 300 MB to download, 1.3 GB on disk"
 	@$(PYTHON) -m venv $(VENV)/demo
 	@$(VENV)/demo/bin/python $(PIP) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) '$(TORCH)'
-	@$(VENV)/demo/bin/python $(PIP) -e '.[tflite,torch]'
+	@$(VENV)/demo/bin/python $(PIP) -e '.[demo]'
 	@touch $@
 
 $(VENV)/test/ready: pyproject.toml
@@ -44,8 +44,17 @@ lint: $(VENV)/test/ready
 	$(VENV)/test/bin/mypy
 	$(VENV)/test/bin/lint-imports
 
-wheel: $(VENV)/test/ready
-	$(VENV)/test/bin/python -m build --wheel --outdir dist .
+# The wheel with the core alone, in an environment that has nothing else.
+wheel-test: $(VENV)/test/ready
+	@rm -rf dist $(VENV)/wheel
+	$(VENV)/test/bin/python -m build --wheel --no-isolation --outdir dist . >/dev/null
+	@$(PYTHON) -m venv $(VENV)/wheel
+	@$(VENV)/wheel/bin/python $(PIP) dist/edgekit-*.whl
+	cd / && "$(abspath $(VENV))/wheel/bin/python" "$(CURDIR)/tools/check_wheel.py"
+
+docker-lint: $(VENV)/test/ready
+	$(VENV)/test/bin/hadolint docker/Dockerfile.host docker/Dockerfile.arm64-runtime docker/Dockerfile.jetpack-builder
+	$(VENV)/test/bin/shellcheck docker/*.sh .ci/run
 
 clean:
 	rm -rf $(VENV) dist out demo

@@ -250,6 +250,11 @@ def choose(asked: str) -> Chosen:
     return Chosen(asked=asked, target=target, runtime=chosen)
 
 
+def alias_names() -> tuple[str, ...]:
+    """Every alias of every target that can be found."""
+    return tuple(_aliases(target_files()))
+
+
 def _aliases(files: Mapping[str, Path]) -> dict[str, str]:
     host = host_target(os.uname().machine, cpu_features())
     aliases = {"host": host, "x86": host if host.startswith("x86") else "x86-64-avx2"}

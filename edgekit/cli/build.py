@@ -7,11 +7,17 @@ from typing import Annotated
 
 import typer
 
+from edgekit.cli.completion import recipe_names, target_names
 from edgekit.cli.terminal import AsJson, Settings, Verbose, print_json, watching
 
 ModelArgument = Annotated[str, typer.Argument(help="A Keras, PyTorch or ONNX file; `model` of edgekit.toml if left out.", show_default=False)]
-TargetOption = Annotated[list[str] | None, typer.Option("--target", "-t", metavar="NAME[,NAME…]", help="Targets; NAME:RUNTIME chooses the runtime.")]
-RecipeOption = Annotated[str, typer.Option(metavar="NAME|FILE", help="What to do to the model (default: static_wi8_ai8).", show_default=False)]
+TargetOption = Annotated[
+    list[str] | None,
+    typer.Option("--target", "-t", metavar="NAME[,NAME…]", help="Targets; NAME:RUNTIME chooses the runtime.", autocompletion=target_names),
+]
+RecipeOption = Annotated[
+    str, typer.Option(metavar="NAME|FILE", help="What to do to the model (default: static_wi8_ai8).", show_default=False, autocompletion=recipe_names)
+]
 SamplesOption = Annotated[str, typer.Option(metavar="FILE|DIR", help="Pictures or .npz files that calibrate and judge.", show_default=False)]
 DeviceOption = Annotated[str, typer.Option(metavar="URL", help="Device to measure on (default: this machine).", show_default=False)]
 OutOption = Annotated[str, typer.Option("--out", "-o", metavar="DIR", help="Folder of the results (default: edgekit-out).", show_default=False)]

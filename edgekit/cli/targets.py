@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from edgekit.cli.completion import target_names
 from edgekit.cli.terminal import AsJson, print_json, print_table, say
 
 app = typer.Typer(help="Kinds of device edgekit builds for: list them, show one, check a file.", no_args_is_help=True, rich_markup_mode=None)
@@ -27,7 +28,10 @@ def list_(as_json: AsJson = False) -> None:
 
 
 @app.command("show")
-def show(name: Annotated[str, typer.Argument(help="Name, alias or file; NAME:RUNTIME shows another runtime.")], as_json: AsJson = False) -> None:
+def show(
+    name: Annotated[str, typer.Argument(help="Name, alias or file; NAME:RUNTIME shows another runtime.", autocompletion=target_names)],
+    as_json: AsJson = False,
+) -> None:
     """Show the facts of a target and where each comes from."""
     import msgspec
 

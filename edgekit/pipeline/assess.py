@@ -12,6 +12,7 @@ import msgspec
 
 from edgekit.device.contract import Device
 from edgekit.engine.contract import Engine
+from edgekit.errors import SamplesError
 from edgekit.measure import Found, Judged, Load, Measurement, infer, judge, measure, remarks_on, summarize, why_foreign
 from edgekit.model import Model, Signature
 from edgekit.pipeline.line import Built
@@ -153,12 +154,22 @@ def _scores(built: Built, reference: Model, plan: Plan, bench: Bench, *, in_grap
     if not classes:
         reason = "the samples have no labels" if not any(label is not None for label in labels) else "the first output holds no classes"
         return Scores(fidelity=kept, fidelity_reason="", accuracy=None, accuracy_reason=reason, remark=remark)
+    _labels_fit(labels, classes[0][0].size, samples.name)
     of_engine = accuracy((got, label) for (_, got), label in zip(classes, labels, strict=True))
     of_reference = accuracy((wanted, label) for (wanted, _), label in zip(classes, labels, strict=True))
     if of_engine is None or of_reference is None:
         return Scores(fidelity=kept, fidelity_reason="", accuracy=None, accuracy_reason="the samples have no labels", remark=remark)
     right = Accuracy(top1=of_engine.top1, top1_reference=of_reference.top1, n=of_engine.n, top5=of_engine.top5, top5_reference=of_reference.top5)
     return Scores(fidelity=kept, fidelity_reason="", accuracy=right, accuracy_reason="", remark=remark)
+
+
+def _labels_fit(labels: list[int | None], classes: int, name: str) -> None:
+    wrong = sorted({label for label in labels if label is not None and not 0 <= label < classes})
+    if wrong:
+        raise SamplesError(
+            f"samples {name}: label {wrong[0]} is none of the model's {classes} classes",
+            hint="class indices count from 0, as the model's outputs do; correct labels.csv",
+        )
 
 
 def why_not_here(engine: Engine, bench: Bench) -> str:

@@ -164,3 +164,9 @@ def test_an_unknown_option_is_exit_status_2(edgekit):
 
     assert said.status == 2
     assert "taget" in said.err
+
+
+def test_labels_that_the_model_has_no_class_for(edgekit, net, pictures):
+    (pictures / "labels.csv").write_text("file,class_index\n" + "".join(f"{index:02d}.png,{index}\n" for index in range(12)))
+
+    check(build(edgekit, net, "--samples", pictures), 1, "samples little: label", "is none of the model's 4 classes")

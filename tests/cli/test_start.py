@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -170,3 +171,14 @@ def test_the_version_is_that_of_the_installed_package(edgekit):
     from importlib.metadata import version
 
     assert json.loads(edgekit("version", "--json").out) == {"edgekit": version("edgekit")}
+
+
+def test_the_shell_completes_targets_and_recipes(edgekit):
+    def offered(words: str) -> set[str]:
+        environment = {**os.environ, "_EDGEKIT_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(len(words.split()) - 1)}
+        command = [str(Path(sys.executable).with_name("edgekit"))]
+        return set(subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.split())
+
+    assert offered("edgekit build net.onnx --target rasp") == {"raspberry-pi-3", "raspberry-pi-4", "raspberry-pi-5", "raspberry-pi-zero-2w"}
+    assert offered("edgekit build net.onnx --target x86,jetson-orin-nano-jp6") == {"x86,jetson-orin-nano-jp62"}
+    assert offered("edgekit build net.onnx --recipe st") == {"static_wi8_ai8"}
