@@ -116,6 +116,8 @@ class Emitter:
 
     def reordered(self, tensor: int, name: str, one: Order, other: Order) -> int:
         """A tensor stored in one order, in the other. Flattened pictures are read by none that would ask for this."""
+        assert not one.picture
+        assert not other.picture
         shape = self.graph.shape(name)
         target = stored_shape(shape, other)
         if same_memory(shape, one, other):

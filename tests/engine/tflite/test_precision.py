@@ -155,13 +155,15 @@ def test_an_operation_without_scales_around_it_stays_float(graph, assert_close_i
 
 
 def test_a_value_that_is_also_read_unrounded_is_computed_unrounded(graph, assert_close_in_steps):
-    text = f"(float[1,3,8,8] x) => (y) {{ a = Relu(x) {INNER.replace('(x,', '(a,')} c = Conv(xd, wd) p = Conv(a, v) s = Add(c, p) {OUT.replace('(r,', '(s,')} }}"
+    text = f"(float[1,3,8,8] x) => (y) {{ a = Relu(x) {INNER.replace('(x,', '(a,')} c = Conv(xd, wd) p = Conv(a, v) s = Add(c, p)"
+    text += f" {OUT.replace('(r,', '(s,')} }}"
 
     assert_close_in_steps(graph(text, v=normal(4, 3, 3, 3), **parts()))
 
 
 def test_two_scales_of_one_value(graph, assert_close_in_steps):
-    text = f"(float[1,3,8,8] x) => (y, z) {{ {INNER} c = Conv(xd, wd) r = Relu(c) {OUT} r_q = QuantizeLinear(r, sx, zx) z = DequantizeLinear(r_q, sx, zx) }}"
+    text = f"(float[1,3,8,8] x) => (y, z) {{ {INNER} c = Conv(xd, wd) r = Relu(c) {OUT}"
+    text += " r_q = QuantizeLinear(r, sx, zx) z = DequantizeLinear(r_q, sx, zx) }"
 
     assert_close_in_steps(graph(text, **parts()))
 
@@ -214,7 +216,8 @@ def test_integer_ports_need_a_scale(graph, build):
 
 
 def test_ports_that_are_integers_in_the_source_stay_so(graph, build):
-    text = "(int8[1,3,8,8] x_q) => (int8[1,4,6,6] y_q) { xd = DequantizeLinear(x_q, sx, zx) wd = DequantizeLinear<axis=0>(w, sw, zw) r = Conv(xd, wd) y_q = QuantizeLinear(r, sy, zy) }"
+    text = "(int8[1,3,8,8] x_q) => (int8[1,4,6,6] y_q) { xd = DequantizeLinear(x_q, sx, zx) wd = DequantizeLinear<axis=0>(w, sw, zw)"
+    text += " r = Conv(xd, wd) y_q = QuantizeLinear(r, sy, zy) }"
 
     built = build(graph(text, **parts()))
 
@@ -277,7 +280,8 @@ def test_what_onnxruntime_quantizes_is_built_in_integers(graph, assert_close_in_
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
     text = "(float[1,3,16,16] x) => (y) { a = Conv<pads=[1,1,1,1]>(x, w, b) c = Relu(a) d = Conv<pads=[1,1,1,1], group=4>(c, v) e = Clip(d, l, h)"
-    text += " f = Conv<pads=[1,1,1,1]>(e, u) g = Add(c, f) m = MaxPool<kernel_shape=[2,2], strides=[2,2]>(g) p = GlobalAveragePool(m) q = Flatten(p) y = Gemm(q, k, b) }"
+    text += " f = Conv<pads=[1,1,1,1]>(e, u) g = Add(c, f) m = MaxPool<kernel_shape=[2,2], strides=[2,2]>(g) p = GlobalAveragePool(m)"
+    text += " q = Flatten(p) y = Gemm(q, k, b) }"
     proto = graph(text, w=W, b=B, v=normal(4, 1, 3, 3), u=normal(4, 4, 3, 3), k=normal(4, 4), l=np.float32(0), h=np.float32(6))
     onnx.save(proto, tmp_path / "float.onnx")
     feeds = iter([{"x": normal(1, 3, 16, 16)} for _ in range(8)])
