@@ -25,6 +25,7 @@ from edgekit.model import Model, Tensor
 
 _REMEDY = "replace that layer, or build for another runtime, such as onnxruntime"
 _CONVERSIONS = frozenset({"QUANTIZE", "DEQUANTIZE"})
+_MOST_BYTES = 2**31 - 2**24
 _HEAVY = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "FULLY_CONNECTED", "BATCH_MATMUL"})
 
 
@@ -70,6 +71,9 @@ def lowered(model: Model, options: TfliteOptions) -> Lowered:
     for node in graph.nodes:
         emitter.lower(node, LOWERINGS[node.op].lower)
     outputs = {name: _leave(emitter, name, ports[name], options) for name in graph.outputs}
+    size = sum(buffer.size for buffer in draft.buffers)
+    if size > _MOST_BYTES:
+        raise UnsupportedError(f"its constants take {size} bytes, a TFLite file holds 2 GiB", hint="quantize it, or use another runtime")
     return Lowered(
         content=file_bytes(draft, inputs, outputs),
         inputs=tuple(_port(draft, name, index, tensors.get(name), options) for name, index in inputs.items()),

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from math import prod
+from typing import Any
 
 import numpy as np
 
 from edgekit.engine.tflite.graph import Array, Constant, Graph, Node, Value
 
+_SLIDING = ("AveragePool", "Conv", "ConvTranspose", "MaxPool")
+
 
 def normalize(graph: Graph) -> None:
     """Rewrite, in place: factors of a Gemm go into its constants, its bias into an Add if it is no row; Div by a number
-    is Mul by its inverse, PRelu with one slope is LeakyRelu; Sum, Max and Min of several become a chain of pairs.
+    is Mul by its inverse, PRelu with one slope is LeakyRelu; Sum, Max and Min of several become a chain of pairs; what
+    slides over sequences slides over pictures of height 1; a BatchNormalization that nothing took up is Mul and Add.
     """
     nodes: list[Node] = []
     for node in graph.nodes:
@@ -69,9 +73,66 @@ def _chain(node: Node, graph: Graph) -> list[Node]:
     return nodes
 
 
+def _normalization(node: Node, graph: Graph) -> list[Node]:
+    if any(name not in graph.constants for name in node.inputs[1:5]) or any(node.outputs[1:]):
+        return [node]
+    scale, bias, mean, variance = (graph.constants[name].real() for name in node.inputs[1:5])
+    factor = scale / np.sqrt(variance + node.attrs.get("epsilon", 1e-5))
+    result, inner = node.outputs[0], f"{node.outputs[0]}_scaled"
+    shape = graph.shape(node.inputs[0])
+    along = (-1, *(1,) * (len(shape) - 2))
+    graph.values[inner] = Value(shape, "float32")
+    by = _new_constant(graph, f"{result}_factor", factor.reshape(along))
+    shift = _new_constant(graph, f"{result}_shift", (bias - mean * factor).reshape(along))
+    return [Node(f"{node.name}_scale", "Mul", [node.inputs[0], by], [inner]), Node(node.name, "Add", [inner, shift], node.outputs[:1])]
+
+
+def _sequence(node: Node, graph: Graph) -> list[Node]:
+    """Unsqueeze, the same over pictures of height 1, Squeeze."""
+    source, result = node.inputs[0], node.outputs[0]
+    weights = graph.constants.get(node.inputs[1]) if len(node.inputs) > 1 else None
+    has_computed_weights = len(node.inputs) > 1 and weights is None
+    if len(graph.shape(source)) != 3 or has_computed_weights or any(node.outputs[1:]):
+        return [node]
+    names = [f"{result}_from_picture", f"{result}_as_picture"]
+    for name, flat in zip(names, (source, result), strict=True):
+        batch, channels, steps = graph.shape(flat)
+        graph.values[name] = Value((batch, channels, 1, steps), "float32")
+    axes = f"{node.name}_height"
+    graph.constants[axes] = Constant(np.array([2]))
+    inputs = [names[0], *node.inputs[1:]]
+    if weights is not None:
+        inputs[1] = f"{node.inputs[1]}_as_picture"
+        graph.constants[inputs[1]] = Constant(weights.stored[:, :, None], weights.quant)
+    attrs = {key: _for_pictures(key, value) for key, value in node.attrs.items()}
+    return [
+        Node(f"{node.name}_before", "Unsqueeze", [source, axes], names[:1]),
+        Node(node.name, node.op, inputs, names[1:], attrs),
+        Node(f"{node.name}_after", "Squeeze", [names[1], axes], [result]),
+    ]
+
+
+def _for_pictures(key: str, value: Any) -> Any:
+    """An attribute of a window over sequences, for one over pictures of height 1."""
+    if key == "pads":
+        return [0, value[0], 0, value[1]]
+    if key in ("strides", "dilations", "kernel_shape"):
+        return [1, *value]
+    return [0 if key == "output_padding" else 1, *value] if key in ("output_padding", "output_shape") else value
+
+
 def _new_constant(graph: Graph, name: str, array: Array) -> str:
     graph.constants[name] = Constant(np.asarray(array, np.float32))
     return name
 
 
-_REWRITES = {"Gemm": _gemm, "Div": _div, "PRelu": _prelu, "Sum": _chain, "Max": _chain, "Min": _chain}
+_REWRITES = {
+    "Gemm": _gemm,
+    "Div": _div,
+    "PRelu": _prelu,
+    "Sum": _chain,
+    "Max": _chain,
+    "Min": _chain,
+    "BatchNormalization": _normalization,
+    **dict.fromkeys(_SLIDING, _sequence),
+}

@@ -47,6 +47,22 @@ CASES = {
     ),
     "conv transposed, gaps": (f"{PICTURE} {{ y = ConvTranspose<strides=[3,3]>(x, w, b) }}", {"w": normal(6, 4, 2, 2), "b": normal(4)}),
     "conv transposed and relu": (f"{PICTURE} {{ z = ConvTranspose<strides=[2,2]>(x, w) y = Relu(z) }}", {"w": normal(6, 4, 2, 2)}),
+    "conv of a sequence": (
+        "(float[2,6,19] x) => (y) { z = Conv<pads=[2,1], strides=[2], dilations=[2]>(x, w, b) y = Relu(z) }",
+        {"w": normal(4, 6, 3), "b": normal(4)},
+    ),
+    "pooling of a sequence": (
+        "(float[2,6,19] x) => (y, z) { y = MaxPool<kernel_shape=[3], strides=[2], pads=[1,1]>(x) z = AveragePool<kernel_shape=[4]>(x) }",
+        {},
+    ),
+    "conv transposed of a sequence": (
+        "(float[2,6,19] x) => (y) { y = ConvTranspose<strides=[2], output_padding=[1]>(x, w) }",
+        {"w": normal(6, 4, 3)},
+    ),
+    "batch normalization before conv": (
+        f"{PICTURE} {{ z = BatchNormalization(x, s, b, m, v) a = Relu(z) y = Conv(a, w) }}",
+        {"s": normal(6), "b": normal(6), "m": normal(6), "v": np.abs(normal(6)) + 1, "w": normal(4, 6, 1, 1)},
+    ),
     "gemm": (f"{ROWS} {{ y = Gemm<transB=1>(x, w, b) }}", {"w": normal(5, 10), "b": normal(5)}),
     "gemm, not transposed": (f"{ROWS} {{ y = Gemm(x, w, b) }}", {"w": normal(10, 5), "b": normal(1, 5)}),
     "gemm with factors": (f"{ROWS} {{ y = Gemm<alpha=0.5, beta=2.0>(x, w, b) }}", {"w": normal(10, 5), "b": normal(5)}),

@@ -43,6 +43,7 @@ CASES = {
         True,
         1,
     ),
+    "conv of a sequence": ("(float[2,6,19] x) => (y) { z = Conv<pads=[1,1]>(x, w, b) y = Relu(z) }", {"w": normal(4, 6, 3), "b": normal(4)}, True, 1),
     "gemm": (f"{ROWS} {{ y = Gemm<transB=1>(x, w, b) }}", {"w": normal(5, 10), "b": normal(5)}, True, 1),
     "gemm, not transposed": (f"{ROWS} {{ y = Gemm(x, w, b) }}", {"w": normal(10, 5), "b": normal(5)}, True, 1),
     "gemm and relu": (f"{ROWS} {{ z = Gemm(x, w, b) y = Relu(z) }}", {"w": normal(10, 5), "b": normal(5)}, True, 1),

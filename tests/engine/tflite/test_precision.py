@@ -298,3 +298,25 @@ def test_what_onnxruntime_quantizes_is_built_in_integers(graph, assert_close_in_
     assert built.engine.details["float_operators"] == {}
     assert built.engine.precision == "int8"
     assert built.runs_delegated()
+
+
+def test_weights_that_are_quantized_in_the_graph_are_stored_as_integers(graph, assert_close_in_steps):
+    """Training with fake quantization leaves float weights behind a Q/DQ pair."""
+    text = f"(float[1,3,8,8] x) => (y) {{ {INNER.split(' wd')[0]} w_q = QuantizeLinear<axis=0>(f, sw, zw)"
+    text += f" wd = DequantizeLinear<axis=0>(w_q, sw, zw) r = Conv(xd, wd) {OUT} }}"
+
+    built = assert_close_in_steps(graph(text, f=W, **parts()))
+
+    assert built.engine.details["float_operators"] == {}
+    assert tensors(built)["w_q"]["dtype"] is np.int8
+
+
+@pytest.mark.parametrize("zero_point", [-128, 0])
+def test_a_relu_that_its_producer_does_not_apply_is_computed_in_integers(zero_point, graph, assert_close_in_steps):
+    text = f"(float[1,3,8,8] x) => (y) {{ {INNER.replace('<axis=0>', '<axis=1>')} c = ConvTranspose<strides=[2,2]>(xd, wd) r = Relu(c) {OUT} }}"
+    proto = graph(text, **parts(w=np.clip(np.rint(normal(3, 4, 2, 2) / 0.03), -127, 127).astype(np.int8), zy=np.int8(zero_point)))
+
+    built = assert_close_in_steps(proto)
+
+    assert built.engine.details["float_operators"] == {}
+    assert built.runs_delegated()

@@ -114,7 +114,8 @@ LOWERINGS: dict[str, Lowering] = {
     "ReduceMean": _REDUCE,
     "ReduceMin": _REDUCE,
     "ReduceSum": _REDUCE,
-    "Relu": _CLIP,
+    # Zero is on every scale, so a ReLU may stand before or after rounding.
+    "Relu": Lowering(lower=activation.lower_clip, integer=flow_quantized, moves=always),
     "Reshape": _RESHAPE,
     "Resize": Lowering(lower=resize.lower, check=resize.check, wish=resize.wish, integer=flow_quantized, moves=resize.moves),
     "Sigmoid": Lowering(lower=activation.lower_sigmoid, integer=all_quantized),
