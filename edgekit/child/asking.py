@@ -25,14 +25,15 @@ _SIGNAL_STATUS = 128
 _ENVIRONMENT_IN_SANDBOX = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TZ")
 _TRANSPORTED = {kind.__name__: kind for kind in (errors.SourceError, errors.SamplesError, errors.UsageError, errors.StoreError)}
 
-QUIET = {
+_SETTINGS = {
     "TF_CPP_MIN_LOG_LEVEL": "3",
     "CUDA_VISIBLE_DEVICES": "-1",
     "TF_ENABLE_ONEDNN_OPTS": "0",
     "KERAS_BACKEND": "tensorflow",
     "PYTHONDONTWRITEBYTECODE": "1",
+    "PYTHONHASHSEED": "0",
 }
-"""Converters run on the CPU, with plain float arithmetic, and say little."""
+"""Converters run on the CPU, with plain float arithmetic, and say little; tf2onnx goes through sets, whose order is that of the hashes."""
 
 
 def call(function: str, request: msgspec.Struct, reply: type[T], *, limits: Limits | None = None, sandbox: Sandbox | None = None) -> T:
@@ -94,7 +95,7 @@ def _run(asked: IO[bytes], answered: IO[bytes], printed: IO[bytes], question: Qu
         stdout=printed,
         stderr=subprocess.STDOUT,
         pass_fds=(answered.fileno(),),
-        env=environment | QUIET,
+        env=environment | _SETTINGS,
         start_new_session=True,
     )
     with _ending(process):

@@ -83,7 +83,9 @@ def _views(sandbox: Sandbox) -> list[tuple[str, str]]:
 
 def _new_namespaces() -> None:
     user, group = os.getuid(), os.getgid()
-    _checked(ctypes.CDLL(None, use_errno=True).unshare(_NEW_NAMESPACES), "user namespaces")
+    if ctypes.CDLL(None, use_errno=True).unshare(_NEW_NAMESPACES) != 0:
+        settings = "sysctl user.max_user_namespaces, kernel.apparmor_restrict_unprivileged_userns"
+        raise SandboxUnavailableError(f"user namespaces are not allowed here ({settings})")
     Path("/proc/self/setgroups").write_text("deny")
     Path("/proc/self/uid_map").write_text(f"{user} {user} 1")
     Path("/proc/self/gid_map").write_text(f"{group} {group} 1")

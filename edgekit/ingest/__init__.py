@@ -1,1 +1,1 @@
-"""See the architecture: this room is being furnished."""
+"""Source to Model: one frontend a framework; foreign code runs in a child process only, and every Model is compared with its source."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from edgekit.errors import SourceError
 from edgekit.model import Preprocess, Signature, Tensor
 from edgekit.model.store import writing
 from edgekit.samples import Samples
@@ -24,6 +25,7 @@ RAW_PIXELS = Preprocess(mean=(0.0,), std=(1.0,))
 """Preprocessing of a network that scales the pixels itself."""
 
 _RANDOM_FEEDS = 2
+_REPEATS_TO = 1e-3
 OPEN_BATCH = 2
 OPEN_SIZE = 224
 """What a size that is kept open is tried at: the batch, any other."""
@@ -38,15 +40,33 @@ def record_parity(call: Callable[[Arrays], Arrays], signature: Signature, out: P
         out: an existing folder.
         samples: used where it is known how they become inputs.
         count: how many of the samples.
+
+    Raises:
+        SourceError: for the same input the source gives another output when it is run again.
     """
     import numpy as np
 
     kept: Arrays = {}
     for index, feed in enumerate(feeds(signature, samples, count)):
+        outputs = call(feed)
+        if index == 0:
+            _check_repeats(outputs, call(feed))
         kept |= {f"in/{index}/{name}": array for name, array in feed.items()}
-        kept |= {f"out/{index}/{name}": np.asarray(array) for name, array in call(feed).items()}
+        kept |= {f"out/{index}/{name}": np.asarray(array) for name, array in outputs.items()}
     with writing(out), (out / PARITY_FILE).open("wb") as stream:
         np.savez(stream, allow_pickle=False, **kept)
+
+
+def _check_repeats(outputs: Arrays, again: Arrays) -> None:
+    import numpy as np
+
+    for name, values in outputs.items():
+        scale = float(np.abs(values[np.isfinite(values)]).max(initial=0.0)) if values.dtype.kind == "f" else 0.0
+        if values.shape != again[name].shape or not np.allclose(values, again[name], rtol=0, atol=_REPEATS_TO * scale, equal_nan=True):
+            raise SourceError(
+                f"output {name} is another when the source is run again on the same input",
+                hint="remove what draws random numbers or keeps state from the network",
+            )
 
 
 def read_parity(out: Path) -> list[tuple[Arrays, Arrays]]:

@@ -11,7 +11,8 @@ import msgspec
 
 from edgekit.errors import SourceError
 from edgekit.ingest.contract import IngestOptions
-from edgekit.ingest.feeds import PARITY_FILE, read_parity
+from edgekit.ingest.feeds import read_parity
+from edgekit.ingest.naming import naming
 from edgekit.ingest.shapes import Sizes
 from edgekit.model import Layout, Model, Preprocess, Signature, Step, seal_model
 from edgekit.model.store import writing
@@ -78,10 +79,8 @@ def prepared(draft: Draft, source: str, out: Path) -> onnx.ModelProto:
 
     strip(draft.proto)
     pin(draft.proto, draft.shapes)
-    try:
+    with naming(source):
         proto = infer_shapes(to_store_form(draft.proto))
-    except SourceError as error:
-        raise SourceError(f"{source}: {error.message}", hint=error.hint) from error
     _give_outputs_a_rank(proto, out)
     return proto
 
@@ -193,5 +192,5 @@ def described(proto: onnx.ModelProto, draft: Draft, options: IngestOptions) -> S
 
 
 def _differs(source: str, how: str) -> SourceError:
-    hint = f"does it draw random numbers, or depend on its state? {PARITY_FILE} beside the Model holds inputs and outputs"
+    hint = "report it with the source; cutting the network in two finds the layer"
     return SourceError(f"{source}: the ONNX graph does not compute what the source does: {how}", hint=hint)

@@ -14,7 +14,8 @@ from edgekit.extras import extra
 from edgekit.graph.onnx_file import save
 from edgekit.ingest.feeds import RAW_PIXELS, record_parity
 from edgekit.ingest.job import EXPORT_FOLDER, Exported, Job
-from edgekit.ingest.names import rename, unique
+from edgekit.ingest.names import name_constants, rename, unique
+from edgekit.ingest.naming import naming
 from edgekit.ingest.shapes import Sizes, pinned
 from edgekit.ingest.sniff import Kind
 from edgekit.model import Layout, Preprocess, Signature, Tensor
@@ -62,10 +63,8 @@ def convert(job: Job) -> Exported:
 
 def export(callee: Callee, job: Job) -> Exported:
     """Write the ONNX graph of a TensorFlow computation, and its outputs on a few inputs."""
-    try:
+    with naming(job.label):
         shapes = pinned(callee.shapes, job.options.shape)
-    except SourceError as error:
-        raise SourceError(f"{job.label}: {error.message}", hint=error.hint) from error
     for name, kind in callee.dtypes.items():
         if kind in ("string", "resource", "variant"):
             raise SourceError(f"{job.label}: input {name} is of type {kind}", hint="cut the model behind its text or lookup layers, and save that")
@@ -76,7 +75,8 @@ def export(callee: Callee, job: Job) -> Exported:
     layouts: dict[str, Layout] = {name: "nhwc" for name, sizes in shapes.items() if len(sizes) == 4}
     inputs = tuple(Tensor(name, callee.dtypes[name], sizes, layouts.get(name, "")) for name, sizes in shapes.items())
     signature = Signature(inputs=inputs, outputs=(), preprocess=callee.preprocess)
-    record_parity(_runner(callee), signature, job.out, samples=job.samples, count=job.options.check_samples)
+    with naming(job.label):
+        record_parity(_runner(callee), signature, job.out, samples=job.samples, count=job.options.check_samples)
     return Exported(shapes=shapes, layouts=layouts, preprocess=callee.preprocess, did={"exporter_opset": OPSET})
 
 
@@ -105,21 +105,20 @@ def keras_model(model: keras.Model, label: str) -> Callee:
 
     tensors = keras.tree.flatten(model.inputs) if getattr(model, "inputs", None) else []
     if not tensors:
-        raise SourceError(
-            f"{label}: this Keras model has no inputs yet: it was never called", hint="call it once on an example, or make it a functional model"
-        )
+        hint = "make it functional: inputs = keras.Input(SHAPE), keras.Model(inputs, model(inputs))"
+        raise SourceError(f"{label}: this Keras model does not say what its inputs are", hint=hint)
     structure = getattr(model, "_inputs_struct", None)
 
     def call(*values: Any) -> Sequence[Any]:
         packed = keras.tree.pack_sequence_as(structure, list(values)) if structure is not None else values[0]
         return list(keras.tree.flatten(model(packed, training=False)))
 
-    names = unique([tensor.name.partition(":")[0] for tensor in tensors])
+    names = unique(_layer_names(tensors))
     return Callee(
         call=call,
         shapes={name: tuple(tensor.shape) for name, tensor in zip(names, tensors, strict=True)},
         dtypes={name: str(tensor.dtype) for name, tensor in zip(names, tensors, strict=True)},
-        outputs=_output_names(model),
+        outputs=tuple(unique([*names, *_output_names(model)])[len(names) :]),
         preprocess=_preprocess(model),
     )
 
@@ -176,7 +175,9 @@ def _onnx_of(callee: Callee, shapes: Mapping[str, Sizes]) -> onnx.ModelProto:
         tf.TensorSpec([size if isinstance(size, int) else None for size in shapes[name]], callee.dtypes[name], name=placeholder)
         for placeholder, name in placeholders.items()
     ]
-    proto, _ = tf2onnx.convert.from_function(tf.function(callee.call), input_signature=specs, opset=OPSET)
+    function = tf.function(callee.call)
+    proto, _ = tf2onnx.convert.from_function(function, input_signature=specs, opset=OPSET)
+    _inputs_to_constants(proto.graph, _captured(function.get_concrete_function(*specs)))
     kept = {value.name for value in proto.graph.input}
     for position, (placeholder, name) in enumerate(placeholders.items()):
         if placeholder not in kept:
@@ -184,7 +185,22 @@ def _onnx_of(callee: Callee, shapes: Mapping[str, Sizes]) -> onnx.ModelProto:
             proto.graph.input.insert(position, onnx.helper.make_tensor_value_info(placeholder, kind, shapes[name]))
     outputs = dict(zip((value.name for value in proto.graph.output), callee.outputs, strict=True))
     rename(proto, {**placeholders, **outputs})
+    name_constants(proto)
     return proto
+
+
+def _captured(function: Any) -> dict[str, Any]:
+    """Tensors that a traced function holds on to, such as the mean of a Normalization layer: tf2onnx makes inputs of them."""
+    pairs = zip(function.graph.internal_captures, function.captured_inputs, strict=True)
+    return {inner.name: value.numpy() for inner, value in pairs if inner.dtype.name != "resource"}
+
+
+def _inputs_to_constants(graph: onnx.GraphProto, values: Mapping[str, Any]) -> None:
+    import onnx
+
+    for value in [value for value in graph.input if value.name in values]:
+        graph.initializer.append(onnx.numpy_helper.from_array(values[value.name], value.name))
+        graph.input.remove(value)
 
 
 def _runner(callee: Callee) -> Callable[[Arrays], Arrays]:
@@ -197,15 +213,19 @@ def _runner(callee: Callee) -> Callable[[Arrays], Arrays]:
     return run
 
 
-def _output_names(model: keras.Model) -> tuple[str, ...]:
+def _output_names(model: keras.Model) -> list[str]:
     """The keys of a dictionary of outputs, otherwise the names of the layers that make them."""
     import keras
 
     structure = getattr(model, "_outputs_struct", None)
     if isinstance(structure, dict):
-        return tuple(unique([".".join(map(str, path)) for path, _ in keras.tree.flatten_with_path(structure)]))
-    named = [tensor._keras_history.operation.name for tensor in keras.tree.flatten(model.outputs)]
-    return tuple(unique(named))
+        return [".".join(map(str, path)) for path, _ in keras.tree.flatten_with_path(structure)]
+    return _layer_names(keras.tree.flatten(model.outputs))
+
+
+def _layer_names(tensors: Sequence[Any]) -> list[str]:
+    """Names of the layers that make these tensors; the tensors' own are numbers of the session for want of better."""
+    return [str(tensor._keras_history.operation.name) for tensor in tensors]
 
 
 def _preprocess(model: keras.Model) -> Preprocess | None:

@@ -28,6 +28,23 @@ def rename(proto: onnx.ModelProto, names: Mapping[str, str]) -> None:
     _rename(proto.graph, names)
 
 
+def name_constants(proto: onnx.ModelProto) -> None:
+    """Name every constant after the first node that uses it, and put them in that order.
+
+    tf2onnx merges equal constants and keeps the name of one of them, now this, now that.
+    """
+    graph = proto.graph
+    constants = {tensor.name for tensor in graph.initializer}
+    names: dict[str, str] = {}
+    for node in graph.node:
+        for index, name in enumerate(node.input):
+            if name in constants and name not in names:
+                names[name] = f"{node.name}/{index}"
+    place = {name: index for index, name in enumerate(names)}
+    graph.initializer.sort(key=lambda tensor: (place.get(tensor.name, len(place)), tensor.name))
+    rename(proto, names)
+
+
 def unique(wanted: list[str]) -> list[str]:
     """The names, those that come again with a number."""
     made: list[str] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ from edgekit.errors import SourceError
 from edgekit.ingest.contract import IngestOptions
 from edgekit.ingest.feeds import record_parity
 from edgekit.ingest.finish import Draft, finish, pin
+from edgekit.ingest.naming import naming
 from edgekit.ingest.shapes import Sizes, pinned
 from edgekit.ingest.sniff import Kind, kind_of
 from edgekit.ingest.tools import versions
@@ -18,6 +20,8 @@ from edgekit.watch import Watcher
 
 if TYPE_CHECKING:
     import onnx
+
+    from edgekit.ingest.feeds import Arrays
 
 
 class OnnxFrontend:
@@ -34,11 +38,10 @@ class OnnxFrontend:
         proto = load(source)
         _check(proto, source)
         _drop_weight_inputs(proto)
-        try:
+        with naming(str(source)):
             shapes = pinned(_declared(proto), options.shape)
-        except SourceError as error:
-            raise SourceError(f"{source}: {error.message}", hint=error.hint) from error
-        _run_original(source, _signature(proto, shapes), options, out, samples)
+            signature = _signature(proto, shapes)
+            record_parity(_original(source, signature), signature, out, samples=samples, count=options.check_samples)
         draft = Draft(proto=proto, shapes=shapes, tools=self.tools(), did={"format": Kind.ONNX.value})
         return finish(draft, str(source), options=options, out=out)
 
@@ -102,15 +105,20 @@ def _signature(proto: onnx.ModelProto, shapes: dict[str, Sizes]) -> Signature:
     return signature_of(bare)
 
 
-def _run_original(source: Path, signature: Signature, options: IngestOptions, out: Path, samples: Samples | None) -> None:
+def _original(source: Path, signature: Signature) -> Callable[[Arrays], Arrays]:
+    """The file as it is, in ONNX Runtime."""
     from edgekit.graph.run import Runner
 
     try:
         runner = Runner(source)
     except SourceError as error:
-        raise SourceError(f"{source}: {error.message}", hint="download or export it again") from error
-    try:
-        record_parity(runner, signature, out, samples=samples, count=options.check_samples)
-    except SourceError as error:
-        sizes = "; ".join(f"{tensor.name}:{','.join(map(str, tensor.shape))}" for tensor in signature.inputs)
-        raise SourceError(f"{source}: {error.message}", hint=f"does it run at {sizes}? others with --shape") from error
+        raise SourceError(error.message, hint="download or export it again") from error
+    sizes = "; ".join(f"{tensor.name}:{','.join(map(str, tensor.shape))}" for tensor in signature.inputs)
+
+    def run(feed: Arrays) -> Arrays:
+        try:
+            return runner(feed)
+        except SourceError as error:
+            raise SourceError(error.message, hint=f"does it run at {sizes}? others with --shape") from error
+
+    return run

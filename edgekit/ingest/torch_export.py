@@ -20,6 +20,7 @@ from edgekit.graph.signature import guess_layout
 from edgekit.ingest.feeds import OPEN_BATCH, OPEN_SIZE, record_parity
 from edgekit.ingest.job import EXPORT_FOLDER, Exported, Job
 from edgekit.ingest.names import rename, unique
+from edgekit.ingest.naming import naming
 from edgekit.ingest.shapes import Sizes, pinned
 from edgekit.ingest.sniff import Kind
 from edgekit.model import Layout, Signature, Tensor
@@ -76,6 +77,8 @@ def export_module(module: torch.nn.Module, job: Job) -> Exported:
         import torch
 
     names = parameters(module, job.options.shape)
+    if not names:
+        raise UsageError(f"{job.label}: its forward names no inputs", hint="wrap it in a module whose forward(self, image, …) does")
     try:
         shapes = pinned(dict.fromkeys(names), job.options.shape)
     except SourceError as error:
@@ -87,7 +90,8 @@ def export_module(module: torch.nn.Module, job: Job) -> Exported:
     try:
         program = torch.export.export(module.eval(), (), example, dynamic_shapes=dynamic)
     except (RuntimeError, ValueError, TypeError, AssertionError, IndexError) as error:
-        raise SourceError(f"{job.label}: torch.export cannot trace it: {_reason(error)}", hint="does it run at these sizes? --shape") from error
+        hint = "it must run at these sizes (--shape), without Python's own branches on values"
+        raise SourceError(f"{job.label}: torch.export cannot trace it: {_reason(error)}", hint=hint) from error
     return export(described(program, job.label), job)
 
 
@@ -95,14 +99,13 @@ def export(callee: Callee, job: Job) -> Exported:
     """Write the ONNX graph of a program, and its outputs on a few inputs."""
     with extra("torch"):
         import torch
-    try:
+    with naming(job.label):
         shapes = pinned(callee.shapes, job.options.shape)
-    except SourceError as error:
-        raise SourceError(f"{job.label}: {error.message}", hint=error.hint) from error
     layouts: dict[str, Layout] = {name: guess_layout(sizes) or "nchw" for name, sizes in shapes.items() if len(sizes) == 4}
     inputs = tuple(Tensor(name, callee.dtypes[name], sizes, layouts.get(name, "")) for name, sizes in shapes.items())
     try:
-        record_parity(_runner(callee), Signature(inputs=inputs, outputs=()), job.out, samples=job.samples, count=job.options.check_samples)
+        with naming(job.label):
+            record_parity(_runner(callee), Signature(inputs=inputs, outputs=()), job.out, samples=job.samples, count=job.options.check_samples)
     except (RuntimeError, ValueError, AssertionError) as error:
         raise SourceError(f"{job.label}: it does not run at the sizes {shapes}: {_reason(error)}", hint="choose others with --shape") from error
     try:
@@ -133,7 +136,7 @@ def described(program: ExportedProgram, label: str) -> Callee:
         program=program,
         shapes={name: tuple(size if isinstance(size, int) else str(size) for size in values[name].shape) for name in names},
         dtypes={name: str(values[name].dtype).removeprefix("torch.") for name in names},
-        outputs=_output_names(program),
+        outputs=tuple(unique([*names, *_output_names(program)])[len(names) :]),
     )
 
 
@@ -210,14 +213,14 @@ def _tensor_inputs(program: ExportedProgram) -> tuple[str, ...]:
     return tuple(spec.arg.name for spec in specs if isinstance(spec.arg, TensorArgument))
 
 
-def _output_names(program: ExportedProgram) -> tuple[str, ...]:
+def _output_names(program: ExportedProgram) -> list[str]:
     """The keys of a dictionary or named tuple of tensors; otherwise ``output``, or ``output_0``, ``output_1``, …"""
     count = len(program.graph_signature.user_outputs)
     structure = program.call_spec.out_spec
     keys = structure.context if structure is not None and structure.type is dict else getattr(getattr(structure, "context", None), "_fields", None)
     if keys is not None and len(keys) == count:
-        return tuple(unique([str(key) for key in keys]))
-    return ("output",) if count == 1 else tuple(f"output_{index}" for index in range(count))
+        return [str(key) for key in keys]
+    return ["output"] if count == 1 else [f"output_{index}" for index in range(count)]
 
 
 def _runner(callee: Callee) -> Callable[[Arrays], Arrays]:

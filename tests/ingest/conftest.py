@@ -45,6 +45,11 @@ mlp = keras.Sequential([layers.Input((16,), name="features"), layers.Dense(32, a
 mlp.save("mlp.h5")
 keep("mlp.npz", mlp, random.standard_normal((1, 16)).astype("float32"))
 
+scale = layers.Normalization(mean=[100.0, 120.0, 140.0], variance=[4000.0, 5000.0, 6000.0])
+normalized = keras.Sequential([layers.Input((8, 8, 3), name="image"), scale, layers.Flatten(), layers.Dense(2)])
+normalized.save("normalized.keras")
+keep("normalized.npz", normalized, random.uniform(0, 255, (1, 8, 8, 3)).astype("float32"))
+
 image, extra = keras.Input((8, 8, 3), name="image"), keras.Input((4,), name="extra")
 x = layers.Conv2D(3, 3, padding="same", activation="relu")(image)
 x = layers.Add(name="sum")([x, image])

@@ -48,6 +48,13 @@ def test_several_inputs_and_outputs_keep_order_and_names(keras_files, ingested, 
     assert [tensor.name for tensor in model.signature.outputs] == ["sum", "head"]
 
 
+def test_statistics_of_a_normalization_layer_are_constants_and_its_input_is_raw_pixels(keras_files, ingested, kept):
+    model = ingested(keras_files / "normalized.keras")
+    agrees(model, *kept(keras_files / "normalized.npz"))
+    assert [tensor.name for tensor in model.signature.inputs] == ["image"]
+    assert model.signature.preprocess == Preprocess()
+
+
 def test_a_saved_model_is_read_by_its_serving_signature(keras_files, ingested, kept, needs_sandbox):
     model = ingested(keras_files / "residual")
     agrees(model, *kept(keras_files / "residual.npz"), names=["image", "extra"])
@@ -107,3 +114,10 @@ def test_a_file_that_is_cut_short_is_one_line(keras_files, ingested, tmp_path, k
         ingested(source)
     assert caught.value.message.startswith(f"{source}: Keras cannot load it")
     assert "\n" not in caught.value.message
+
+
+@pytest.mark.slow
+def test_the_same_keras_file_gives_the_same_bytes(keras_files, ingested, tmp_path):
+    copy = tmp_path / "copy.keras"
+    shutil.copy(keras_files / "cnn.keras", copy)
+    assert ingested(keras_files / "cnn.keras").sha256 == ingested(copy).sha256

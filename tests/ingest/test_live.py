@@ -50,6 +50,18 @@ def test_a_live_module_without_example_or_shape_is_asked_for_them(network, tmp_p
 
 
 @pytest.mark.torch
+def test_a_network_that_draws_random_numbers_is_refused(tmp_path):
+    torch = pytest.importorskip("torch")
+
+    class Noisy(torch.nn.Module):
+        def forward(self, image):
+            return image + torch.rand_like(image)
+
+    with pytest.raises(SourceError, match="Noisy: output output is another when the source is run again"):
+        ingest_live(Noisy(), out=tmp_path, example=torch.zeros(1, 4))
+
+
+@pytest.mark.torch
 def test_an_example_by_wrong_names_is_refused(network, tmp_path):
     with pytest.raises(UsageError, match="no such input: shif"):
         ingest_live(network, out=tmp_path, example={"shif": np.zeros((1, 2), np.float32)})
@@ -73,9 +85,9 @@ def test_a_live_keras_model_with_a_layer_of_its_own_is_exported(tmp_path):
 
 @pytest.mark.keras
 @pytest.mark.slow
-def test_a_live_keras_model_that_was_never_called_says_so(tmp_path):
+def test_a_live_keras_model_without_inputs_is_told_how_to_get_them(tmp_path):
     keras = pytest.importorskip("keras")
-    with pytest.raises(SourceError, match="Sequential: this Keras model has no inputs yet"):
+    with pytest.raises(SourceError, match="Sequential: this Keras model does not say what its inputs are"):
         ingest_live(keras.Sequential([keras.layers.Dense(2)]), out=tmp_path)
 
 
