@@ -36,7 +36,7 @@ demo: $(VENV)/demo/ready
 	@$(VENV)/demo/bin/python tools/demo.py
 
 test: $(VENV)/test/ready
-	@$(VENV)/test/bin/python -m pytest -q
+	@$(VENV)/test/bin/python -m pytest -q -n 2 --dist loadfile
 
 lint: $(VENV)/test/ready
 	$(VENV)/test/bin/ruff check .

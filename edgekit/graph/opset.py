@@ -81,18 +81,37 @@ def _repair(graph: onnx.GraphProto) -> None:
         erfc.input.extend([one, erf])
 
 
+def refuse_foreign(proto: onnx.ModelProto) -> None:
+    """Operators that are neither ONNX's own nor functions of the file.
+
+    Raises:
+        UnsupportedError: there are some; all are named.
+    """
+    _refuse(_foreign(proto))
+
+
+def _foreign(proto: onnx.ModelProto) -> list[str]:
+    functions = {(function.domain, function.name) for function in proto.functions}
+    foreign = [node for node in proto.graph.node if node.domain not in ("", "ai.onnx") and (node.domain, node.op_type) not in functions]
+    return [f"{_label(node)}: domain {node.domain} is not ONNX's own" for node in foreign]
+
+
 def _check_operators(light: onnx.ModelProto, version: int) -> None:
     import onnx
 
-    refusals = []
     for node in light.graph.node:
-        label = f"{node.op_type} {node.name or node.output[0]}"
         if node.domain == "ai.onnx":
             node.domain = ""
-        if node.domain:
-            refusals.append(f"{label}: domain {node.domain} is not ONNX's own")
-        elif not onnx.defs.has(node.op_type, max_inclusive_version=version, domain=""):
-            refusals.append(f"{label}: no such operator in ONNX opset {version}")
+    plain = [node for node in light.graph.node if not node.domain]
+    unknown = [node for node in plain if not onnx.defs.has(node.op_type, max_inclusive_version=version, domain="")]
+    _refuse([*(f"{_label(node)}: no such operator in ONNX opset {version}" for node in unknown), *_foreign(light)])
+
+
+def _label(node: onnx.NodeProto) -> str:
+    return f"{node.op_type} {node.name or ', '.join(node.output)}".rstrip()
+
+
+def _refuse(refusals: list[str]) -> None:
     if refusals:
         hint = "export the model with plain ONNX operators only"
         raise UnsupportedError("this graph holds operators that are not ONNX's own", hint=hint, refusals=refusals)

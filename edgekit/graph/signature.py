@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from edgekit.errors import SourceError
 from edgekit.model import Layout, Signature, Tensor
 
@@ -21,10 +23,15 @@ def signature_of(proto: onnx.ModelProto) -> Signature:
     """
     weights = {tensor.name for tensor in proto.graph.initializer}
     inputs = [_tensor(value) for value in proto.graph.input if value.name not in weights]
-    return Signature(
-        inputs=tuple(Tensor(tensor.name, tensor.dtype, tensor.shape, guess_layout(tensor.shape)) for tensor in inputs),
-        outputs=tuple(_tensor(value) for value in proto.graph.output),
-    )
+    laid = tuple(msgspec.structs.replace(tensor, layout=guess_layout(tensor.shape)) for tensor in inputs)
+    return with_output_layouts(Signature(inputs=laid, outputs=tuple(_tensor(value) for value in proto.graph.output)))
+
+
+def with_output_layouts(signature: Signature) -> Signature:
+    """A network that takes pictures gives its 4-D outputs (masks, score maps) with the channels where its inputs have them."""
+    layout: Layout = next((tensor.layout for tensor in signature.inputs if tensor.layout), "")
+    outputs = tuple(msgspec.structs.replace(tensor, layout=layout if len(tensor.shape) == 4 else "") for tensor in signature.outputs)
+    return msgspec.structs.replace(signature, outputs=outputs)
 
 
 def guess_layout(shape: tuple[int | str, ...]) -> Layout:

@@ -181,14 +181,14 @@ def compare(model: Path, out: Path, source: str) -> dict[str, Any]:
 
 def described(proto: onnx.ModelProto, draft: Draft, options: IngestOptions) -> Signature:
     """The signature of the graph, with what the user or the framework knows of layouts and preprocessing."""
-    from edgekit.graph.signature import signature_of
+    from edgekit.graph.signature import signature_of, with_output_layouts
 
     signature = signature_of(proto)
     inputs = tuple(
         msgspec.structs.replace(tensor, layout=options.layout or draft.layouts.get(tensor.name, tensor.layout)) if len(tensor.shape) == 4 else tensor
         for tensor in signature.inputs
     )
-    return msgspec.structs.replace(signature, inputs=inputs, preprocess=draft.preprocess)
+    return with_output_layouts(msgspec.structs.replace(signature, inputs=inputs, preprocess=draft.preprocess))
 
 
 def _differs(source: str, how: str) -> SourceError:

@@ -34,9 +34,11 @@ class OnnxFrontend:
     def read(self, source: Path, *, options: IngestOptions, out: Path, samples: Samples | None, watcher: Watcher) -> Model:
         """Pin its shapes and bring it into the store's form; compared with the file itself as ONNX Runtime runs it."""
         from edgekit.graph.onnx_file import load
+        from edgekit.graph.opset import refuse_foreign
 
         proto = load(source)
         _check(proto, source)
+        refuse_foreign(proto)
         _drop_weight_inputs(proto)
         with naming(str(source)):
             shapes = pinned(_declared(proto), options.shape)

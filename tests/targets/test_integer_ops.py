@@ -54,8 +54,6 @@ IN_BETWEEN = {  # what makes o of h (1x8x8x8) and, where it takes two, of k; the
     "Softmax": "o = Softmax<axis = 1>(h)",
     "LogSoftmax": "o = LogSoftmax<axis = 1>(h)",
     "LeakyRelu": "o = LeakyRelu<alpha = 0.1>(h)",
-    "PRelu": "o = PRelu(h, slope)",
-    "HardSwish": "o = HardSwish(h)",
     "HardSigmoid": "o = HardSigmoid(h)",
     "Elu": "o = Elu(h)",
     "Gelu": "o = Gelu(h)",
