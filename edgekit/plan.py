@@ -178,7 +178,7 @@ def check(request: Request, *, targets_needed: bool = True) -> Plan:
     preprocess = faults.catch(_preprocess, settings.pop("preprocess", None))
     budget = faults.catch(_budget, recipe.budget, settings.pop("budget", {})) or recipe.budget
     load = settings.pop("load", {})
-    settings.pop("io", None)
+    dtype = settings.pop("io", {}).get("dtype", "float32")
     known = [*PREPARATION, *(step.name for step in steps if step), "ingest", "preprocess", "budget", "load", "io"]
     for step in settings:
         faults.add(f"--set {step}.…: no such step in this recipe{strict.nearest(step, known)}")
@@ -187,6 +187,8 @@ def check(request: Request, *, targets_needed: bool = True) -> Plan:
         samples = msgspec.structs.replace(samples, preprocess=preprocess)
     good = tuple(step for step in steps if step)
     _needs_met(faults, good, chosen, has_samples=request.samples is not None)
+    if dtype != "float32" and not any(Need.SAMPLES in step.pass_.needs for step in good):
+        faults.add(f"--set io.dtype={dtype}: recipe {recipe.name} makes no integers; static_wi8_ai8 does")
     faults.raise_any(request)
     return Plan(
         request=request,
@@ -212,7 +214,7 @@ def check_refusals(plan: Plan, model: Model) -> None:
     """
     lines: list[str] = []
     for one in plan.chosen:
-        lines += [f"{one.key}: {refusal.line()}" for refusal in refusals_of(one, model)]
+        lines += [f"{one.key}: {refusal.line()}" for refusal in refusals_of(_before_quantizing(one), model)]
     if lines:
         shown = lines if len(lines) <= 20 else [*lines[:20], f"… and {len(lines) - 20} more"]
         raise UnsupportedError(
@@ -220,6 +222,15 @@ def check_refusals(plan: Plan, model: Model) -> None:
             hint="choose another runtime (--target NAME:RUNTIME), or change the model as each line says",
             refusals=shown,
         )
+
+
+def _before_quantizing(one: Chosen) -> Chosen:
+    """The target with the ports of a float graph: which nodes can be carried does not depend on them."""
+    runtimes = tuple(
+        msgspec.structs.replace(runtime, options={key: value for key, value in runtime.options.items() if key != "io_dtype"})
+        for runtime in one.target.runtimes
+    )
+    return msgspec.structs.replace(one, target=msgspec.structs.replace(one.target, runtimes=runtimes))
 
 
 def refusals_of(one: Chosen, model: Model) -> tuple[Refusal, ...]:
@@ -305,11 +316,16 @@ def _with_io(faults: _Faults, one: Chosen, io: Mapping[str, Any]) -> Chosen:
     if not io:
         return one
     over = {f"io_{key}": value for key, value in io.items()}
-    runtimes = tuple(
-        msgspec.structs.replace(runtime, options={**runtime.options, **over}) if runtime.name == one.runtime else runtime
-        for runtime in one.target.runtimes
-    )
+    runtimes = tuple(_with_ports(runtime, over) if runtime.name == one.runtime else runtime for runtime in one.target.runtimes)
     return msgspec.structs.replace(one, target=msgspec.structs.replace(one.target, runtimes=runtimes))
+
+
+def _with_ports(runtime: Runtime, over: dict[str, Any]) -> Runtime:
+    """The runtime with options for its ports; whoever wants integers out of it needs outputs that are stored as integers."""
+    scheme = runtime.scheme
+    if scheme is not None and over.get("io_dtype", "float32") != "float32":
+        scheme = msgspec.structs.replace(scheme, float_output_ops=())
+    return msgspec.structs.replace(runtime, scheme=scheme, options={**runtime.options, **over})
 
 
 def _ingest_options(request: Request, given: Mapping[str, Any]) -> IngestOptions:
