@@ -14,7 +14,8 @@ from edgekit.engine.contract import ENGINE_RECORD, Engine, port_of, read_engine
 from edgekit.errors import InvalidMeasurementError, UsageError
 from edgekit.measure import Load, measure
 from edgekit.model import Signature, Tensor, file_sha256
-from edgekit.pipeline.assess import Bench, timing_feeds, why_not_here, with_measurement
+from edgekit.pipeline.assess import timing_feeds, with_measurement
+from edgekit.pipeline.place import Bench, why_not_here
 from edgekit.plan import Settings
 from edgekit.report import EngineEntry, Report, read_report, write_reports
 from edgekit.samples import Samples, read_samples, with_preprocess

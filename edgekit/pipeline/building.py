@@ -15,10 +15,12 @@ from edgekit.device import open_device
 from edgekit.measure import Load
 from edgekit.model import Model, Store
 from edgekit.model.store import writing
-from edgekit.pipeline.assess import Bench, entry_of, scored, timed
+from edgekit.pipeline.assess import entry_of, timed
 from edgekit.pipeline.line import Source, built, counted, ingested, prepared
+from edgekit.pipeline.place import Bench
 from edgekit.pipeline.publish import Logged, publish_engine, publish_steps
 from edgekit.pipeline.reference import publish_reference, reference_entry
+from edgekit.pipeline.score import scored
 from edgekit.pipeline.steps import Workshop
 from edgekit.plan import Plan, Request, check, runtime_of
 from edgekit.plugins import version_of
@@ -59,7 +61,7 @@ def run(request: Request, *, out: Path, bench: bool = True, watcher: Watcher = S
         entries = []
         for one in engines:
             publish_engine(one, out)
-            scores = scored(one, source_model, plan, place, workshop)
+            scores = scored(one, source_model, plan.samples, place, workshop)
             measurement, reason = timed(one, plan, place, workshop, load) if bench else (None, NO_BENCH)
             entries.append(entry_of(one, scores, measurement, reason, plan, place))
         publish_reference(ready, out)

@@ -17,9 +17,10 @@ import msgspec
 from edgekit import plugins
 from edgekit.child import sandbox_refusal
 from edgekit.model.store import default_root, writing
+from edgekit.pipeline.place import runs_here
 from edgekit.target import cpu_features, host_target, read_target, target_files
 
-RUNTIME_PACKAGES = {"onnxruntime": ("onnxruntime", ""), "tflite": ("ai-edge-litert", "tflite"), "tensorrt": ("tensorrt", "")}
+EXTRA_OF = {"tflite": "tflite"}
 
 
 class Package(msgspec.Struct, frozen=True):
@@ -98,14 +99,13 @@ def target_needs() -> tuple[TargetNeed, ...]:
     for path in target_files().values():
         target = read_target(path)
         runtime = target.runtimes[0].name
-        package, extra = RUNTIME_PACKAGES.get(runtime, (runtime, ""))
-        present = bool(plugins.version_of(package))
+        present = runs_here(runtime)
         on_device = target.builds_on == "device"
         remedy = ""
         if on_device:
             remedy = "the engine is built on the device; the package for it is made here"
         elif not present:
-            remedy = f"pip install 'edgekit[{extra}]'" if extra else f"pip install {package}"
+            remedy = f"pip install 'edgekit[{EXTRA_OF[runtime]}]'" if runtime in EXTRA_OF else f"pip install {runtime}"
         needs.append(TargetNeed(target=target.name, runtime=runtime, builds=present or on_device, runs_here=present, remedy=remedy))
     return tuple(needs)
 

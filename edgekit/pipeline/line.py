@@ -20,6 +20,7 @@ from edgekit.model import Model, Signature
 from edgekit.passes.contract import Need, Supplies
 from edgekit.pipeline.steps import Workshop, source_digest
 from edgekit.plan import Plan, PlannedStep, check_refusals, runtime_of
+from edgekit.plugins import version_of
 from edgekit.report import StepEntry
 from edgekit.samples import with_preprocess
 from edgekit.target import Chosen
@@ -77,7 +78,7 @@ def ingested(plan: Plan, workshop: Workshop) -> tuple[Model, Source]:
         "source": digest,
         "options": plan.ingest,
         "factory": _factory_digest(plan),
-        "samples": plan.samples.sha256 if plan.samples else None,
+        "samples": [plan.samples.sha256, version_of("pillow")] if plan.samples else None,
         "preprocess": plan.preprocess,
         "tools": tools_for(plan.request.source),
     }
@@ -155,7 +156,7 @@ def passed(step: PlannedStep, model: Model, plan: Plan, workshop: Workshop, *, o
         "options": step.options,
         "tools": step.pass_.tools(),
         "scheme": scheme,
-        "samples": samples.sha256 if samples else None,
+        "samples": [samples.sha256, version_of("pillow")] if samples else None,
     }
     target = "all" if scheme is None else one.key if one is not None else "all"
     return workshop.model_step(step.name, decided_by, lambda out: step.pass_(model, supplies, out), target=target, parent=model)

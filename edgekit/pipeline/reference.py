@@ -9,7 +9,8 @@ from edgekit.engine.contract import Engine, port_of, seal_engine
 from edgekit.measure import Load, measure
 from edgekit.model import Model
 from edgekit.model.model import MODEL_FILE
-from edgekit.pipeline.assess import NOT_METERED, Bench, timing_feeds, with_measurement
+from edgekit.pipeline.assess import NOT_METERED, timing_feeds, with_measurement
+from edgekit.pipeline.place import Bench
 from edgekit.pipeline.publish import is_published, replace_folder
 from edgekit.plan import Plan
 from edgekit.report import EngineEntry

@@ -1,0 +1,60 @@
+"""Where engines are run: the device, and what times taken there say of a target."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edgekit.device.contract import Device
+from edgekit.engine.contract import Engine
+from edgekit.measure import why_foreign
+from edgekit.plugins import version_of
+from edgekit.report import MeasuredOn
+from edgekit.target import Target, cpu_features, host_target
+
+RUNTIME_PACKAGES = {"onnxruntime": ("onnxruntime",), "tflite": ("ai-edge-litert", "tflite-runtime"), "tensorrt": ("tensorrt",)}
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """Where engines are run.
+
+    Attributes:
+        device: the machine.
+        is_named: whether the user named it; who names a device says what it is.
+    """
+
+    device: Device
+    is_named: bool
+
+    def foreign(self, target: Target) -> str:
+        """Why times taken here say nothing of a target; "" if they do."""
+        facts = self.device.facts
+        if facts.url == "local" and target.name == host_target(facts.arch, cpu_features()):
+            return ""
+        return why_foreign(target, facts) or ("" if self.is_named else f"measured on this {facts.arch}, not on a {target.name}")
+
+    def measured_on(self, target: Target | None) -> MeasuredOn:
+        """The machine, as a report names it."""
+        facts = self.device.facts
+        return MeasuredOn(
+            device=facts.name,
+            arch=facts.arch,
+            emulated=facts.emulated,
+            cpu=facts.cpu,
+            is_local=facts.url == "local",
+            is_target=target is not None and not self.foreign(target),
+        )
+
+
+def runs_here(runtime: str) -> bool:
+    """Whether this machine's Python has the runtime (it is not imported)."""
+    return bool(version_of(*RUNTIME_PACKAGES.get(runtime, (runtime,))))
+
+
+def why_not_here(engine: Engine, bench: Bench) -> str:
+    """Why an engine cannot be run on a device; "" if nothing is known against it."""
+    if engine.status != "built":
+        return engine.status
+    if bench.device.facts.url == "local" and not runs_here(engine.runtime):
+        return f"{RUNTIME_PACKAGES.get(engine.runtime, (engine.runtime,))[0]} is not installed here"
+    return ""

@@ -1,0 +1,144 @@
+"""Fidelity and accuracy of engines on the judging samples, kept in the store."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from edgekit.errors import SamplesError
+from edgekit.measure import infer
+from edgekit.model import Model
+from edgekit.pipeline.line import Built
+from edgekit.pipeline.place import RUNTIME_PACKAGES, Bench, why_not_here
+from edgekit.pipeline.steps import Workshop
+from edgekit.plugins import version_of
+from edgekit.report import Accuracy, Fidelity
+from edgekit.samples import Samples
+
+if TYPE_CHECKING:
+    from edgekit.samples import Feed
+
+    Outputs = Mapping[str, Any]
+
+SCORES_FILE = "scores.json"
+OF_THE_GRAPH = "Fidelity is that of the graph the engine will be built from, run in ONNX Runtime; the engine itself has not been run."
+
+
+class Scores(msgspec.Struct, frozen=True):
+    """Fidelity and accuracy as the store keeps them; ``remarks`` say what a reader must know of them."""
+
+    fidelity: Fidelity | None
+    fidelity_reason: str
+    accuracy: Accuracy | None
+    accuracy_reason: str
+    remarks: tuple[str, ...] = ()
+
+
+def scored(built: Built, reference: Model, samples: Samples | None, bench: Bench, workshop: Workshop) -> Scores:
+    """Fidelity and accuracy of an engine on the judging samples, against the float original; kept in the store."""
+    if samples is None:
+        return Scores(fidelity=None, fidelity_reason="no samples were given", accuracy=None, accuracy_reason="no samples were given")
+    is_graph = built.engine.status != "built"
+    runtime = "onnxruntime" if is_graph else built.engine.runtime
+    reason = "" if is_graph else why_not_here(built.engine, bench)
+    if reason:
+        return Scores(fidelity=None, fidelity_reason=reason, accuracy=None, accuracy_reason=reason)
+
+    def make(out: Path) -> None:
+        scores = _scores(built, reference, samples, bench, workshop)
+        (out / SCORES_FILE).write_bytes(msgspec.json.encode(scores))
+
+    decided_by = {
+        "engine": built.engine,
+        "reference": reference.sha256,
+        "signature": reference.signature,
+        "samples": samples.sha256,
+        "device": bench.device.facts,
+        "target": built.chosen.target.name,
+        "tools": version_of("onnxruntime", "numpy", "pillow", *RUNTIME_PACKAGES.get(runtime, (runtime,))),
+    }
+    folder, _, _ = workshop.folder(f"check {built.chosen.key}", decided_by, make)
+    return msgspec.json.decode((folder / SCORES_FILE).read_bytes(), type=Scores)
+
+
+@dataclass(slots=True)
+class _Run:
+    """The float original and an engine, sample by sample; classes are kept for the accuracy."""
+
+    reference: Model
+    samples: Samples
+    workshop: Workshop
+    classes: list[tuple[Any, Any]] = field(default_factory=list)
+
+    def pairs(self, feeds: Iterable[Feed], outputs: Iterable[Outputs]) -> Iterator[tuple[Outputs, Outputs]]:
+        from edgekit.graph.run import Runner
+        from edgekit.numerics.fidelity import class_rows
+
+        runner = Runner(self.reference.path)
+        first = self.reference.signature.outputs[0].name
+        has_labels = any(sample.label is not None for sample in self.samples.judging)
+        for feed, got in zip(feeds, outputs, strict=True):
+            wanted = runner(feed)
+            if has_labels and class_rows(wanted[first]) is not None:
+                self.classes.append((wanted[first], got[first]))
+            self.workshop.watcher.advance()
+            yield wanted, got
+
+
+def _scores(built: Built, reference: Model, samples: Samples, bench: Bench, workshop: Workshop) -> Scores:
+    from edgekit.graph.run import Runner
+    from edgekit.numerics.fidelity import fidelity
+
+    feeds, same_feeds = itertools.tee(samples.feeds("judging", reference.signature))
+    remarks = []
+    if built.engine.status != "built":
+        remarks.append(OF_THE_GRAPH)
+        outputs: Iterable[Outputs] = map(Runner(built.model.path), same_feeds)
+    else:
+        outputs = infer(built.folder, built.engine, same_feeds, bench.device, signature=reference.signature)
+    run = _Run(reference, samples, workshop)
+    near = fidelity(run.pairs(feeds, outputs))
+    if near.not_finite:
+        remarks.append(f"{near.not_finite} outputs are not finite where the original's are, or the other way round.")
+    kept = Fidelity(
+        sqnr_db=near.sqnr_db,
+        cosine=near.cosine,
+        max_abs=near.max_abs,
+        top1_agreement=near.top1_agreement,
+        samples=near.samples,
+        judged_on=bench.measured_on(built.chosen.target),
+    )
+    right, reason = _accuracy(run.classes, samples)
+    return Scores(fidelity=kept, fidelity_reason="", accuracy=right, accuracy_reason=reason, remarks=tuple(remarks))
+
+
+def _accuracy(classes: list[tuple[Any, Any]], samples: Samples) -> tuple[Accuracy | None, str]:
+    """Accuracy of the engine beside that of the original, or why there is none."""
+    from edgekit.numerics.fidelity import accuracy
+
+    labels = [sample.label for sample in samples.judging]
+    if all(label is None for label in labels):
+        return None, "the samples have no labels"
+    if not classes:
+        return None, "the first output holds no classes"
+    _labels_fit(labels, classes[0][0].size, samples.name)
+    of_engine = accuracy((got, label) for (_, got), label in zip(classes, labels, strict=True))
+    of_reference = accuracy((wanted, label) for (wanted, _), label in zip(classes, labels, strict=True))
+    if of_engine is None or of_reference is None:
+        return None, "the samples have no labels"
+    right = Accuracy(top1=of_engine.top1, top1_reference=of_reference.top1, n=of_engine.n, top5=of_engine.top5, top5_reference=of_reference.top5)
+    return right, ""
+
+
+def _labels_fit(labels: list[int | None], classes: int, name: str) -> None:
+    wrong = sorted({label for label in labels if label is not None and not 0 <= label < classes})
+    if wrong:
+        raise SamplesError(
+            f"samples {name}: label {wrong[0]} is none of the model's {classes} classes",
+            hint="class indices count from 0, as the model's outputs do; correct labels.csv",
+        )
