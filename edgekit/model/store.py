@@ -58,6 +58,17 @@ def writing(where: Path) -> Iterator[None]:
         raise
 
 
+def is_alive(pid: int) -> bool:
+    """Whether a process of this number runs on this machine."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
 class Store:
     """Results by content key, below one folder.
 
@@ -117,7 +128,7 @@ class Store:
         """Remove what processes left that were killed while they wrote."""
         for left in temporary_root.iterdir():
             owner = left.name.partition("-")[0]
-            if owner.isdigit() and not Path("/proc", owner).exists() and Path("/proc").exists():
+            if owner.isdigit() and not is_alive(int(owner)):
                 shutil.rmtree(left, ignore_errors=True)
 
     @contextmanager

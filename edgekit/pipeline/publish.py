@@ -13,7 +13,7 @@ import msgspec
 
 from edgekit.engine.contract import ENGINE_RECORD, Engine, read_engine
 from edgekit.model import file_sha256
-from edgekit.model.store import writing
+from edgekit.model.store import is_alive, writing
 from edgekit.pipeline.line import Built
 from edgekit.pipeline.steps import COST_FILE
 from edgekit.report import StepEntry
@@ -92,7 +92,8 @@ def replace_folder(final: Path, fill: Callable[[Path], None]) -> None:
     """Make ``final`` anew beside itself, then swap: a reader sees the old folder or the new one."""
     with writing(final):
         final.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=final.parent, prefix=f".{final.name}-"))
+        _sweep(final)
+        temporary = Path(tempfile.mkdtemp(dir=final.parent, prefix=f".{final.name}-{os.getpid()}-"))
         old = temporary.with_name(temporary.name + "-old")
         try:
             fill(temporary)
@@ -103,3 +104,11 @@ def replace_folder(final: Path, fill: Callable[[Path], None]) -> None:
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
             shutil.rmtree(old, ignore_errors=True)
+
+
+def _sweep(final: Path) -> None:
+    """Remove what builds left beside ``final`` that were killed while they wrote it."""
+    for left in final.parent.glob(f".{final.name}-*"):
+        owner = left.name.removeprefix(f".{final.name}-").partition("-")[0]
+        if owner.isdigit() and not is_alive(int(owner)):
+            shutil.rmtree(left, ignore_errors=True)
