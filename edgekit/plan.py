@@ -173,6 +173,7 @@ def check(request: Request, *, targets_needed: bool = True) -> Plan:
     settings = {step: dict(fields) for step, fields in request.settings.items()}
     preparation = tuple(_planned(faults, index=0, name=name, options=settings.pop(name, {})) for name in PREPARATION)
     steps = _recipe_steps(faults, recipe, settings)
+    chosen = tuple({one.key: one for one in reversed(chosen)}.values())[::-1]  # one kind asked for by two names is built once
     chosen = tuple(_with_io(faults, one, settings.get("io", {})) for one in chosen)
     ingest = faults.catch(_ingest_options, request, settings.pop("ingest", {})) or IngestOptions()
     preprocess = faults.catch(_preprocess, settings.pop("preprocess", None))
@@ -202,7 +203,7 @@ def check(request: Request, *, targets_needed: bool = True) -> Plan:
         budget=budget,
         load=load,
         names=_names(chosen),
-        remarks=_remarks(chosen, recipe.name),
+        remarks=(*_remarks(chosen, recipe.name), *_stretched(samples, preprocess)),
     )
 
 
@@ -315,6 +316,11 @@ def _with_io(faults: _Faults, one: Chosen, io: Mapping[str, Any]) -> Chosen:
         return one
     if not io:
         return one
+    backend = plugins.load("edgekit.backends", one.runtime) if one.runtime in plugins.names("edgekit.backends") else None
+    refused = [key for key in io if key not in getattr(backend, "ports", ())]
+    if refused:
+        faults.add(f"--set io.{refused[0]}: {one.runtime} engines ({one.target.name}) have their ports as the source has them")
+        return one
     over = {f"io_{key}": value for key, value in io.items()}
     runtimes = tuple(_with_ports(runtime, over) if runtime.name == one.runtime else runtime for runtime in one.target.runtimes)
     return msgspec.structs.replace(one, target=msgspec.structs.replace(one.target, runtimes=runtimes))
@@ -360,6 +366,13 @@ def _remarks(chosen: tuple[Chosen, ...], recipe: str) -> tuple[str, ...]:
         remarks = one.target.runtime(one.runtime).remarks
         lines += [f"{one.key}: {remarks[key]}" for key in ("*", recipe) if key in remarks]
     return tuple(lines)
+
+
+def _stretched(samples: Samples | None, preprocess: Preprocess | None) -> tuple[str, ...]:
+    how = preprocess or (samples.preprocess if samples else None)
+    if samples is None or samples.kind != "images" or how is None or how.resize_short or how.resize or how.crop:
+        return ()
+    return ("Pictures are stretched to the input's height and width; preprocess.resize_short and preprocess.crop keep their proportions.",)
 
 
 def target_faults(file: Path) -> tuple[str, ...]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import fnmatch
 import hashlib
+import io
+import math
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +20,7 @@ from edgekit.model import Preprocess, Signature, Tensor, file_sha256
 
 if TYPE_CHECKING:
     import numpy as np
+    from numpy.lib.npyio import NpzFile
     from numpy.typing import NDArray
     from PIL import Image
 
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm"})
 DESCRIPTION_FILE = "samples.toml"
 SPLIT_SEED = 0
+LARGEST_SIDE = 8192
 
 
 class Description(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -120,11 +124,10 @@ def read_samples(path: Path, *, skip_bad: bool = False) -> Samples:
         raise SamplesError(f"{path}: not a folder and not a .toml file", hint="put the samples into a folder, or describe them in a .toml")
     if file.exists():
         described = strict.read(file, Description)
-        folder = file.parent / described.path
+        folder = (file.parent / described.path).absolute()
     else:
-        kind: Literal["images", "arrays"] = "arrays" if any(path.glob("*.npz")) else "images"
-        described = Description(schema=1, name=path.resolve().name, kind=kind)
-        folder = path
+        described = Description(schema=1, name=path.resolve().name, kind=_kind_in(path))
+        folder = path.absolute()  # children that read samples have working directories of their own
     if described.fetch and not folder.is_dir():
         raise SamplesError(f"{folder}: the samples {described.name} are not there", hint=described.fetch)
     found = _find(folder, described.kind)
@@ -138,31 +141,54 @@ def read_samples(path: Path, *, skip_bad: bool = False) -> Samples:
     return _split(described, folder, good, tuple(bad))
 
 
+def _kind_in(folder: Path) -> Literal["images", "arrays"]:
+    suffixes = {path.suffix.lower() for path in folder.rglob("*") if path.is_file()}
+    if ".npz" in suffixes and suffixes & IMAGE_SUFFIXES:
+        raise SamplesError(f"{folder}: pictures and .npz files", hint=f"keep one kind, or say which in {folder / DESCRIPTION_FILE}: kind = …")
+    return "arrays" if ".npz" in suffixes else "images"
+
+
 def _find(folder: Path, kind: str) -> list[Sample]:
     if not folder.is_dir():
         raise SamplesError(f"{folder}: no such folder", hint="correct `path` in the samples file")
     suffixes = IMAGE_SUFFIXES if kind == "images" else frozenset({".npz"})
     files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in suffixes and path.is_file())
     if not files:
-        raise SamplesError(f"{folder}: no {'pictures' if kind == 'images' else '.npz files'} in it", hint=f"looked for {', '.join(sorted(suffixes))}")
+        known = ", ".join(sorted({*suffixes, ".npz"}))
+        raise SamplesError(f"{folder}: no {'pictures' if kind == 'images' else '.npz files'} in it", hint=f"samples are files of {known}")
     labels = folder / "labels.csv"
     if labels.exists():
         by_name = _read_labels(labels)
+        names = {path.relative_to(folder).as_posix() for path in files}
+        if by_name and not names & by_name.keys():
+            raise SamplesError(f"{labels}: none of its files is there", hint=f"names are relative to {folder}, such as {min(names)}")
         return [Sample(path=path, label=by_name.get(path.relative_to(folder).as_posix())) for path in files]
     classes = sorted({path.parent for path in files} - {folder})
     if classes and all(path.parent in classes for path in files):
-        return [Sample(path=path, label=classes.index(path.parent)) for path in files]
+        labels_of = _class_indices(classes)
+        return [Sample(path=path, label=labels_of[path.parent]) for path in files]
     return [Sample(path=path) for path in files]
 
 
+def _class_indices(folders: list[Path]) -> dict[Path, int]:
+    """Class folders named by numbers are those classes; others count in the order of their names, as torchvision's ImageFolder has it."""
+    if all(folder.name.isdigit() for folder in folders):
+        return {folder: int(folder.name) for folder in folders}
+    return {folder: index for index, folder in enumerate(folders)}
+
+
 def _read_labels(path: Path) -> dict[str, int]:
-    with path.open(newline="", encoding="utf-8") as stream:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise SamplesError(f"{path}: not UTF-8 text", hint="save it as UTF-8; spreadsheets call that CSV UTF-8") from error
+    with io.StringIO(text, newline="") as stream:
         rows = csv.DictReader(stream)
         if not {"file", "class_index"} <= set(rows.fieldnames or ()):
             raise SamplesError(f"{path}: needs the columns file,class_index", hint=f"its first line is {','.join(rows.fieldnames or ())}")
         try:
-            return {row["file"]: int(row["class_index"]) for row in rows}
-        except ValueError as error:
+            return {row["file"].removeprefix("./"): int(row["class_index"]) for row in rows}
+        except (ValueError, TypeError) as error:
             raise SamplesError(
                 f"{path}:{rows.line_num}: class_index is not a number", hint="class indices count from 0, as the model's outputs do"
             ) from error
@@ -177,13 +203,23 @@ def _sift(found: list[Sample], kind: str, *, thoroughly: bool) -> tuple[list[Sam
     good, bad = [], []
     for sample in found:
         reason = _broken_image(sample.path) if kind == "images" else _broken_arrays(sample.path)
-        if thoroughly and kind == "images" and not reason:
-            reason = _undecodable(sample.path)
+        if thoroughly and not reason:
+            reason = _undecodable(sample.path) if kind == "images" else _damaged_arrays(sample.path)
         if reason:
             bad.append(f"{sample.path.name}: {reason}")
         else:
             good.append(sample)
     return good, bad
+
+
+def _damaged_arrays(path: Path) -> str:
+    try:
+        with _loaded(path) as held:
+            for name in held.files:
+                _array_of(held, name, path)
+    except SamplesError as error:
+        return error.message.removeprefix(f"{path}: ")
+    return ""
 
 
 def _undecodable(path: Path) -> str:
@@ -287,12 +323,33 @@ def with_preprocess(signature: Signature, samples: Samples) -> Signature:
             hint="remove [preprocess] from the samples file, or set preprocess.* to what is right",
         )
     preprocess = signature.preprocess or samples.preprocess
+    faults = preprocess_faults(preprocess) if preprocess is not None and samples.kind == "images" else []
+    if faults:
+        raise SamplesError("preprocess: " + "; ".join(faults), hint="correct --set preprocess.… or [preprocess] of the samples file")
     if samples.kind == "images" and preprocess is None:
         raise SamplesError(
             "how pictures become the model's input is not known: the model does not say, and the samples do not",
             hint="--set preprocess.mean=… --set preprocess.std=… (pixels are 0 to 255), or a samples.toml with [preprocess]",
         )
     return msgspec.structs.replace(signature, preprocess=preprocess, labels=signature.labels or samples.label_names)
+
+
+def preprocess_faults(how: Preprocess) -> list[str]:
+    """What cannot be done with any picture, one line each."""
+    faults = []
+    channels = 1 if how.colour == "grey" else 3
+    for name, values in (("mean", how.mean), ("std", how.std)):
+        if len(values) not in (1, channels):
+            faults.append(f"{name} has {len(values)} values for {channels} channels; give one, or {channels} as [a, b, …]")
+        if not all(math.isfinite(value) for value in values):
+            faults.append(f"{name} is not finite")
+    if any(value == 0 for value in how.std):
+        faults.append("std is 0")
+    crop = (how.crop,) if isinstance(how.crop, int) else how.crop or ()
+    for name, sizes in (("resize_short", (how.resize_short,) if how.resize_short is not None else ()), ("resize", how.resize or ()), ("crop", crop)):
+        if any(not 1 <= size <= LARGEST_SIDE for size in sizes):
+            faults.append(f"{name} is not between 1 and {LARGEST_SIDE}")
+    return faults
 
 
 def feed_of(path: Path, kind: Literal["images", "arrays"], signature: Signature) -> Feed:
@@ -315,13 +372,13 @@ def _arrays(path: Path, signature: Signature) -> Feed:
     import numpy as np
 
     feed: Feed = {}
-    with np.load(path, allow_pickle=False) as held:
+    with _loaded(path) as held:
         for tensor in signature.inputs:
             if tensor.name not in held:
                 raise SamplesError(
                     f"{path.name}: no array named {tensor.name}; it has {', '.join(held.files)}", hint="name the arrays as the model's inputs"
                 )
-            array = held[tensor.name]
+            array = _array_of(held, tensor.name, path)
             if len(array.shape) == len(tensor.shape) - 1:
                 array = array[None]
             fits = len(array.shape) == len(tensor.shape) and all(
@@ -333,6 +390,32 @@ def _arrays(path: Path, signature: Signature) -> Feed:
                 )
             feed[tensor.name] = np.ascontiguousarray(array.astype(tensor.dtype))
     return feed
+
+
+def _loaded(path: Path) -> NpzFile:
+    import zipfile
+
+    import numpy as np
+
+    try:
+        held: NpzFile = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise SamplesError(f"{path}: cannot be read: {error}", hint="save it with numpy.savez, one array per input name") from error
+    if not hasattr(held, "files"):
+        raise SamplesError(f"{path}: holds one array without a name", hint="save it with numpy.savez, one array per input name")
+    return held
+
+
+def _array_of(held: NpzFile, name: str, path: Path) -> NDArray[np.generic]:
+    import zipfile
+
+    try:
+        array: NDArray[np.generic] = held[name]
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise SamplesError(f"{path}: {name} cannot be read: {error}", hint="save plain arrays of numbers with numpy.savez") from error
+    if array.dtype.kind not in "fiub":
+        raise SamplesError(f"{path}: {name} holds {array.dtype}, not numbers", hint="save plain arrays of numbers with numpy.savez")
+    return array
 
 
 def image_input(path: Path, tensor: Tensor, how: Preprocess) -> NDArray[np.generic]:
@@ -357,9 +440,33 @@ def image_input(path: Path, tensor: Tensor, how: Preprocess) -> NDArray[np.gener
     ):
         raise SamplesError(
             f"{path.name}: becomes {array.shape}, the model's input {tensor.name} is {tensor.shape}",
-            hint="set preprocess.resize or preprocess.crop to the input's height and width",
+            hint=_misfit_hint(array.shape, tensor),
         )
     return np.ascontiguousarray(array.astype(tensor.dtype))
+
+
+def _misfit_hint(shape: tuple[int, ...], tensor: Tensor) -> str:
+    if len(tensor.shape) != 4:
+        return "pictures feed inputs of four axes; give .npz files with an array for this one"
+    if tensor.shape[0] not in (1,) and isinstance(tensor.shape[0], int):
+        return f"samples have a batch of one, the model of {tensor.shape[0]}: pin it with --shape, or export it with a batch of 1"
+    channels = tensor.shape[3] if tensor.layout == "nhwc" else tensor.shape[1]
+    if channels in (1, 3) and channels not in (shape[1], shape[3]):
+        return f"--set preprocess.colour={'grey' if channels == 1 else 'rgb'}"
+    return "set preprocess.resize or preprocess.crop to the input's height and width"
+
+
+def _eight_bits(picture: Image.Image, path: Path) -> Image.Image:
+    """Pillow cuts 16-bit grey off at 255 when it converts: scaled here, as 8-bit copies of the same picture are."""
+    if picture.mode.startswith("I;16") or picture.mode == "I":
+        import numpy as np
+        from PIL import Image
+
+        values = np.asarray(picture, np.int64)
+        if values.min() < 0 or values.max() > 65535:
+            raise SamplesError(f"{path}: pixels of more than 16 bits", hint="save it with 8 or 16 bits a channel")
+        return Image.fromarray((values // 257).astype(np.uint8))
+    return picture
 
 
 def _opened(path: Path) -> Image.Image:
@@ -368,7 +475,7 @@ def _opened(path: Path) -> Image.Image:
     try:
         with Image.open(path) as picture:
             picture.load()
-            return ImageOps.exif_transpose(picture)
+            return ImageOps.exif_transpose(_eight_bits(picture, path))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise SamplesError(f"{path}: cannot be decoded: {error}", hint="replace it, or leave it out with --skip-bad-samples") from error
 
@@ -398,5 +505,10 @@ def _cropped(picture: Image.Image, how: Preprocess) -> Image.Image:
     if how.crop is None:
         return picture
     height, width = (how.crop, how.crop) if isinstance(how.crop, int) else how.crop
+    if picture.height < height or picture.width < width:
+        raise SamplesError(
+            f"a picture has {picture.width}×{picture.height} pixels before the crop to {width}×{height}",
+            hint="--set preprocess.resize_short=… enlarges pictures first",
+        )
     left, top = (picture.width - width) // 2, (picture.height - height) // 2
     return picture.crop((left, top, left + width, top + height))

@@ -14,7 +14,7 @@ UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 def clean(
     older_than: Annotated[str, typer.Option(metavar="AGE", help="Keep what was used within this time, such as 12h or 30d.")] = "",
-    keep_mb: Annotated[int, typer.Option(help="Stop as soon as the store is no larger than this.")] = 0,
+    keep_mb: Annotated[int, typer.Option(min=0, help="Stop as soon as the store is no larger than this.")] = 0,
     as_json: AsJson = False,
 ) -> None:
     """Remove kept steps from the store, least recently used first."""

@@ -52,12 +52,13 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, title:
     """A table on stdout; columns named in ``right`` are numbers."""
     from rich import box
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
         table.add_column(column, justify="right" if column in right else "left", overflow="fold")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(Text, row))  # as Text: square brackets in names are no markup
     console().print(table)
 
 

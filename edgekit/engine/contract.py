@@ -99,6 +99,8 @@ class Backend(Protocol):
     """Compiles for one runtime; entry-point group ``edgekit.backends``. It never quantizes: precision is in the model."""
 
     runtime: ClassVar[str]
+    ports: ClassVar[frozenset[str]]
+    """What a caller may choose of its engines' ports: ``dtype``, ``layout``."""
 
     def refusals(self, model: Model, target: Target) -> tuple[Refusal, ...]:
         """Every node that cannot be lowered for this target, all at once; empty if it can be built."""

@@ -46,6 +46,8 @@ def ingest_live(model: Any, *, out: Path, options: IngestOptions | None = None, 
     """
     label = type(model).__name__
     job = Job(label=label, source=Path(label), kind=Kind.KERAS, options=options or IngestOptions(), out=out, samples=samples)
+    if _is_instance(model, "torch", "jit.ScriptModule"):
+        raise UsageError(f"{label} is TorchScript, which cannot be exported", hint="give the torch.nn.Module that it was made from")
     with _quiet():
         if _is_instance(model, "torch", "nn.Module"):
             found, kind, tools = _torch(model, example, job), "torch.nn.Module", TorchFrontend().tools()

@@ -81,6 +81,13 @@ def compare(first: Timings, second: Timings, *, between_runs: float = BETWEEN_RU
     return Comparison(outcome=outcome, ratio=ratio, ci95=(low, high), p50_ms=(medians[0] / 1e6, medians[1] / 1e6))
 
 
+def _difference(name: str, one: Any, other: Any) -> str:
+    if isinstance(one, dict) and isinstance(other, dict):
+        keys = [key for key in dict.fromkeys((*one, *other)) if one.get(key) != other.get(key)]
+        return ", ".join(f"{name}.{key}: {one.get(key)} and {other.get(key)}" for key in keys)
+    return f"{name}: {one} and {other}"
+
+
 def differences(first: Timings, second: Timings) -> list[str]:
     """Conditions that keep two series from being compared, one line each.
 
@@ -88,7 +95,7 @@ def differences(first: Timings, second: Timings) -> list[str]:
     measured. With one thread, the share of the processor that each had must be alike.
     """
     one, other = first.conditions, second.conditions
-    found = [f"{name}: {one.get(name)} and {other.get(name)}" for name in SAME if one.get(name) != other.get(name)]
+    found = [_difference(name, one.get(name), other.get(name)) for name in SAME if one.get(name) != other.get(name)]
     runtimes = one.get("runtime", ""), other.get("runtime", "")
     if runtimes[0] != runtimes[1] and runtimes[0].partition(" ")[0] == runtimes[1].partition(" ")[0]:
         found.append(f"runtime: {runtimes[0]} and {runtimes[1]}")

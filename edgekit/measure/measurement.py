@@ -33,7 +33,7 @@ class Load(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     min_queries: Annotated[int, Meta(ge=2)] = 662
     min_duration_s: NotNegative = 3.0
     max_duration_s: NotNegative = 12.0
-    threads: Annotated[int, Meta(ge=1)] = 1
+    threads: Annotated[int, Meta(ge=1, le=1024)] = 1
 
 
 class Memory(msgspec.Struct, frozen=True):

@@ -44,7 +44,7 @@ def writing(where: Path) -> Iterator[None]:
     """Turn the system's refusals to write into a StoreError that says what to do.
 
     Raises:
-        StoreError: no space, no permission, or another error of the file system.
+        StoreError: no space, no permission, or whatever else the file system says of it.
     """
     try:
         yield
@@ -55,6 +55,8 @@ def writing(where: Path) -> Iterator[None]:
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             hint = "choose another folder with -o, or another store with EDGEKIT_STORE"
             raise StoreError(f"{where}: not writable", hint=hint) from error
+        if isinstance(error.filename, str) and Path(error.filename).absolute().is_relative_to(where.absolute()):
+            raise StoreError(f"{error.filename}: {error.strerror}", hint="choose another path (-o, EDGEKIT_STORE); is a file in its way?") from error
         raise
 
 
@@ -157,9 +159,17 @@ class Store:
                 break
             if time.time() - used < older_than_s:
                 break
-            shutil.rmtree(folder, ignore_errors=True)
+            self._remove(folder)
             removed, freed = removed + 1, freed + size
         return removed, freed
+
+    def _remove(self, folder: Path) -> None:
+        """Rename, then remove: a name that exists is whole, also when this is killed."""
+        with suppress(OSError):
+            (self.root / "tmp").mkdir(exist_ok=True)
+            doomed = Path(tempfile.mkdtemp(dir=self.root / "tmp", prefix=f"{os.getpid()}-"))
+            folder.rename(doomed / "removed")
+            shutil.rmtree(doomed, ignore_errors=True)
 
     def _results(self) -> Iterator[tuple[Path, float, int]]:
         for folder in self.root.glob("steps/*/*"):

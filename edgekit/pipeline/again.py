@@ -70,11 +70,13 @@ def bench(
 
 def _engines(path: Path) -> Engines:
     if (path / "report.json").is_file():
-        folders = sorted(path.glob(f"engines/*/{ENGINE_RECORD}"))
-        return Engines(tuple((one.parent, read_engine(one.parent)) for one in folders), read_report(path / "report.json"), path)
+        report = read_report(path / "report.json")
+        folders = [(path / entry.path).parent for entry in (*report.references, *report.engines)]
+        return Engines(tuple((one, read_engine(one)) for one in folders if (one / ENGINE_RECORD).is_file()), report, path)
     folder = path if path.is_dir() else path.parent
     if (folder / ENGINE_RECORD).is_file() and (path.is_dir() or read_engine(folder).file == path.name):
-        return Engines(((folder, read_engine(folder)),), None, None)
+        beside = folder.parent.parent / "report.json"
+        return Engines(((folder, read_engine(folder)),), read_report(beside) if beside.is_file() else None, None)
     if path.suffix == ".onnx" and path.is_file():
         return Engines(((folder, _bare_onnx(path)),), None, None)
     raise UsageError(f"{path}: no engine here", hint="give the folder of a build, of one of its engines, or an .onnx file")

@@ -55,6 +55,7 @@ def build(  # noqa: PLR0913 - the options of `edgekit build`
     Raises:
         EdgekitError: what is wrong, with a hint; see :mod:`edgekit.errors`.
     """
+    _refuse_wrong_types(target, settings, shape)
     chosen: Settings = {step: dict(fields) for step, fields in (settings or {}).items()}
     if shape is not None:
         by_name = shape if isinstance(shape, Mapping) else {"": shape}
@@ -75,3 +76,19 @@ def build(  # noqa: PLR0913 - the options of `edgekit build`
         skip_bad_samples=skip_bad_samples,
     )
     return run(request, out=Path(out), bench=bench, watcher=watcher, store=store)
+
+
+def _refuse_wrong_types(target: object, settings: object, shape: object) -> None:
+    """Notebooks have no type checker; what would fail far from here is said here.
+
+    Raises:
+        UsageError: an argument is of another kind.
+    """
+    if not isinstance(target, str) and not (isinstance(target, Sequence) and all(isinstance(name, str) for name in target)):
+        raise UsageError(f"target = {target!r}: not a name", hint='target="raspberry-pi-5", or a list of names')
+    if settings is not None and not (isinstance(settings, Mapping) and all(isinstance(fields, Mapping) for fields in settings.values())):
+        raise UsageError(f"settings = {settings!r}: not options by step", hint='settings={"preprocess": {"mean": 127.0, "std": 128.0}}')
+    shapes = list(shape.values()) if isinstance(shape, Mapping) else [] if shape is None else [shape]
+    for sizes in shapes:
+        if isinstance(sizes, str) or not isinstance(sizes, Sequence) or not all(isinstance(size, int | str) for size in sizes):
+            raise UsageError(f"shape = {shape!r}: not sizes", hint="shape=(1, 3, 224, 224), or by input name")

@@ -14,11 +14,10 @@ from edgekit import strict
 from edgekit.device import open_device
 from edgekit.measure import Load
 from edgekit.model import Model, Store
-from edgekit.model.store import writing
 from edgekit.pipeline.assess import entry_of, timed
 from edgekit.pipeline.line import Source, built, counted, ingested, prepared
 from edgekit.pipeline.place import Bench
-from edgekit.pipeline.publish import Logged, publish_engine, publish_steps
+from edgekit.pipeline.publish import Logged, claim, publish_engine, publish_steps
 from edgekit.pipeline.reference import publish_reference, reference_entry
 from edgekit.pipeline.score import scored
 from edgekit.pipeline.steps import Workshop
@@ -48,9 +47,8 @@ def run(request: Request, *, out: Path, bench: bool = True, watcher: Watcher = S
     workshop = Workshop(store=store or Store(), watcher=log)
     plan = check(request)
     load = strict.convert(plan.load, Load, where="load")
-    with writing(out):
-        out.mkdir(parents=True, exist_ok=True)
-    for name in plan.names:
+    claim(out)
+    for name in (*plan.names, *(f"left out: {reason}" for reason in (plan.samples.skipped if plan.samples else ()))):
         log.note(name)
     source_model, source = ingested(plan, workshop)
     ready = prepared(plan, source_model, workshop)

@@ -12,12 +12,16 @@ from pathlib import Path
 import msgspec
 
 from edgekit.engine.contract import ENGINE_RECORD, Engine, read_engine
+from edgekit.errors import UsageError
 from edgekit.model import file_sha256
 from edgekit.model.store import is_alive, writing
 from edgekit.pipeline.line import Built
 from edgekit.pipeline.steps import COST_FILE
 from edgekit.report import StepEntry
 from edgekit.watch import Watcher
+
+LOG_FILE = "log.txt"
+LOG_HEAD = "edgekit: what builds into this folder said"
 
 
 class Logged:
@@ -49,6 +53,23 @@ class Logged:
 
     def _write(self, text: str) -> None:
         self.lines.append(f"{time.strftime('%Y-%m-%dT%H:%M:%S%z')} {text}")
+
+
+def claim(out: Path) -> None:
+    """Make the folder of the results, or go on in one that an earlier build made.
+
+    Raises:
+        UsageError: other things lie there: a build replaces what it finds.
+        StoreError: it cannot be written.
+    """
+    log = out / LOG_FILE
+    with writing(out):
+        out.mkdir(parents=True, exist_ok=True)
+        is_ours = log.is_file() and log.read_bytes().startswith(LOG_HEAD.encode())
+        if not is_ours and any(out.iterdir()):
+            raise UsageError(f"{out}: not empty, and not made by edgekit", hint="choose a new folder with -o")
+        if not is_ours:
+            log.write_text(LOG_HEAD + "\n", encoding="utf-8")
 
 
 def publish_engine(built: Built, out: Path) -> Path:
@@ -84,7 +105,7 @@ def publish_steps(entries: list[StepEntry], lines: list[str], out: Path) -> None
             (temporary / f"{index:02d}-{entry.name}{suffix}.json").write_bytes(msgspec.json.format(msgspec.json.encode(entry), indent=1))
 
     replace_folder(out / "steps", fill)
-    with writing(out), (out / "log.txt").open("a", encoding="utf-8") as stream:
+    with writing(out), (out / LOG_FILE).open("a", encoding="utf-8") as stream:
         stream.writelines(line + "\n" for line in lines)
 
 

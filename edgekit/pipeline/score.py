@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from edgekit.errors import SamplesError
+from edgekit.errors import SamplesError, UnsupportedError
 from edgekit.measure import infer
 from edgekit.model import Model
 from edgekit.pipeline.line import Built
@@ -59,11 +59,14 @@ def scored(built: Built, reference: Model, samples: Samples | None, bench: Bench
         "signature": reference.signature,
         "samples": samples.sha256,
         "device": bench.device.facts,
-        "target": built.chosen.target.name,
         "tools": version_of("onnxruntime", "numpy", "pillow", *RUNTIME_PACKAGES.get(runtime, (runtime,))),
     }
     folder, _, _ = workshop.folder(f"check {built.chosen.key}", decided_by, make)
-    return msgspec.json.decode((folder / SCORES_FILE).read_bytes(), type=Scores)
+    scores = msgspec.json.decode((folder / SCORES_FILE).read_bytes(), type=Scores)
+    if scores.fidelity is None:
+        return scores
+    judged_on = bench.measured_on(built.chosen.target)  # of this build: the store does not know whether the device was named
+    return msgspec.structs.replace(scores, fidelity=msgspec.structs.replace(scores.fidelity, judged_on=judged_on))
 
 
 @dataclass(slots=True)
@@ -84,10 +87,27 @@ class _Run:
         has_labels = any(sample.label is not None for sample in self.samples.judging)
         for feed, got in zip(feeds, outputs, strict=True):
             wanted = runner(feed)
+            self._check(wanted, got)
             if has_labels and class_rows(wanted[first]) is not None:
                 self.classes.append((wanted[first], got[first]))
             self.workshop.watcher.advance()
             yield wanted, got
+
+    def _check(self, wanted: Outputs, got: Outputs) -> None:
+        """Outputs that say nothing must not be called exact."""
+        import numpy as np
+
+        for name, values in wanted.items():
+            if np.issubdtype(values.dtype, np.floating) and np.isnan(values).any():
+                raise SamplesError(
+                    f"samples {self.samples.name}: the float original itself gives NaN in {name}",
+                    hint="are the samples and their preprocessing right?",
+                )
+            if values.shape != got[name].shape:
+                raise UnsupportedError(
+                    f"{name}: the engine gives {got[name].shape} where the original gives {values.shape}",
+                    hint="outputs whose size depends on the data cannot be judged: leave them out of the model",
+                )
 
 
 def _scores(built: Built, reference: Model, samples: Samples, bench: Bench, workshop: Workshop) -> Scores:
@@ -126,6 +146,8 @@ def _accuracy(classes: list[tuple[Any, Any]], samples: Samples) -> tuple[Accurac
         return None, "the samples have no labels"
     if not classes:
         return None, "the first output holds no classes"
+    if classes[0][0].shape[0] != 1:
+        return None, "the model's batch is not one"
     _labels_fit(labels, classes[0][0].size, samples.name)
     of_engine = accuracy((got, label) for (_, got), label in zip(classes, labels, strict=True))
     of_reference = accuracy((wanted, label) for (wanted, _), label in zip(classes, labels, strict=True))

@@ -102,35 +102,46 @@ def _cpu_s() -> float:
 
 @functools.cache
 def code_digest() -> str:
-    """SHA-256 over edgekit's own source: what another edgekit made is made anew."""
+    """SHA-256 over edgekit's own source and tables: what another edgekit made is made anew."""
     root = Path(__file__).resolve().parent.parent
     digest = hashlib.sha256()
-    for path in sorted(root.rglob("*.py")):
+    for path in sorted(path for path in root.rglob("*") if path.suffix in (".py", ".toml", ".tmpl")):
         relative = path.relative_to(root)
-        if relative.parts[0] not in ("cli", "report", "pipeline", "_data"):
+        if relative.parts[0] not in ("cli", "report", "recipes", "_data"):
             digest.update(str(relative).encode() + path.read_bytes())
     return digest.hexdigest()
 
 
 def source_digest(source: Path) -> tuple[str, int]:
-    """SHA-256 and size of a source: of a file, of all files of a folder, and of the data files beside an ONNX file.
+    """SHA-256 and size of a source: of a file, of all files of a folder, and of the data files an ONNX file names.
 
     Raises:
         SourceError: it cannot be read.
     """
     try:
         if source.is_file():
-            beside = sorted(path for path in source.parent.glob(f"{source.stem}*") if _is_data_of(path, source))
-            files = [source, *beside]
+            files = [source, *external_files(source)]
         else:
             files = sorted(path for path in source.rglob("*") if path.is_file())
         if len(files) == 1:
             return file_sha256(files[0]), files[0].stat().st_size
-        digest = hashlib.sha256("".join(f"{path.name} {file_sha256(path)}\n" for path in files).encode())
+        digest = hashlib.sha256("".join(f"{path} {file_sha256(path)}\n" for path in files).encode())
         return digest.hexdigest(), sum(path.stat().st_size for path in files)
     except OSError as error:
         raise SourceError(f"{source}: {error.strerror}", hint="check the path and its permissions") from error
 
 
-def _is_data_of(path: Path, source: Path) -> bool:
-    return source.suffix == ".onnx" and path != source and path.suffix in (".data", ".onnx_data", ".bin", ".weights")
+def external_files(source: Path) -> list[Path]:
+    """The data files an ONNX file keeps its weights in. Imports onnx only if the file speaks of such files."""
+    if source.suffix != ".onnx" or b"location" not in source.read_bytes():
+        return []
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    try:
+        proto = onnx.load(source, load_external_data=False)
+    except DecodeError:
+        return []  # ingest says what is wrong with it
+    held = [tensor for tensor in proto.graph.initializer if tensor.data_location == onnx.TensorProto.EXTERNAL]
+    names = {entry.value for tensor in held for entry in tensor.external_data if entry.key == "location"}
+    return sorted(path for name in names if (path := source.parent / name).is_file())

@@ -90,7 +90,7 @@ def compare_reports(first: Report, second: Report) -> ReportComparison:
 def _by_key(report: Report) -> dict[tuple[str, ...], EngineEntry]:
     found: dict[tuple[str, ...], EngineEntry] = {}
     for entry in report.references:
-        found[REFERENCE, entry.runtime, entry.measured_on.device if entry.measured_on else ""] = entry
+        found[REFERENCE, entry.runtime] = entry
     for entry in report.engines:
         found[entry.target, entry.runtime] = entry
     return found

@@ -24,6 +24,7 @@ class OnnxRuntimeBackend:
     """Compiles for ONNX Runtime's CPU provider, which reads ONNX and chooses integer kernels by Q/DQ when it opens a file."""
 
     runtime: ClassVar[str] = "onnxruntime"
+    ports: ClassVar[frozenset[str]] = frozenset({"dtype", "layout"})
 
     def refusals(self, model: Model, target: Target) -> tuple[Refusal, ...]:
         """Every node that the target's ONNX Runtime has no kernel for."""

@@ -24,6 +24,7 @@ class TensorrtBackend:
     """Packages a Model for a device with TensorRT; entry point ``tensorrt``."""
 
     runtime: ClassVar[str] = "tensorrt"
+    ports: ClassVar[frozenset[str]] = frozenset()
 
     def refusals(self, model: Model, target: Target) -> tuple[Refusal, ...]:
         """Every node that the target's TensorRT release does not take.

@@ -29,6 +29,7 @@ class TfliteBackend:
     """Lowers ONNX to TFLite. Float models, Q/DQ models (int8) and float16 weights; precision is as the model has it."""
 
     runtime: ClassVar[str] = "tflite"
+    ports: ClassVar[frozenset[str]] = frozenset({"dtype", "layout"})
 
     def refusals(self, model: Model, target: Target) -> tuple[Refusal, ...]:
         """Every node that cannot be lowered, all at once; empty if it can be built.
