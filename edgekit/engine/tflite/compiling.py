@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from edgekit.engine.contract import Port, Refusal
 from edgekit.engine.tflite import layout, orders, precision
 from edgekit.engine.tflite.draft import Draft
 from edgekit.engine.tflite.emitter import Emitter
 from edgekit.engine.tflite.fusing import fuse
-from edgekit.engine.tflite.graph import Fault, Graph, Node, Quant, is_open
+from edgekit.engine.tflite.graph import Constant, Fault, Graph, Node, Quant, is_open
 from edgekit.engine.tflite.layout import Wish
 from edgekit.engine.tflite.lowering.table import LOWERINGS
 from edgekit.engine.tflite.normal import normalize
@@ -26,6 +28,7 @@ from edgekit.model import Model, Tensor
 _REMEDY = "replace that layer, or build for another runtime, such as onnxruntime"
 _CONVERSIONS = frozenset({"QUANTIZE", "DEQUANTIZE"})
 _MOST_BYTES = 2**31 - 2**24
+_PORT_TYPES = frozenset({"bool", "float16", "float32", "int8", "int16", "int32", "int64", "uint8"})
 _HEAVY = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "FULLY_CONNECTED", "BATCH_MATMUL"})
 
 
@@ -127,7 +130,7 @@ def _refusal(node: Node, graph: Graph, fault: Fault) -> Refusal:
 
 
 def _sizes(graph: Graph, name: str) -> str:
-    shape = graph.values[name].shape if name in graph.values else None
+    shape = graph.shape(name) if graph.is_constant(name) else graph.values[name].shape if name in graph.values else None
     return "?" if shape is None else "x".join(str(size or "?") for size in shape) or "()"
 
 
@@ -148,16 +151,25 @@ def _is_unknown(node: Node) -> bool:
 
 
 def _refused_ports(graph: Graph, options: TfliteOptions) -> list[Refusal]:
-    """Ports that were asked to be integers and have no scale."""
-    if options.io_dtype == "float32":
-        return []
+    """Ports that were asked to be integers and have no scale, and constants of a type that no output can have."""
     values = {**{name: name for name in graph.inputs}, **graph.outputs}
-    reason = f"it shall be {options.io_dtype} and is not quantized"
-    return [
-        Refusal(node=port, op="port", shapes=_sizes(graph, name), reason=reason, remedy="use a recipe that quantizes, or io_dtype = float32")
-        for port, name in values.items()
-        if graph.values[name].quant is None
-    ]
+    found = []
+    for port, name in values.items():
+        constant, dtype = graph.constants.get(name), graph.port_dtypes[port]
+        remedy = "use a recipe that quantizes, or io_dtype = float32"
+        if constant is not None and dtype != "float32":
+            reason = "" if dtype in _PORT_TYPES else f"it is a constant of {dtype}, which TFLite cannot hand out here"
+            remedy = "leave this output out of the model"
+        else:
+            in_integers = graph.values[name].quant is not None if constant is None else _is_int8(constant)
+            reason = "" if options.io_dtype == "float32" or in_integers else f"it shall be {options.io_dtype} and is not quantized"
+        if reason:
+            found.append(Refusal(node=port, op="port", shapes=_sizes(graph, name), reason=reason, remedy=remedy))
+    return found
+
+
+def _is_int8(constant: Constant) -> bool:
+    return constant.quant is not None and constant.quant.is_per_tensor and constant.stored.dtype == np.int8
 
 
 def _port_order(graph: Graph, name: str, tensor: Tensor | None, options: TfliteOptions) -> Order:
@@ -189,6 +201,8 @@ def _enter(to: Emitter, name: str, order: Order, options: TfliteOptions) -> int:
 def _leave(to: Emitter, name: str, order: Order, options: TfliteOptions) -> int:
     """The tensor of an output, in the form the caller wants."""
     value = to.graph.outputs[name]
+    if to.graph.is_constant(value):
+        return _leave_constant(to, name, order, options)
     dtype, quant = _port_type(to.graph, name, options), to.graph.values[value].quant
     tensor = to.value(value, order, real=dtype == "float32")
     if dtype == "uint8" and quant is not None:
@@ -197,6 +211,19 @@ def _leave(to: Emitter, name: str, order: Order, options: TfliteOptions) -> int:
         to.add("QUANTIZE", [signed], [tensor])
     to.draft.rename(tensor, name)
     return tensor
+
+
+def _leave_constant(to: Emitter, name: str, order: Order, options: TfliteOptions) -> int:
+    """The tensor of an output that no operator computes; LiteRT hands it out as it does any other."""
+    constant, dtype = to.graph.constants[to.graph.outputs[name]], _port_type(to.graph, name, options)
+    quant = None if to.graph.port_dtypes[name] != "float32" or dtype == "float32" else constant.quant
+    if quant is None:
+        array = constant.real().astype(dtype)
+    elif dtype == "uint8":
+        array, quant = (constant.stored.astype(np.int16) + 128).astype(np.uint8), _unsigned(quant)
+    else:
+        array = constant.stored
+    return to.draft.own_constant(name, orders.arranged(array, order), quant)
 
 
 def _port(draft: Draft, name: str, index: int, tensor: Tensor | None, options: TfliteOptions) -> Port:

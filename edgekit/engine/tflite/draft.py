@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from edgekit.engine.tflite.graph import Array, Quant
+from edgekit.errors import EdgekitError
 
 
 @dataclass(slots=True)
@@ -41,11 +42,18 @@ class Draft:
     operators: list[DraftOperator] = field(default_factory=list)
     buffers: list[Array] = field(default_factory=lambda: [np.empty(0, np.uint8)])
     _names: set[str] = field(default_factory=set)
-    _constants: dict[Any, int] = field(default_factory=dict)
+    _constants: dict[tuple[Any, ...], int] = field(default_factory=dict)
     _contents: dict[bytes, int] = field(default_factory=dict)
 
     def tensor(self, name: str, shape: Sequence[int], dtype: str, quant: Quant | None = None, buffer: int = 0) -> int:
-        """A new tensor; its name gets a number if it is taken."""
+        """A new tensor; its name gets a number if it is taken.
+
+        Raises:
+            EdgekitError: a scale is not above zero or not finite, on which LiteRT ends the whole process.
+        """
+        if quant is not None and not quant.has_sound_scales:
+            message = f"{name}: its scale would be {min(quant.scale)}, TFLite needs one above zero"
+            raise EdgekitError(message, hint="quantize the model again, or leave this tensor in float32")
         unique, number = name, 1
         while unique in self._names:
             unique, number = f"{name}_{number}", number + 1
@@ -55,15 +63,23 @@ class Draft:
 
     def constant(self, name: str, array: Array, quant: Quant | None = None) -> int:
         """The tensor of a constant; a new one only if none is alike."""
+        buffer = self._buffer(array)
+        key = (buffer, array.shape, array.dtype.name, quant)
+        if key not in self._constants:
+            self._constants[key] = self.tensor(name, array.shape, array.dtype.name, quant, buffer)
+        return self._constants[key]
+
+    def own_constant(self, name: str, array: Array, quant: Quant | None = None) -> int:
+        """The tensor of a constant that is an output: never one that anything else is or reads."""
+        return self.tensor(name, array.shape, array.dtype.name, quant, self._buffer(array))
+
+    def _buffer(self, array: Array) -> int:
         content = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
         digest = hashlib.blake2b(content.data, digest_size=16).digest()
-        key = (digest, array.shape, array.dtype.name, quant)
-        if key not in self._constants:
-            if digest not in self._contents:
-                self.buffers.append(content)
-                self._contents[digest] = len(self.buffers) - 1
-            self._constants[key] = self.tensor(name, array.shape, array.dtype.name, quant, self._contents[digest])
-        return self._constants[key]
+        if digest not in self._contents:
+            self.buffers.append(content)
+            self._contents[digest] = len(self.buffers) - 1
+        return self._contents[digest]
 
     def operator(self, op: str, inputs: Sequence[int], outputs: Sequence[int], options: dict[str, Any]) -> None:
         """Append an operator."""

@@ -57,6 +57,8 @@ class Emitter:
 
     def value(self, name: str, order: Order, *, real: bool) -> int:
         """The tensor of a value in this order, as float32 or as it is stored."""
+        if self.graph.is_constant(name):
+            return self._constant_value(name, order, real=real)
         real = real and self.graph.values[name].quant is not None
         key = (name, order, real)
         if key not in self._have:
@@ -66,6 +68,11 @@ class Emitter:
             if real:
                 self._have[key] = self.dequantized(self._have[name, order, False], name)
         return self._have[key]
+
+    def _constant_value(self, name: str, order: Order, *, real: bool) -> int:
+        constant = self.graph.constants[name]
+        array, quant = (constant.real(), None) if real else (constant.stored, constant.quant)
+        return self.constant(name, arranged(array, order), quant)
 
     def provide(self, name: str, tensor: int, order: Order, quant: Quant | None) -> None:
         """Say which tensor holds a value that no node computes."""

@@ -78,7 +78,8 @@ def _join_biases(graph: Graph) -> None:
         row = next(name for name in node.inputs if name != computed[0])
         columns = graph.constants[before.inputs[1]].shape[-1:]
         shape = graph.constants[row].shape
-        is_row = shape[-1:] == columns and math.prod(shape) == columns[0]
+        grows = graph.shape(node.outputs[0]) != graph.shape(computed[0])
+        is_row = shape[-1:] == columns and math.prod(shape) == columns[0] and not grows
         if is_row and len(graph.constants[before.inputs[1]].shape) == 2 and _is_inner(graph, computed[0], consumers):
             before.inputs.append(row)
             before.outputs = list(node.outputs)

@@ -40,6 +40,13 @@ class Quant:
         """Whether integer 0 stands for 0.0 everywhere."""
         return not any(self.zero_point)
 
+    @property
+    def has_sound_scales(self) -> bool:
+        """Whether every scale is finite and above zero in float32, as files store it."""
+        with np.errstate(over="ignore", under="ignore"):
+            scales = np.asarray(self.scale, np.float32)
+        return bool(np.all(np.isfinite(scales) & (scales > 0)))
+
     def real_range(self) -> tuple[float, float]:
         """The least and the greatest real value that int8 holds at this scale (per tensor)."""
         scale, zero = self.scale[0], self.zero_point[0]

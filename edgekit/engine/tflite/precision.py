@@ -130,7 +130,10 @@ def _quant(graph: Graph, node: Node, constant: Constant | None) -> tuple[Quant |
     zeros = [int(zero) - shift for zero in np.broadcast_to(zero_point, scale.shape).ravel()]
     rank = len(graph.shape(node.inputs[0])) if constant is not None else 1
     axis = node.attrs.get("axis", 1) % max(rank, 1) if scale.size > 1 else 0
-    return Quant(tuple(float(one) for one in scale.ravel()), tuple(zeros), axis), dtype, None
+    quant = Quant(tuple(float(one) for one in scale.ravel()), tuple(zeros), axis)
+    if not quant.has_sound_scales:
+        return None, dtype, Fault(f"its scale is {scale.min()}, not above zero and finite", "quantize the model again")
+    return quant, dtype, None
 
 
 def _integer_type(graph: Graph, node: Node) -> str:

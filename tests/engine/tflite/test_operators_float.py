@@ -120,6 +120,8 @@ CASES = {
     "layer normalization": (f"{ROWS} {{ y = LayerNormalization(x, s, b) }}", {"s": normal(10), "b": normal(10)}),
     "layer normalization without bias": (f"{ROWS} {{ y = LayerNormalization(x, s) }}", {"s": normal(10)}),
     "layer normalization of three axes": (f"{PICTURE} {{ y = LayerNormalization<axis=1>(x, s, b) }}", {"s": normal(6, 9, 7), "b": normal(6, 9, 7)}),
+    "matmul and a bias of more axes": ("(float[2,3,6] x) => (y) { p = MatMul(x, w) y = Add(p, b) }", {"w": normal(6, 5), "b": normal(1, 1, 1, 5)}),
+    "hardsigmoid that falls": (f"{PICTURE} {{ y = HardSigmoid<alpha=-0.3, beta=0.4>(x) }}", {}),
     "add of two": ("(float[1,6,9,7] x, float[1,6,9,7] z) => (y) { y = Add(x, z) }", {}),
     "add and relu": ("(float[1,6,9,7] x, float[1,6,9,7] z) => (y) { a = Add(x, z) y = Relu(a) }", {}),
     "add of a number": (f"{PICTURE} {{ y = Add(x, c) }}", {"c": np.float32(0.5)}),

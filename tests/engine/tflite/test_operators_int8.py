@@ -3,6 +3,12 @@
 import numpy as np
 import pytest
 
+from edgekit.engine.tflite import TfliteBackend
+from edgekit.engine.tflite.draft import Draft
+from edgekit.engine.tflite.graph import Quant
+from edgekit.errors import EdgekitError
+from edgekit.target import Runtime, Target
+
 RNG = np.random.default_rng(11)
 
 
@@ -123,6 +129,30 @@ def test_engine_is_as_near_to_onnx_runtime_as_rounding_lets_it(case, graph, quan
 
     assert built.engine.details["float_operators"] == {}
     assert built.runs_delegated() == delegated
+
+
+@pytest.mark.parametrize("alpha", [-0.2, 0.0])
+def test_a_hard_sigmoid_that_does_not_rise_is_computed_in_float32(alpha, graph, quantize, assert_close_in_steps):
+    built = assert_close_in_steps(quantize(graph(f"{PICTURE} {{ y = HardSigmoid<alpha={alpha}, beta=0.5>(x) }}")), steps=1)
+
+    assert built.engine.details["float_nodes"] == ["HardSigmoid_0"]
+
+
+@pytest.mark.parametrize("scale", [0.0, -0.5, np.inf, np.nan])
+def test_scales_that_are_not_above_zero_are_refused(scale, graph, store):
+    text = "(float[1,4] x) => (y) { a = QuantizeLinear(x, s, z) y = DequantizeLinear(a, s, z) }"
+
+    target = Target(schema=1, name="board", arch="aarch64", runtimes=(Runtime("tflite"),), sources={})
+
+    found = TfliteBackend().refusals(store(graph(text, s=np.float32(scale), z=np.int8(0))), target)
+
+    assert found[0].reason == f"its scale is {scale}, not above zero and finite"
+
+
+@pytest.mark.parametrize("scale", [0.0, -0.5, 1e-60, 1e60, np.inf, np.nan])
+def test_no_file_gets_a_scale_that_would_end_the_interpreter(scale):
+    with pytest.raises(EdgekitError, match="its scale would be"):
+        Draft().tensor("t", (1, 4), "int8", Quant((scale,), (0,)))
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import numpy as np
 from edgekit.engine.tflite.emitter import Emitter
 from edgekit.engine.tflite.fusing import FUSED, bounds
 from edgekit.engine.tflite.graph import Fault, Graph, Node, Quant
+from edgekit.engine.tflite.lowering.contract import all_quantized
 from edgekit.engine.tflite.lowering.shape import stored_number
 from edgekit.engine.tflite.orders import Order
 from edgekit.engine.tflite.precision import exact
@@ -102,6 +103,11 @@ def lower_prelu(node: Node, to: Emitter) -> None:
     # PRELU wants the slope without the batch axis; the first stored axis is the batch in every order a picture has.
     tensor = to.constant(node.inputs[1], slope.stored.reshape(whole[1:] if rank > 1 and whole[0] == 1 else whole))
     to.add("PRELU", [to.read(node, 0, order), tensor], [to.write(node, order)])
+
+
+def integer_hard_sigmoid(node: Node, graph: Graph) -> bool:
+    """Whether a HardSigmoid is computed in integers: not if it falls, since a scale times its alpha must be above zero."""
+    return node.attrs.get("alpha", 0.2) > 0 and all_quantized(node, graph)
 
 
 def lower_hard_sigmoid(node: Node, to: Emitter) -> None:

@@ -79,7 +79,7 @@ LOWERINGS: dict[str, Lowering] = {
     ),
     "GlobalAveragePool": Lowering(lower=reduction.lower_global_average, wish=unmoved, integer=flow_quantized),
     "GlobalMaxPool": Lowering(lower=reduction.lower_global_max, wish=unmoved, integer=flow_quantized, moves=always),
-    "HardSigmoid": Lowering(lower=activation.lower_hard_sigmoid, integer=all_quantized),
+    "HardSigmoid": Lowering(lower=activation.lower_hard_sigmoid, integer=activation.integer_hard_sigmoid),
     "HardSwish": Lowering(lower=arithmetic.single("HARD_SWISH")),
     "Identity": Lowering(lower=shape.lower_reshape, wish=unmoved, integer=flow_quantized, moves=always),
     "LayerNormalization": Lowering(lower=reduction.lower_layer_normalization, check=reduction.check_layer_normalization, wish=same),
