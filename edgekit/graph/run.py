@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 Array = np.ndarray[Any, np.dtype[Any]]
 
 _SILENT_BELOW_FATAL = 4
-_BROKEN_FUSION = "MatMulAddFusion"
-"""ONNX Runtime 1.31 makes int8 graphs with MatMul and Add on three axes invalid by it, on x86."""
+_BROKEN_FUSIONS = {"optimization.disable_specified_optimizers": "MatMulAddFusion;Pad_Fusion"}
+"""By the first, ONNX Runtime 1.31 makes int8 graphs with MatMul and Add on three axes invalid, on x86; by the second, the
+zeros before a MaxPool never are its maximum."""
 _WHILE_RUNNING = "while running"
 """ONNX Runtime says so of errors inside the graph; of inputs that do not fit it speaks before."""
 
@@ -41,6 +42,8 @@ class Runner:
         options.log_severity_level = _SILENT_BELOW_FATAL
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
+        for key, value in _BROKEN_FUSIONS.items():
+            options.add_session_config_entry(key, value)
         if isinstance(model, Path):
             options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(model.parent.absolute()))
         source = str(model) if isinstance(model, Path) else model
@@ -48,7 +51,7 @@ class Runner:
         if wanted is not None:
             source = _with_outputs(model, wanted)
         try:
-            self._session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"], disabled_optimizers=[_BROKEN_FUSION])
+            self._session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
         except _foreign() as error:
             raise SourceError(f"ONNX Runtime does not load this graph: {_one_line(error)}", hint="edgekit inspect shows what is in it") from error
         self._inputs = frozenset(value.name for value in self._session.get_inputs())

@@ -74,3 +74,10 @@ def test_nothing_is_printed(onnx_text, capfd):
     proto = onnx_text("net (float[1,3] x) => (float[1,3] y) { y = Relu(x) }", unused=np.zeros(5))
     Runner(proto.SerializeToString())({"x": X})
     assert capfd.readouterr() == ("", "")
+
+
+def test_zeros_before_a_maximum_count(onnx_text):
+    text = "net (float[1,1,4,4] x) => (float[1,1,2,2] y) { a = Sub(x, t)  b = Pad(a, p)  y = MaxPool<kernel_shape=[3,3], strides=[2,2]>(b) }"
+    proto = onnx_text(text, t=3.0, p=np.array([0, 0, 1, 1, 0, 0, 1, 1]))
+    found = Runner(proto.SerializeToString())({"x": np.zeros((1, 1, 4, 4), np.float32)})
+    np.testing.assert_array_equal(found["y"], [[[[0, 0], [0, -3]]]])

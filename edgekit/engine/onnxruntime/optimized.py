@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,6 +60,24 @@ def fails_as_on_x86(proto: onnx.ModelProto) -> bool:
     is_int8 = any(node.op_type == "QuantizeLinear" and kinds.get(node.input[2]) == onnx.TensorProto.INT8 for node in proto.graph.node)
     products = {node.output[0] for node in proto.graph.node if node.op_type == "MatMul"}
     return is_int8 and any(node.op_type == "Add" and not products.isdisjoint(node.input) for node in proto.graph.node)
+
+
+def misread_fusion(proto: onnx.ModelProto) -> str:
+    """The rewrite that would make ONNX Runtime compute a graph wrongly; "" if there is none.
+
+    ONNX Runtime 1.31 lets a MaxPool do the work of a Pad before it; but what a MaxPool pads with is never a maximum,
+    whereas the zeros of a Pad are where all else is negative.
+    """
+    found = {node.op_type for node in _all_nodes(proto.graph)}
+    return "Pad_Fusion" if found.issuperset(("Pad", "MaxPool")) else ""
+
+
+def _all_nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            for inner in [*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])]:
+                yield from _all_nodes(inner)
 
 
 def _dump(path: Path, dumped: Path, opened: dict[str, Any]) -> None:

@@ -11,6 +11,9 @@ from edgekit.target import Target
 
 AS_ON_ARM = {"session.qdqisint8allowed": "1"}
 
+DISABLED = "optimization.disable_specified_optimizers"
+"""ONNX Runtime's key for rewrites that it leaves out, with semicolons between them."""
+
 
 class OnnxRuntimeOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Options of an ONNX Runtime session and of the engine's ports.
@@ -29,15 +32,18 @@ class OnnxRuntimeOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     io_dtype: Literal["float32", "int8", "uint8"] = "float32"
     io_layout: Literal["", "nchw", "nhwc"] = ""
 
-    def for_session(self, *, as_on_arm: bool) -> dict[str, Any]:
+    def for_session(self, *, as_on_arm: bool, without: str = "") -> dict[str, Any]:
         """What a session is opened with; nothing where ONNX Runtime's own default holds.
 
         Args:
             as_on_arm: say that int8 activations become integer kernels, which is the default on ARM alone.
+            without: a rewrite of ONNX Runtime to leave out, besides those that the options name.
         """
         rules = AS_ON_ARM if as_on_arm else {}
         spinning = {} if self.allow_spinning else {"session.intra_op.allow_spinning": "0"}
         config = {**rules, **spinning, **self.session_config}
+        if without:
+            config[DISABLED] = ";".join(filter(None, [config.get(DISABLED, ""), without]))
         opened: dict[str, Any] = {"session_config": config} if config else {}
         return opened if self.graph_optimization == "all" else {**opened, "graph_optimization": self.graph_optimization}
 

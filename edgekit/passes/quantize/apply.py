@@ -28,24 +28,25 @@ class _Writer:
         self._decision = decision
         self._view = View(proto)
         self._written: list[onnx.NodeProto] = []
-        self._taken = {name for node in self._view.nodes for name in [*node.input, *node.output, node.name]}
+        named = {name for node in self._view.nodes for name in [*node.input, *node.output, node.name]}
+        self._taken = named | self._view.constants.keys() | self._view.outputs | set(self._view.inputs)
 
     def write(self) -> None:
         placed = self._decision.placement
         adders = {one.bias_adder: one for one in placed.weighted.values() if one.bias_adder is not None}
-        read_as = {tensor: f"{tensor}/dequantized" for tensor in placed.tensors if tensor not in self._view.outputs}
+        read_as = {tensor: self._unique(f"{tensor}/dequantized") for tensor in placed.tensors if tensor not in self._view.outputs}
         for tensor in placed.tensors:
-            if tensor in self._view.constants:
-                self._store_constant(tensor, f"{tensor}/dequantized")
+            if tensor in self._view.constants and tensor in read_as:
+                self._store_constant(tensor, read_as[tensor])
             elif tensor in self._view.inputs:
                 self._store(tensor, tensor, read_as.get(tensor, tensor), self._decision.affine_of(tensor))
         for node in self._view.nodes:
             weighted = placed.weighted.get(node.name)
+            if node.name in adders:
+                self._store_bias(node, adders[node.name])
             self._read(node, read_as)
             if weighted is not None:
                 self._store_weights(node, weighted)
-            if node.name in adders:
-                self._store_bias(node, adders[node.name])
             self._written.append(node)
             self._make(node, read_as)
         del self._graph.node[:]
@@ -57,7 +58,7 @@ class _Writer:
         for at, tensor in enumerate(list(node.input)):
             edge = (node.name, at)
             if edge in placed.converted:
-                made = f"{node.name}/{at}/converted"
+                made = self._unique(f"{node.name}/{at}/converted")
                 self._store(made, read_as.get(tensor, tensor), made, self._decision.groups[placed.converted[edge]])
                 node.input[at] = made
             elif edge not in placed.bare:
@@ -69,7 +70,7 @@ class _Writer:
                 continue
             source = tensor
             if tensor in self._view.outputs:
-                source = node.output[at] = f"{tensor}/float"
+                source = node.output[at] = self._unique(f"{tensor}/float")
             self._store(tensor, source, read_as.get(tensor, tensor), self._decision.affine_of(tensor))
 
     def _store(self, name: str, source: str, result: str, affine: Affine) -> None:

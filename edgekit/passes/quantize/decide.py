@@ -97,7 +97,7 @@ def decide(view: View, placement: Placement, seen: Observations, scheme: Scheme,
     weights = {}
     for name, one in placement.weighted.items():
         input_affine = groups[placement.converted.get((name, 0), placement.tensors[one.input])]
-        average = seen.averages[name] if correct_bias else None
+        average = seen.averages[name] if correct_bias and one.takes_bias else None
         weights[name] = quantize_weights(one, view, input_affine, scheme, average)
     return Decision(placement=placement, groups=groups, weights=weights)
 

@@ -108,8 +108,11 @@ def _reason_for_float(view: View, node: onnx.NodeProto, weighted: dict[str, Weig
         return "its weights or its bias are not constant, or of a form that has no integer kernel"
     if all(node.input[at] in view.constants for at in view.data_inputs(node)):
         return "all of its inputs are constant"
+    has = attributes(node)
+    if node.op_type == "AveragePool" and has.get("ceil_mode", 0) and has.get("count_include_pad", 0):
+        return "it counts padding and rounds its size up, which ONNX Runtime's integer kernel averages wrongly"
     if node.op_type == "Pad":
-        mode = attributes(node).get("mode", b"constant")
+        mode = has.get("mode", b"constant")
         value = node.input[2] if len(node.input) > 2 else ""
         if mode == b"constant" and value and not (value in view.constants and view.value(value).item() == 0.0):
             return "it pads with another value than 0"

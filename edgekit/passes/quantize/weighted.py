@@ -69,6 +69,11 @@ class Weighted:
     bias_factor: float = 1.0
     window: Window | None = None
 
+    @property
+    def takes_bias(self) -> bool:
+        """Whether there is a place for a bias: a MatMul has one only in the Add behind it."""
+        return self.op != "MatMul" or self.bias_adder is not None
+
     def by_channel(self, weight: NDArray[Any]) -> F64:
         """The weight as (output channels, inputs to each): what each output channel multiplies its inputs with."""
         weight = np.asarray(weight, np.float64) * self.weight_factor
@@ -200,17 +205,17 @@ def _window(view: View, node: onnx.NodeProto) -> Window | None:
     pads = tuple(has.get("pads", zeros + zeros))
     begins, ends = pads[: len(kernel)], pads[len(kernel) :]
     transposed = node.op_type == "ConvTranspose"
-    if transposed:
-        ends = tuple(end - more for end, more in zip(ends, has.get("output_padding", zeros), strict=True))
+    more = np.array(has.get("output_padding", zeros) if transposed else zeros)
+    ends = tuple((np.array(ends, np.int64) - more).tolist())
     automatic = has.get("auto_pad", b"NOTSET").decode()
     if automatic.startswith("SAME") or "output_shape" in has:
         before, after = _sizes(view, node.input[0]), _sizes(view, node.output[0])
         if before is None or after is None:
             return None
-        wide, narrow = (after, before) if transposed else (before, after)
-        total = (narrow - 1) * strides + (np.array(kernel) - 1) * dilations + 1 - wide
-        first = (total + 1) // 2 if automatic == "SAME_LOWER" else total // 2
-        begins, ends = tuple(first.tolist()), tuple((total - first).tolist())
+        wide, narrow = (np.array(has.get("output_shape", before * strides))[-len(kernel) :], before) if transposed else (before, after)
+        total = np.maximum((narrow - 1) * strides + (np.array(kernel) - 1) * dilations + 1 + more - wide, 0)
+        first = total // 2 if automatic == "SAME_UPPER" else (total + 1) // 2
+        begins, ends = tuple(first.tolist()), tuple((total - first - more).tolist())
     return Window(kernel=kernel, strides=strides, dilations=dilations, begins=begins, ends=ends, is_transposed=transposed)
 
 

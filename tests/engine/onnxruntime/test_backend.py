@@ -190,3 +190,15 @@ def test_a_plugin_is_imported_without_anything_heavy(module):
     )
 
     assert done.stdout.strip() == "[]"
+
+
+def test_zeros_before_a_maximum_count(model_of, target_of, compile_for, run):
+    text = "net (float[1,1,4,4] x) => (float[1,1,2,2] y) { a = Sub(x, t)  b = Pad(a, p)  y = MaxPool<kernel_shape=[3,3], strides=[2,2]>(b) }"
+    model = model_of(text, t=np.float32(3), p=np.array([0, 0, 1, 1, 0, 0, 1, 1]))
+    key = "optimization.disable_specified_optimizers"
+    engine, out = compile_for(model, target_of(session_config={key: "GeluFusion"}))
+    found = run(out / engine.file, config=engine.options["session_config"], x=np.zeros((1, 1, 4, 4), np.float32))[0]
+
+    assert engine.options == {"session_config": {key: "GeluFusion;Pad_Fusion"}}
+    assert engine.details["operators"] == {"MaxPool": 1, "Pad": 1, "Sub": 1}
+    np.testing.assert_array_equal(found, [[[[0, 0], [0, -3]]]])

@@ -185,3 +185,9 @@ def test_the_difference_the_other_way_round_is_no_prelu(onnx_text, stays, rng):
 def test_relus_of_different_tensors_are_no_prelu(onnx_text, stays, rng):
     text = NET.format(body="p = Relu(x)  t = Tanh(x)  n = Neg(t)  q = Relu(n)  m = Mul(q, a)  y = Add(p, m)")
     stays(onnx_text(text, a=rng.uniform(size=(3, 1, 1))), prelu.RULE)
+
+
+def test_a_slope_that_makes_the_product_larger_than_the_source_is_no_prelu(onnx_text, stays, rng):
+    body = "p = Relu(x)  n = Neg(x)  q = Relu(n)  m = Mul(a, q)  y = Sub(p, m)"
+    before = onnx_text(f"net (float[1,1,8,8] x) => (float[1,4,8,8] y) {{ {body} }}", a=rng.uniform(size=(4, 1, 1)))
+    stays(before, prelu.RULE)

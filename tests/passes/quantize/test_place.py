@@ -175,3 +175,13 @@ def test_a_prescribed_scale_holds_for_a_float_node_between_integers_alone(proto_
     assert between.fixed == {"p": (1 / 256, 0)}
     assert behind_float.fixed == {}
     assert "p" in behind_float.tensors
+
+
+def test_an_average_of_padding_that_onnx_runtime_computes_wrongly_in_integers_stays_float(proto_of, schemes):
+    text = """net (float[1,2,8,8] x) => (float[1,2,5,5] y) {
+        y = AveragePool<kernel_shape=[3,3], strides=[2,2], pads=[1,1,1,1], ceil_mode=1, count_include_pad=1>(x)
+    }"""
+    for scheme in ("x86", "tflite"):
+        placed = place(View(proto_of(text)), schemes[scheme])
+        assert placed.tensors == {}
+        assert list(placed.left_float) == ["AveragePool_0"]

@@ -322,3 +322,30 @@ def test_a_deep_network_loses_no_more_than_with_onnx_runtimes_own_quantizer(mode
     expected = np.stack([run(model, x=x)[0] for x in new])
 
     assert sqnr_db(expected, np.stack([run(ours, x=x)[0] for x in new])) > sqnr_db(expected, np.stack([run(theirs, x=x)[0] for x in new]))
+
+
+def test_a_product_without_a_bias_gets_none(model_of, samples_of, quantize, schemes, run, sqnr_db):
+    model = model_of("net (float[1,4,10,9] x) => (float[1,4,10,5] y) { y = MatMul(x, w) }", w=normal(9, 5))
+    samples = [normal(1, 4, 10, 9) + 1 for _ in range(4)]
+    quantized = quantize(model, schemes["x86"], samples_of(x=samples))
+
+    assert [len(one.input) for one in quantized.graph.node if one.op_type == "MatMul"] == [2]
+    assert sqnr_db(run(model, x=samples[-1])[0], run(quantized, x=samples[-1])[0]) > 30
+
+
+def test_a_constant_may_be_weight_and_operand_at_once(model_of, samples_of, quantize, schemes, run, sqnr_db):
+    text = "net (float[1,4,1,1] x) => (float[4,4,1,1] y) { c = Conv(x, w)  d = Mul(c, w)  y = Conv(d, w) }"
+    model = model_of(text, w=normal(4, 4, 1, 1))
+    samples = [normal(1, 4, 1, 1) for _ in range(4)]
+    quantized = quantize(model, schemes["x86"], samples_of(x=samples))
+
+    assert sqnr_db(run(model, x=samples[0])[0], run(quantized, x=samples[0])[0]) > 25
+
+
+def test_a_constant_may_be_bias_and_operand_at_once(model_of, samples_of, quantize, schemes, run, sqnr_db):
+    text = "net (float[1,3,6] x) => (float[1,3,4] y) { m = MatMul(x, w)  a = Add(m, b)  y = Mul(a, b) }"
+    model = model_of(text, w=normal(6, 4), b=normal(4))
+    samples = [normal(1, 3, 6) for _ in range(4)]
+    quantized = quantize(model, schemes["x86"], samples_of(x=samples))
+
+    assert sqnr_db(run(model, x=samples[0])[0], run(quantized, x=samples[0])[0]) > 30

@@ -7,6 +7,7 @@ import pytest
 
 from edgekit.errors import ChildError, UnsupportedError
 from edgekit.graph.onnx_file import load, save
+from edgekit.graph.run import Runner
 from edgekit.graph.signature import signature_of
 from edgekit.model import seal_model
 from edgekit.passes.contract import Supplies
@@ -304,3 +305,12 @@ def test_the_result_is_a_valid_model_with_all_shapes(onnx_text):
     after, _ = simplify(onnx_text("net (float[2,3] x) => (float[2,3] y) { a = Tanh(x)  y = Relu(a) }"), use_onnxsim=False)
     onnx.checker.check_model(after, full_check=True)
     assert [value.name for value in after.graph.value_info] == ["a"]
+
+
+@pytest.mark.parametrize(("operator", "total"), [("ReduceSum", 21.0), ("ReduceMean", 3.5)])
+def test_an_empty_list_of_axes_means_all_of_them(onnx_text, operator, total):
+    before = onnx_text(f"net (float[2,3] x) => (float[1,1] y) {{ y = {operator}(x, axes) }}", axes=np.array([], np.int64))
+    after, _ = simplify(before, use_onnxsim=False)
+
+    found = Runner(after.SerializeToString(), threads=1)({"x": np.float32([[1, 2, 3], [4, 5, 6]])})
+    np.testing.assert_array_equal(found["y"], [[total]])

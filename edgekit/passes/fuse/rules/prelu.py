@@ -45,8 +45,11 @@ def _negative_side(graph: Graph, source: str, product: Node) -> tuple[str, Node,
 
 
 def _spreads(graph: Graph, slope: str, source: str) -> bool:
-    rank, own = graph.rank(source), graph.rank(slope)
-    return graph.is_constant(slope) and rank is not None and own is not None and own <= rank
+    """Whether the product has the shape of the source: PRelu spreads its slope, never what it reads."""
+    shape, own = graph.shape(source), graph.static_shape(slope)
+    if not graph.is_constant(slope) or shape is None or own is None or len(own) > len(shape):
+        return False
+    return all(size in (1, other) for size, other in zip(reversed(own), reversed(shape), strict=False))
 
 
 def rewrite(graph: Graph, found: Found) -> None:

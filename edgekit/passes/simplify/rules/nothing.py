@@ -87,11 +87,12 @@ def _neutral(*places: int, value: float) -> Callable[[Graph, Node], int | None]:
 def _reduce(graph: Graph, node: Node) -> int | None:
     shape = graph.static_shape(node.inputs[0])
     axes = graph.constant(node.input(1)) if node.input(1) else None
-    if shape is None or not node.get("keepdims", 1):
+    names_none = not node.input(1) or (axes is not None and axes.size == 0)
+    if shape is None or not node.get("keepdims", 1) or (names_none and node.get("noop_with_empty_axes", 0)):
         return None
-    reduced = range(len(shape)) if axes is None else [int(axis) for axis in axes]
-    nothing_at_all = axes is None and (node.get("noop_with_empty_axes", 0) or bool(node.input(1)))
-    return 0 if not nothing_at_all and all(shape[axis] == 1 for axis in reduced) else None
+    if names_none:
+        return 0 if all(size == 1 for size in shape) else None
+    return 0 if axes is not None and all(shape[int(axis)] == 1 for axis in axes) else None
 
 
 DOES_NOTHING: dict[str, Callable[[Graph, Node], int | None]] = {
