@@ -17,7 +17,7 @@ from edgekit.ingest.contract import IngestOptions
 from edgekit.model import Model, Preprocess
 from edgekit.passes.contract import Need, Pass
 from edgekit.recipe import Budget, Recipe, read_recipe
-from edgekit.samples import Description, Samples, read_samples
+from edgekit.samples import Description, Samples, preprocess_faults, read_samples
 from edgekit.target import Chosen, Runtime, Target, choose, read_target, unsourced
 
 DEFAULT_RECIPE = "static_wi8_ai8"
@@ -343,7 +343,11 @@ def _preprocess(given: Mapping[str, Any] | None) -> Preprocess | None:
     if given is None:
         return None
     lists = {key: [value] if key in ("mean", "std") and not isinstance(value, list) else value for key, value in given.items()}
-    return strict.convert(lists, Preprocess, where="preprocess")
+    how = strict.convert(lists, Preprocess, where="preprocess")
+    faults = preprocess_faults(how)
+    if faults:
+        raise UsageError("preprocess: " + "; ".join(faults), hint="correct --set preprocess.…; lists are written [a, b, c]")
+    return how
 
 
 def _needs_met(faults: _Faults, steps: tuple[PlannedStep, ...], chosen: tuple[Chosen, ...], *, has_samples: bool) -> None:

@@ -128,6 +128,9 @@ def read_samples(path: Path, *, skip_bad: bool = False) -> Samples:
     else:
         described = Description(schema=1, name=path.resolve().name, kind=_kind_in(path))
         folder = path.absolute()  # children that read samples have working directories of their own
+    faults = preprocess_faults(described.preprocess) if described.preprocess is not None else []
+    if faults:
+        raise SamplesError(f"{file}: preprocess: " + "; ".join(faults), hint="correct [preprocess]")
     if described.fetch and not folder.is_dir():
         raise SamplesError(f"{folder}: the samples {described.name} are not there", hint=described.fetch)
     found = _find(folder, described.kind)
@@ -323,9 +326,6 @@ def with_preprocess(signature: Signature, samples: Samples) -> Signature:
             hint="remove [preprocess] from the samples file, or set preprocess.* to what is right",
         )
     preprocess = signature.preprocess or samples.preprocess
-    faults = preprocess_faults(preprocess) if preprocess is not None and samples.kind == "images" else []
-    if faults:
-        raise SamplesError("preprocess: " + "; ".join(faults), hint="correct --set preprocess.… or [preprocess] of the samples file")
     if samples.kind == "images" and preprocess is None:
         raise SamplesError(
             "how pictures become the model's input is not known: the model does not say, and the samples do not",

@@ -172,3 +172,44 @@ def test_preprocessing_is_filled_in_only_where_the_signature_says_nothing(photos
 def test_pictures_without_any_preprocessing_are_refused(photos):
     with pytest.raises(SamplesError, match="how pictures become the model's input is not known"):
         with_preprocess(SIGNATURE, read_samples(photos))
+
+
+def test_samples_know_where_they_are_wherever_they_are_read(tmp_path, monkeypatch):
+    from edgekit.samples import read_samples
+
+    monkeypatch.chdir(tmp_path)
+    Path("some").mkdir()
+    for index in range(4):
+        np.savez(Path("some", f"{index}.npz"), x=np.zeros(3, np.float32))
+
+    samples = read_samples(Path("some"))
+
+    assert all(sample.path.is_absolute() for sample in (*samples.calibrating, *samples.judging))
+
+
+def test_sixteen_bits_of_grey_are_scaled_not_cut_off(tmp_path):
+    from PIL import Image
+
+    from edgekit.model import Preprocess, Tensor
+    from edgekit.samples import image_input
+
+    ramp = np.linspace(0, 65535, 256).reshape(16, 16).astype(np.uint16)
+    Image.fromarray(ramp).save(tmp_path / "ramp.png")
+
+    got = image_input(tmp_path / "ramp.png", Tensor("x", "float32", (1, 1, 16, 16), "nchw"), Preprocess(colour="grey", crop=16))
+
+    np.testing.assert_array_equal(got[0, 0], ramp // 257)
+
+
+def test_class_folders_named_by_numbers_are_those_classes(tmp_path):
+    from PIL import Image
+
+    from edgekit.samples import read_samples
+
+    for name in ("2", "10", "1"):
+        (tmp_path / name).mkdir()
+        Image.new("RGB", (4, 4)).save(tmp_path / name / "a.png")
+
+    samples = read_samples(tmp_path)
+
+    assert {(sample.path.parent.name, sample.label) for sample in (*samples.calibrating, *samples.judging)} == {("1", 1), ("2", 2), ("10", 10)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import typer
@@ -52,6 +53,8 @@ def run(argv: list[str] | None = None) -> int:
         status: Any = app(args=argv, standalone_mode=False)
     except EdgekitError as error:
         print(f"edgekit: {error.message}\n  hint: {error.hint}", file=sys.stderr)  # noqa: T201
+        if "--json" in (sys.argv[1:] if argv is None else argv):
+            _print_error(error)
         return error.exit_status
     except KeyboardInterrupt:
         status = INTERRUPTED
@@ -63,6 +66,15 @@ def run(argv: list[str] | None = None) -> int:
     if status == INTERRUPTED:  # typer makes an exit status of Ctrl-C, and says nothing
         print("edgekit: interrupted; the same command goes on where this one stopped", file=sys.stderr)  # noqa: T201
     return status if isinstance(status, int) else 0
+
+
+def _print_error(error: EdgekitError) -> None:
+    """For scripts: the same as on stderr, as data on stdout."""
+    import json
+
+    reasons: Sequence[str] = getattr(error, "refusals", ()) or getattr(error, "faults", ())
+    told = {"kind": type(error).__name__, "message": error.message, "hint": error.hint, "reasons": list(reasons), "exit_status": error.exit_status}
+    print(json.dumps({"error": told}, indent=2))  # noqa: T201
 
 
 def _foreign(error: Exception) -> int:

@@ -25,7 +25,7 @@ def list_(as_json: AsJson = False) -> None:
         (one.name + (" (default)" if one.name == DEFAULT_RECIPE else ""), one.title, ", ".join(step["pass"] for step in one.step) or "-")
         for one in recipes
     ]
-    print_table(("name", "", "steps"), rows)
+    print_table(("name", "title", "steps"), rows)
 
 
 @app.command("show")

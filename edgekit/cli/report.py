@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgekit.cli.terminal import AsJson, print_json, print_table, say
+from edgekit.cli.terminal import AsJson, console, print_json, print_table, say, table_width
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,7 +45,18 @@ def show(report: Report, folder: Path) -> None:
 
 
 def show_entries(entries: Sequence[EngineEntry]) -> None:
-    """The table of some engines."""
+    """The table of some engines; on a terminal too narrow for it, a few lines an engine."""
     from edgekit.report import COLUMNS, TEXT_COLUMNS, summary_row
+    from edgekit.report.words import NONE
 
-    print_table(COLUMNS, [summary_row(entry) for entry in entries], right=[column for column in COLUMNS if column not in TEXT_COLUMNS])
+    rows = [summary_row(entry) for entry in entries]
+    if console().width >= table_width(COLUMNS, rows):
+        print_table(COLUMNS, rows, right=[column for column in COLUMNS if column not in TEXT_COLUMNS])
+        return
+    for row in rows:
+        cells = dict(zip(COLUMNS, row, strict=True))
+        say(f"\n{cells.pop('Target')} · {cells.pop('Runtime')} · {cells.pop('Precision')} · {cells.pop('Status')}")
+        for name, value in cells.items():
+            if value != NONE:
+                say(f"  {name:14} {value}")
+    say("")

@@ -23,7 +23,7 @@ def list_(as_json: AsJson = False) -> None:
         print_json(targets)
         return
     rows = [(target.name, target.title, target.arch, ", ".join(one.name for one in target.runtimes), ", ".join(target.aliases)) for target in targets]
-    print_table(("name", "", "arch", "runtimes", "aliases"), rows)
+    print_table(("name", "title", "arch", "runtimes", "aliases"), rows)
     say("`host` is this machine's own target, `x86` the best x86-64 target this machine can run.")
 
 
@@ -43,12 +43,18 @@ def show(
         return
     facts = {key: value for key, value in msgspec.to_builtins(chosen.target).items() if key not in ("schema", "runtimes", "sources") and value}
     say(f"{name} is {chosen.target.name}, runtime {chosen.runtime}")
-    print_table(("fact", "value", "source"), [(key, str(value), chosen.target.sources.get(key, "")) for key, value in facts.items()])
+    print_table(("fact", "value", "source"), [(key, _plain(value), chosen.target.sources.get(key, "")) for key, value in facts.items()])
     for runtime in chosen.target.runtimes:
         plain = {key: value for key, value in msgspec.to_builtins(runtime).items() if value not in ("", [], {}, None)}
         scheme = plain.pop("scheme", {})
-        rows = [(key, str(value)) for key, value in plain.items()] + [(f"scheme.{key}", str(value)) for key, value in scheme.items()]
+        rows = [(key, _plain(value)) for key, value in plain.items()] + [(f"scheme.{key}", _plain(value)) for key, value in scheme.items()]
         print_table((f"runtime {runtime.name}", ""), rows)
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, dict):
+        return "; ".join(f"{key}: {_plain(item)}" for key, item in value.items())
+    return ", ".join(map(_plain, value)) if isinstance(value, list | tuple) else str(value)
 
 
 @app.command("check")

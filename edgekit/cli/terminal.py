@@ -62,6 +62,12 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, title:
     console().print(table)
 
 
+def table_width(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> int:
+    """Characters that :func:`print_table` needs to break no cell."""
+    widths = [max(map(len, cells)) for cells in zip(columns, *rows, strict=True)]
+    return sum(widths) + 2 * len(widths) + 2
+
+
 def keep_traceback(error: Exception) -> Path:
     """Write the traceback of a defect into a file, for the bug report."""
     with tempfile.NamedTemporaryFile("w", prefix="edgekit-defect-", suffix=".txt", delete=False) as stream:

@@ -14,7 +14,7 @@ from edgekit.engine.contract import ENGINE_RECORD, Engine, port_of, read_engine
 from edgekit.errors import InvalidMeasurementError, UsageError
 from edgekit.measure import Load, measure
 from edgekit.model import Signature, Tensor, file_sha256
-from edgekit.pipeline.assess import timing_feeds, with_measurement
+from edgekit.pipeline.assess import judged, timing_feeds, with_measurement
 from edgekit.pipeline.place import Bench, why_not_here
 from edgekit.plan import Settings
 from edgekit.report import EngineEntry, Report, read_report, write_reports
@@ -122,7 +122,11 @@ class _Meter:
         self.watcher.begin(f"measure {engine.target}-{engine.runtime}")
         measurement = measure(folder, engine, timing_feeds(self.samples, signature), self.place.device, self.load, signature=signature)
         self.watcher.end(f"{len(measurement.latencies_ns)} queries")
-        return with_measurement(entry, measurement, self.place.measured_on(_target(engine.target)))
+        target = _target(engine.target)
+        entry = with_measurement(msgspec.structs.replace(entry, remarks=()), measurement, self.place.measured_on(target))
+        if self.found.report is None or target is None:
+            return entry
+        return judged(entry, self.found.report.recipe.budget, self.place, target)
 
 
 def _own_signature(engine: Engine) -> Signature:
@@ -140,11 +144,11 @@ def _target(name: str) -> Target | None:
 
 
 def _entry(folder: Path, engine: Engine, found: Engines) -> EngineEntry:
-    """What the report has of an engine, its old remarks on times left out; or what its record has."""
+    """What the report has of an engine, or what its record has."""
     if found.report is not None:
         for entry in (*found.report.references, *found.report.engines):
             if (entry.target, entry.runtime) == (engine.target, engine.runtime):
-                return msgspec.structs.replace(entry, remarks=())
+                return entry
     return EngineEntry(
         target=engine.target,
         runtime=engine.runtime,

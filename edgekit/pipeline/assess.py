@@ -14,6 +14,7 @@ from edgekit.pipeline.place import Bench, why_not_here
 from edgekit.pipeline.score import Scores
 from edgekit.pipeline.steps import Workshop
 from edgekit.plan import Plan
+from edgekit.recipe import Budget
 from edgekit.report import EngineEntry, Latency, MeasuredOn
 from edgekit.samples import Samples
 from edgekit.target import Target
@@ -86,7 +87,7 @@ def entry_of(built: Built, scores: Scores, measurement: Measurement | None, reas
     )
     if measurement is not None:
         entry = with_measurement(entry, measurement, bench.measured_on(one.target))
-    return msgspec.structs.replace(entry, verdict=_verdict(entry, plan, bench, one.target))
+    return judged(entry, plan.budget, bench, one.target)
 
 
 def with_measurement(entry: EngineEntry, measurement: Measurement, where: MeasuredOn) -> EngineEntry:
@@ -105,7 +106,12 @@ def with_measurement(entry: EngineEntry, measurement: Measurement, where: Measur
     )
 
 
-def _verdict(entry: EngineEntry, plan: Plan, bench: Bench, target: Target) -> tuple[Judged, ...]:
+def judged(entry: EngineEntry, budget: Budget, bench: Bench, target: Target) -> EngineEntry:
+    """The entry with its budget judged anew."""
+    return msgspec.structs.replace(entry, verdict=_verdict(entry, budget, bench, target))
+
+
+def _verdict(entry: EngineEntry, budget: Budget, bench: Bench, target: Target) -> tuple[Judged, ...]:
     fidelity, accuracy, latency = entry.fidelity, entry.accuracy, entry.latency
     foreign = bench.foreign(target)
     found = Found(
@@ -123,4 +129,4 @@ def _verdict(entry: EngineEntry, plan: Plan, bench: Bench, target: Target) -> tu
             "max_bytes": entry.status,
         },
     )
-    return judge(plan.budget, found)
+    return judge(budget, found)

@@ -23,7 +23,7 @@ from edgekit.plan import Plan, PlannedStep, check_refusals, runtime_of
 from edgekit.plugins import version_of
 from edgekit.report import StepEntry
 from edgekit.samples import with_preprocess
-from edgekit.target import Chosen
+from edgekit.target import Chosen, Scheme
 
 COUNTS_FILE = "counts.json"
 
@@ -147,38 +147,51 @@ def prepared(plan: Plan, model: Model, workshop: Workshop) -> Model:
 
 def passed(step: PlannedStep, model: Model, plan: Plan, workshop: Workshop, *, one: Chosen | None) -> Model:
     """The Model after one pass; for a target's scheme where ``one`` is given."""
-    scheme = runtime_of(one).scheme if one is not None and Need.SCHEME in step.pass_.needs else None
+    scheme = _scheme(step, one)
     samples = plan.samples if Need.SAMPLES in step.pass_.needs else None
     supplies = Supplies(samples=samples, scheme=scheme, watcher=workshop.watcher, shared=workshop.shared)
-    decided_by: dict[str, Any] = {
+    target = one.key if one is not None and scheme is not None else "all"
+    decided_by = pass_inputs(step, model, plan, one)
+    return workshop.model_step(step.name, decided_by, lambda out: step.pass_(model, supplies, out), target=target, parent=model)
+
+
+def pass_inputs(step: PlannedStep, model: Model, plan: Plan, one: Chosen | None) -> dict[str, Any]:
+    """All that decides what a pass makes."""
+    samples = plan.samples if Need.SAMPLES in step.pass_.needs else None
+    return {
         "model": model.sha256,
         "signature": model.signature,
         "options": step.options,
         "tools": step.pass_.tools(),
-        "scheme": scheme,
+        "scheme": _scheme(step, one),
         "samples": [samples.sha256, version_of("pillow")] if samples else None,
     }
-    target = "all" if scheme is None else one.key if one is not None else "all"
-    return workshop.model_step(step.name, decided_by, lambda out: step.pass_(model, supplies, out), target=target, parent=model)
+
+
+def _scheme(step: PlannedStep, one: Chosen | None) -> Scheme | None:
+    return runtime_of(one).scheme if one is not None and Need.SCHEME in step.pass_.needs else None
+
+
+def engine_inputs(one: Chosen, model: Model, backend: Backend) -> dict[str, Any]:
+    """All that decides an engine."""
+    return {"model": model.sha256, "signature": model.signature, "target": one.target, "runtime": one.runtime, "tools": backend.tools()}
 
 
 def compiled(one: Chosen, model: Model, workshop: Workshop) -> Built:
     """The engine of one target, with the snippets that call it."""
     backend: Backend = plugins.load("edgekit.backends", one.runtime)()
-    decided_by = {"model": model.sha256, "signature": model.signature, "target": one.target, "runtime": one.runtime, "tools": backend.tools()}
 
     def make(out: Path) -> None:
         engine = backend.compile(model, one.target, None, out)
         write_snippets(engine, model.signature, out)
 
-    folder, cost, cached = workshop.folder("compile", {**decided_by, "kind": "engine"}, make)
+    folder, cost, cached = workshop.folder("compile", engine_inputs(one, model, backend), make)
     engine = read_engine(folder)
-    did = {"runtime": one.runtime, "precision": engine.precision, "status": engine.status}
     workshop.entries.append(
         StepEntry(
             name="compile",
             target=one.key,
-            did=did,
+            did={"runtime": one.runtime, "precision": engine.precision, "status": engine.status},
             wall_s=cost.wall_s,
             cpu_s=cost.cpu_s,
             cached=cached,

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from edgekit import plugins
+from edgekit.engine.contract import Backend
 from edgekit.ingest.sniff import kind_of
-from edgekit.model import Store, Tensor
+from edgekit.model import Model, Store, Tensor, read_model
 from edgekit.passes.contract import Need
-from edgekit.pipeline.line import ingested, prepared
+from edgekit.pipeline.line import engine_inputs, ingested, pass_inputs, prepared
 from edgekit.pipeline.steps import Workshop
 from edgekit.plan import Plan, PlannedStep, Request, check, runtime_of
+from edgekit.target import Chosen
 from edgekit.watch import SILENT, Watcher
 
 if TYPE_CHECKING:
@@ -53,7 +57,7 @@ class RehearsedStep(msgspec.Struct, frozen=True):
         step: its name.
         route: from what to what.
         needs: what it cannot do without.
-        kept: whether an earlier build has done it (looked up for what does not depend on a target).
+        kept: whether an earlier build has done it.
     """
 
     target: str
@@ -110,29 +114,40 @@ def rehearse(request: Request, *, watcher: Watcher = SILENT, store: Store | None
     plan = check(request)
     workshop = Workshop(store=store or Store(), watcher=watcher)
     model, _ = ingested(plan, workshop)
-    prepared(plan, model, workshop)
+    ready = prepared(plan, model, workshop)
     samples = plan.samples
     return Rehearsal(
         source=str(request.source),
         recipe=plan.recipe.name,
         samples=f"{len(samples.calibrating)} samples calibrate, {len(samples.judging)} judge" if samples else "no samples",
         remarks=(*plan.names, *plan.remarks),
-        steps=tuple(_steps(plan, frozenset(entry.name for entry in workshop.entries if entry.cached))),
+        steps=tuple(_steps(plan, ready, workshop)),
     )
 
 
-def _steps(plan: Plan, kept: frozenset[str]) -> list[RehearsedStep]:
+def _steps(plan: Plan, ready: Model, workshop: Workshop) -> list[RehearsedStep]:
+    done = {entry.name for entry in workshop.entries if entry.cached}
     source = kind_of(plan.request.source).value
-    steps = [RehearsedStep(target="all", step="ingest", route=f"{source} → ONNX", needs="", kept="ingest" in kept)]
-    steps += [RehearsedStep("all", step.name, "ONNX → ONNX", _needs(step), step.name in kept) for step in plan.preparation]
+    steps = [RehearsedStep(target="all", step="ingest", route=f"{source} → ONNX", needs="", kept="ingest" in done)]
+    steps += [RehearsedStep("all", step.name, "ONNX → ONNX", _needs(step), step.name in done) for step in plan.preparation]
     for one in plan.chosen:
-        scheme = runtime_of(one).scheme
-        for step in plan.steps:
-            kind = f"ONNX → ONNX, activations {scheme.activations}" if scheme and Need.SCHEME in step.pass_.needs else "ONNX → ONNX"
-            steps.append(RehearsedStep(target=one.key, step=step.name, route=kind, needs=_needs(step)))
-        builds = "the device" if one.target.builds_on == "device" else ""
-        steps.append(RehearsedStep(target=one.key, step="compile", route=f"ONNX → {one.runtime}", needs=builds))
+        steps += _steps_of(one, plan, ready, workshop)
     return steps
+
+
+def _steps_of(one: Chosen, plan: Plan, model: Model, workshop: Workshop) -> Iterator[RehearsedStep]:
+    """Steps of one target; what comes after a step that is still to be done cannot be in the store."""
+    scheme = runtime_of(one).scheme
+    branch: Model | None = model
+    for step in plan.steps:
+        folder = workshop.find(step.name, pass_inputs(step, branch, plan, one)) if branch is not None else None
+        branch = read_model(folder) if folder is not None else None
+        route = f"ONNX → ONNX, activations {scheme.activations}" if scheme and Need.SCHEME in step.pass_.needs else "ONNX → ONNX"
+        yield RehearsedStep(target=one.key, step=step.name, route=route, needs=_needs(step), kept=branch is not None)
+    backend: Backend = plugins.load("edgekit.backends", one.runtime)()
+    kept = branch is not None and workshop.find("compile", engine_inputs(one, branch, backend)) is not None
+    builds = "the device" if one.target.builds_on == "device" else ""
+    yield RehearsedStep(target=one.key, step="compile", route=f"ONNX → {one.runtime}", needs=builds, kept=kept)
 
 
 def _needs(step: PlannedStep) -> str:

@@ -56,6 +56,11 @@ class Workshop:
             self.watcher.end()
         return folder, msgspec.json.decode((folder / COST_FILE).read_bytes(), type=Cost), cached
 
+    def find(self, name: str, decided_by: Mapping[str, Any]) -> Path | None:
+        """The folder of a result that an earlier build left; nothing is made."""
+        key = key_of(name, {"code": code_digest(), **decided_by})
+        return self.store.path(key) if self.store.has(key) else None
+
     def shared(self, name: str, decided_by: Mapping[str, Any], make: Callable[[Path], None]) -> Path:
         """For results of a pass that other targets share, such as ranges: kept, not reported as a step."""
         return self.folder(name, decided_by, make, quiet=True)[0]
@@ -119,10 +124,7 @@ def source_digest(source: Path) -> tuple[str, int]:
         SourceError: it cannot be read.
     """
     try:
-        if source.is_file():
-            files = [source, *external_files(source)]
-        else:
-            files = sorted(path for path in source.rglob("*") if path.is_file())
+        files = [source, *external_files(source)] if source.is_file() else sorted(path for path in source.rglob("*") if path.is_file())
         if len(files) == 1:
             return file_sha256(files[0]), files[0].stat().st_size
         digest = hashlib.sha256("".join(f"{path} {file_sha256(path)}\n" for path in files).encode())

@@ -170,3 +170,75 @@ def test_labels_that_the_model_has_no_class_for(edgekit, net, pictures):
     (pictures / "labels.csv").write_text("file,class_index\n" + "".join(f"{index:02d}.png,{index}\n" for index in range(12)))
 
     check(build(edgekit, net, "--samples", pictures), 1, "samples little: label", "is none of the model's 4 classes")
+
+
+def test_with_json_a_failure_is_data_too(edgekit, net):
+    said = edgekit("build", net, "-t", "rpi6,rpi7", "--json")
+
+    assert said.status == 2
+    assert said.data["error"]["kind"] == "PlanError"
+    assert said.data["error"]["exit_status"] == 2
+    assert any("rpi6" in reason for reason in said.data["error"]["reasons"])
+    assert said.data["error"]["hint"]
+
+
+def test_a_folder_that_edgekit_did_not_make_is_not_filled(edgekit, net, pictures):
+    before = sorted(path.name for path in pictures.iterdir())
+
+    check(build(edgekit, net, "--samples", pictures, "-o", pictures), 2, "not empty, and not made by edgekit")
+
+    assert sorted(path.name for path in pictures.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("preprocess.mean=[1,2]", "mean has 2 values for 3 channels"),
+        ("preprocess.std=0", "std is 0"),
+        ("preprocess.crop=-5", "crop is not between 1 and 8192"),
+        ("preprocess.resize_short=99999", "resize_short is not between"),
+    ],
+)
+def test_preprocessing_that_no_picture_could_bear(edgekit, net, pictures, setting, words):
+    check(build(edgekit, net, "--samples", pictures, "--set", setting), 2, words)
+
+
+def test_samples_that_make_the_original_give_nan_are_not_called_exact(edgekit, net, tmp_path):
+    import numpy as np
+
+    (tmp_path / "nan").mkdir()
+    for index in range(4):
+        np.savez(tmp_path / "nan" / f"{index}.npz", image=np.full((3, 16, 16), np.nan, np.float32))
+
+    check(build(edgekit, net, "--recipe", "float", "--samples", tmp_path / "nan"), 1, "NaN")
+
+
+@pytest.mark.parametrize(
+    "content", [b"file,class_index\n\xe9.png,1\n", b"name,label\n0.png,1\n", b"file,class_index\nzz.png,1\n", b"file,class_index\n00.png\n"]
+)
+def test_labels_that_cannot_be_meant(edgekit, net, pictures, content):
+    (pictures / "labels.csv").write_bytes(content)
+
+    check(build(edgekit, net, "--samples", pictures), 1, "labels.csv")
+
+
+def test_arrays_of_objects_are_refused(edgekit, net, tmp_path):
+    import numpy as np
+
+    (tmp_path / "objects").mkdir()
+    for index in range(4):
+        np.savez(tmp_path / "objects" / f"{index}.npz", image=np.array([{"a": 1}], dtype=object))
+
+    check(build(edgekit, net, "--recipe", "float", "--samples", tmp_path / "objects"), 1, "cannot be read")
+
+
+def test_integer_ports_of_a_package_for_the_device(edgekit, net, pictures):
+    said = build(edgekit, net, "--samples", pictures, "--set", "io.dtype=int8", target="jetson")
+
+    check(said, 2, "tensorrt engines (jetson-orin-nano-jp62) have their ports as the source has them")
+
+
+def test_one_kind_by_two_names_is_built_once(edgekit, net):
+    said = build(edgekit, net, "--recipe", "float", "--json", target="rpi5,raspberry-pi-5,rpi5")
+
+    assert [engine["target"] for engine in said.data["engines"]] == ["raspberry-pi-5"]

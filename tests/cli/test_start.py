@@ -153,6 +153,9 @@ def test_plan_says_the_route_and_makes_nothing(edgekit, net, pictures):
     assert ("raspberry-pi-5-tflite", "quantize") in steps
     assert "rpi5 is raspberry-pi-5 (tflite)" in said.data["remarks"]
     assert not Path("edgekit-out").exists()
+    assert not any(step["kept"] for step in said.data["steps"] if step["target"] != "all")
+    edgekit("build", net, "-t", "rpi5,jetson", "--samples", pictures, "--no-bench")
+    assert all(step["kept"] for step in edgekit("plan", net, "-t", "rpi5,jetson", "--samples", pictures, "--json").data["steps"])
     assert "no node was refused" in edgekit("plan", net, "-t", "rpi5", "--samples", pictures).out
 
 
@@ -182,3 +185,22 @@ def test_the_shell_completes_targets_and_recipes(edgekit):
     assert offered("edgekit build net.onnx --target rasp") == {"raspberry-pi-3", "raspberry-pi-4", "raspberry-pi-5", "raspberry-pi-zero-2w"}
     assert offered("edgekit build net.onnx --target x86,jetson-orin-nano-jp6") == {"x86,jetson-orin-nano-jp62"}
     assert offered("edgekit build net.onnx --recipe st") == {"static_wi8_ai8"}
+
+
+def test_a_narrow_terminal_gets_lines_that_break_no_number(edgekit, net, monkeypatch):
+    import rich.console
+
+    edgekit("build", net, "-t", "rpi5", "--recipe", "float", "--no-bench")
+    monkeypatch.setattr("edgekit.cli.report.console", lambda: rich.console.Console(width=80))
+
+    said = edgekit("report", "edgekit-out")
+
+    assert "raspberry-pi-5 · tflite · float32" in said.out
+
+
+def test_names_in_square_brackets_are_no_markup(capfd):
+    from edgekit.cli.terminal import print_table
+
+    print_table(("name",), [("pip install 'edgekit[keras]'",)])
+
+    assert "edgekit[keras]" in capfd.readouterr().out
