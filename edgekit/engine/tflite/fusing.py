@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from edgekit.engine.tflite.graph import Graph, Node, NotConstantError
+import numpy as np
+
+from edgekit.engine.tflite.graph import Constant, Graph, Node, NotConstantError
 
 FUSED = {(0.0, math.inf): "RELU", (0.0, 6.0): "RELU6", (-1.0, 1.0): "RELU_N1_TO_1"}
 _MOVES = frozenset({"Squeeze", "Unsqueeze", "Reshape", "Flatten", "Transpose"})
@@ -35,6 +37,7 @@ def fuse(graph: Graph, takes_activation: Callable[[Node], bool]) -> None:
     """
     _drop_identities(graph)
     _join_biases(graph)
+    _drop_axes_of_means(graph)
     _join_activations(graph, takes_activation)
 
 
@@ -84,6 +87,36 @@ def _join_biases(graph: Graph) -> None:
             before.inputs.append(row)
             before.outputs = list(node.outputs)
             graph.nodes.remove(node)
+
+
+def _drop_axes_of_means(graph: Graph) -> None:
+    """A mean over height and width, then a Reshape that only drops these axes, is one mean that keeps neither."""
+    consumers = graph.consumers()
+    for node in list(graph.nodes):
+        if not _is_mean_of_picture(graph, node):
+            continue
+        mean = node.outputs[0]
+        readers = consumers.get(mean, [])
+        if len(readers) != 1 or readers[0].op not in ("Flatten", "Reshape", "Squeeze") or mean in graph.outputs.values():
+            continue
+        result = readers[0].outputs[0]
+        before, after = graph.values[mean].quant, graph.values[result].quant
+        if graph.shape(result) != graph.shape(mean)[:2] or (after is not None and before != after):
+            continue
+        axes = f"{node.name}_height_and_width"
+        graph.constants[axes] = Constant(np.array([2, 3]))
+        graph.values[result].quant = before
+        node.op, node.inputs, node.outputs, node.attrs = "ReduceMean", [node.inputs[0], axes], [result], {"keepdims": 0}
+        graph.nodes.remove(readers[0])
+
+
+def _is_mean_of_picture(graph: Graph, node: Node) -> bool:
+    if node.op not in ("GlobalAveragePool", "ReduceMean") or len(graph.shape(node.inputs[0])) != 4:
+        return False
+    if node.op == "GlobalAveragePool":
+        return True
+    axes = graph.constants.get(node.inputs[1]) if len(node.inputs) > 1 else None
+    return bool(node.attrs.get("keepdims", 1)) and axes is not None and {int(axis) % 4 for axis in axes.stored.ravel()} == {2, 3}
 
 
 def _join_activations(graph: Graph, takes_activation: Callable[[Node], bool]) -> None:

@@ -28,6 +28,35 @@ def test_a_cnn_has_no_transpose(graph, assert_same):
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        "g = GlobalAveragePool(p) y = Flatten(g)",
+        "g = GlobalAveragePool(p) y = Reshape(g, s)",
+        "g = ReduceMean(p, a) y = Squeeze(g, a)",
+    ],
+)
+@pytest.mark.parametrize("in_integers", [False, True])
+def test_a_mean_whose_axes_are_dropped_needs_no_reshape(text, in_integers, graph, quantize, assert_same, assert_close_in_steps):
+    constants = {**NET, "s": np.array([0, -1]), "a": np.array([-1, 2])}
+    proto = graph(f"(float[1,3,8,6] x) => (y) {{ {CNN} {text} }}", **constants)
+
+    built = assert_close_in_steps(quantize(proto)) if in_integers else assert_same(proto)
+
+    assert {key: count for key, count in built.operators.items() if key not in ("QUANTIZE", "DEQUANTIZE")} == {
+        "CONV_2D": 1,
+        "MAX_POOL_2D": 1,
+        "MEAN": 1,
+    }
+    assert built.runs_delegated()
+
+
+def test_a_mean_that_is_an_output_itself_keeps_its_axes(graph, assert_same):
+    built = assert_same(graph("(float[1,3,8,6] x) => (g, y) { g = GlobalAveragePool(x) y = Flatten(g) }"))
+
+    assert built.operators == {"MEAN": 1, "RESHAPE": 1}
+
+
+@pytest.mark.parametrize(
     "between",
     ["f = Flatten(p)", "a = Flatten(p) f = Relu(a)", "f = Reshape(p, s)", "a = Reshape(p, s) f = Mul(a, k)", "a = Flatten(p) f = Dropout(a)"],
 )
