@@ -26,7 +26,7 @@ PREPROCESS = {
     "stretched": Preprocess(resize=(24, 48), interpolation="bilinear", colour="bgr", mean=(127.5,), std=(127.5,)),
     "grey": Preprocess(resize_short=33, crop=(29, 31), interpolation="lanczos", colour="grey", mean=(0.1307,), std=(0.3081,)),
     "as told by the input": Preprocess(mean=(0.0,), std=(255.0,)),
-    "cut": Preprocess(crop=(70, 90), interpolation="nearest"),
+    "cut": Preprocess(crop=(40, 30), interpolation="nearest"),
     "nearest": Preprocess(resize=(19, 23), interpolation="nearest"),
 }
 SIZES = {
@@ -34,7 +34,7 @@ SIZES = {
     "stretched": (24, 48),
     "grey": (29, 31),
     "as told by the input": (45, 200),
-    "cut": (70, 90),
+    "cut": (40, 30),
     "nearest": (19, 23),
 }
 
