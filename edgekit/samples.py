@@ -267,7 +267,10 @@ def _split(described: Description, folder: Path, good: list[Sample], skipped: tu
     digest = hashlib.sha256()
     for index in order:
         label = good[index].label
-        digest.update(f"{file_sha256(good[index].path)} {label}\n".encode())
+        try:
+            digest.update(f"{file_sha256(good[index].path)} {label}\n".encode())
+        except OSError as error:
+            raise SamplesError(f"{good[index].path}: {error.strerror}", hint="check its permissions") from error
     if described.sha256 and digest.hexdigest() != described.sha256:
         raise SamplesError(
             f"{folder}: samples are not those described: sha256 {digest.hexdigest()[:12]}…, not {described.sha256[:12]}…",

@@ -52,10 +52,11 @@ def writing(where: Path) -> Iterator[None]:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             hint = "make room (`edgekit clean` empties the store), or set EDGEKIT_STORE to a disk with space"
             raise StoreError(f"{where}: no space left on the device", hint=hint) from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        is_here = isinstance(error.filename, str) and Path(error.filename).absolute().is_relative_to(where.absolute())
+        if is_here and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             hint = "choose another folder with -o, or another store with EDGEKIT_STORE"
             raise StoreError(f"{where}: not writable", hint=hint) from error
-        if isinstance(error.filename, str) and Path(error.filename).absolute().is_relative_to(where.absolute()):
+        if is_here:
             raise StoreError(f"{error.filename}: {error.strerror}", hint="choose another path (-o, EDGEKIT_STORE); is a file in its way?") from error
         raise
 

@@ -23,7 +23,7 @@ class Placement:
     Attributes:
         weighted: nodes whose weights are stored as integers, by name.
         integer: names of all nodes that compute in integers.
-        left_float: nodes of the scheme's operators that cannot, with the reason.
+        left_float: nodes that compute in float, with the reason.
         tensors: what is stored as integers, each with the tensor that names its group: one scale, one zero point.
         sources: for each group, the tensors whose values decide its range.
         fixed: scale and zero point that the runtime prescribes, by group.
@@ -99,6 +99,8 @@ def _units(view: View, scheme: Scheme, weighted: dict[str, Weighted]) -> tuple[l
         absorbed.update(one.name for one in tail)
         output = (tail or [node])[-1].output[0]
         units.append(_Unit(node=node, reads=tuple((node.name, at) for at in places), output=output))
+    others = [node for node in view.nodes if node.op_type not in scheme.integer_ops and node.name not in absorbed and view.is_float(node.output[0])]
+    left_float |= {node.name: f"{node.op_type} is not computed in integers by this runtime" for node in others}
     return units, left_float
 
 
