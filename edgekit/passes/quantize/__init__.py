@@ -20,14 +20,19 @@ class Quantize:
         mode: ``static`` int8 with ranges from samples, or ``float16``.
         weight_bits: of ``static``.
         activation_bits: of ``static``.
-        observer: ranges that hold all that was seen, or those of least mean squared error.
+        observer: how ranges of activations are chosen: all that was seen (``minmax``), each sample's extremes on average
+            (``moving_average``), a ``percentile`` of the values, least divergence (``entropy``) or least squared error (``mse``).
+        percentile: of the values that the range holds, if that is the observer.
+        rounding: weights to the ``nearest`` integers, or ``compensated``: so that the outputs change least on the samples.
         correct_bias: take the average error that rounded weights make out of the biases.
     """
 
     mode: Literal["static", "float16"] = "static"
     weight_bits: Literal[8] = 8
     activation_bits: Literal[8] = 8
-    observer: Literal["minmax", "mse"] = "mse"
+    observer: Literal["minmax", "moving_average", "percentile", "entropy", "mse"] = "mse"
+    percentile: float = 99.999
+    rounding: Literal["nearest", "compensated"] = "compensated"
     correct_bias: bool = True
 
     @property
@@ -59,11 +64,12 @@ class Quantize:
         return seal_model(out, model.signature, (*model.history, step))
 
     def _static(self, model: Model, proto: Any, supplies: Supplies) -> dict[str, Any]:
-        from edgekit.passes.quantize.static import quantize_static
+        from edgekit.passes.quantize.static import Static, quantize_static
 
         if supplies.samples is None:
             raise SamplesError("quantize: needs samples", hint="--samples DIR, or --recipe fp16")
-        return quantize_static(model, proto, supplies, observer=self.observer, correct_bias=self.correct_bias)
+        how = Static(observer=self.observer, percentile=self.percentile, rounding=self.rounding, correct_bias=self.correct_bias)
+        return quantize_static(model, proto, supplies, how)
 
     def tools(self) -> dict[str, str]:
         """Versions of the packages that decide the result."""
