@@ -1,18 +1,10 @@
-"""What flows through a graph: every sample once, in bounded memory; the same for every scheme.
-
-Samples are taken in chunks of a fixed size, each chunk by one thread, and what the chunks saw is added up in their order:
-the number of threads changes nothing but the time.
-"""
+"""What flows through a graph: every sample once, in bounded memory; the same for every scheme."""
 
 from __future__ import annotations
 
 import functools
-import itertools
 import math
-import os
-from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,18 +19,11 @@ from edgekit.numerics.observers import Histogram
 from edgekit.passes.quantize.patches import in_blocks, patches
 from edgekit.passes.quantize.view import View
 from edgekit.passes.quantize.weighted import Weighted, is_inside
+from edgekit.passes.streaming import Feed, Numbered, in_chunks
 from edgekit.watch import Watcher
 
 FETCHED_AT_ONCE_BYTES = 96 * 2**20
 """Inner tensors held at once by a thread; a graph with more of them is run again for the rest, sample by sample."""
-
-HELD_BYTES = 256 * 2**20
-"""What all threads hold together at most; a network with large feature maps is looked at by fewer of them."""
-
-CHUNK = 4
-"""Samples that one thread sees before what it saw is added to the rest."""
-
-Feed = Mapping[str, NDArray[Any]]
 
 
 @dataclass(slots=True)
@@ -81,30 +66,14 @@ def calibrate(path: Path, view: View, feeds: Iterable[Feed], watcher: Watcher, w
         SamplesError: there are none, or they make the graph overflow.
         SourceError: the graph cannot be run.
     """
-    from threadpoolctl import threadpool_limits
-
     look = _Look(path, view, tuple(weighted))
     seen = Seen()
-    threads = max(1, min(os.cpu_count() or 1, HELD_BYTES // look.bytes_held))
-    with threadpool_limits(limits=1), ThreadPoolExecutor(max_workers=threads) as pool:
-        for chunk in _in_order(pool, threads, look, feeds):
-            seen.add(chunk)
-            watcher.advance(chunk.samples)
+    for chunk in in_chunks(look, feeds, bytes_held=look.bytes_held):
+        seen.add(chunk)
+        watcher.advance(chunk.samples)
     if seen.samples == 0:
         raise SamplesError("there are no samples to calibrate with", hint="--samples DIR, with at least two pictures in it")
     return seen
-
-
-def _in_order(pool: ThreadPoolExecutor, threads: int, look: _Look, feeds: Iterable[Feed]) -> Iterator[Seen]:
-    """What each chunk of samples saw, in order; no more chunks wait than there are threads to see them."""
-    numbered = enumerate(feeds)
-    waiting: deque[Future[Seen]] = deque()
-    while chunk := list(itertools.islice(numbered, CHUNK)):
-        waiting.append(pool.submit(look, chunk))
-        if len(waiting) >= threads:
-            yield waiting.popleft().result()
-    while waiting:
-        yield waiting.popleft().result()
 
 
 def observed_tensors(view: View) -> list[str]:
@@ -130,7 +99,7 @@ class _Look:
         self.bytes_held = 3 * largest + 2**20  # its values, and about as much twice while they are computed and counted
         self._portions = [Runner(path, outputs=portion, threads=1) for portion in portions]
 
-    def __call__(self, chunk: Sequence[tuple[int, Feed]]) -> Seen:
+    def __call__(self, chunk: Numbered) -> Seen:
         """What a chunk of numbered samples shows."""
         seen = Seen(samples=len(chunk))
         rows: dict[str, list[NDArray[np.float32]]] = {}
