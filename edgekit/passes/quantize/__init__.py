@@ -25,6 +25,10 @@ class Quantize:
         percentile: of the values that the range holds, if that is the observer.
         rounding: weights to the ``nearest`` integers, or ``compensated``: so that the outputs change least on the samples.
         correct_bias: take the average error that rounded weights make out of the biases.
+        keep_float: nodes that stay float32: names, patterns such as ``/head/*``, or operators.
+        min_sqnr_db: least fidelity to the float graph on the samples; where int8 alone does not reach it, the nodes that
+            cost least for what they give stay float32 until it is reached. None keeps none.
+        max_float_share: most of the multiply-adds that may stay float32 for that, 0 to 1.
     """
 
     mode: Literal["static", "float16"] = "static"
@@ -34,6 +38,9 @@ class Quantize:
     percentile: float = 99.999
     rounding: Literal["nearest", "compensated"] = "compensated"
     correct_bias: bool = True
+    keep_float: tuple[str, ...] = ()
+    min_sqnr_db: float | None = None
+    max_float_share: float = 0.25
 
     @property
     def needs(self) -> frozenset[Need]:
@@ -68,7 +75,15 @@ class Quantize:
 
         if supplies.samples is None:
             raise SamplesError("quantize: needs samples", hint="--samples DIR, or --recipe fp16")
-        how = Static(observer=self.observer, percentile=self.percentile, rounding=self.rounding, correct_bias=self.correct_bias)
+        how = Static(
+            observer=self.observer,
+            percentile=self.percentile,
+            rounding=self.rounding,
+            correct_bias=self.correct_bias,
+            keep_float=self.keep_float,
+            min_sqnr_db=self.min_sqnr_db,
+            max_float_share=self.max_float_share,
+        )
         return quantize_static(model, proto, supplies, how)
 
     def tools(self) -> dict[str, str]:

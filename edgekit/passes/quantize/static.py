@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import fnmatch
+import itertools
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -13,12 +16,15 @@ from edgekit.passes.contract import Supplies
 from edgekit.passes.quantize import calibrate
 from edgekit.passes.quantize.apply import apply
 from edgekit.passes.quantize.decide import Decision, Observer, decide, is_per_channel, ranging, weight_grid
+from edgekit.passes.quantize.mixed import SAMPLES, Mixed, Search
 from edgekit.passes.quantize.observations import VERSION, Observations, read, write
-from edgekit.passes.quantize.place import place
+from edgekit.passes.quantize.place import Placement, place
 from edgekit.passes.quantize.round_weights import round_weights
+from edgekit.passes.quantize.sensitivity import Trial
 from edgekit.passes.quantize.view import View
 from edgekit.passes.quantize.weighted import weighted_nodes
 from edgekit.plugins import version_of
+from edgekit.strict import nearest
 
 if TYPE_CHECKING:
     import onnx
@@ -34,6 +40,9 @@ class Static:
     percentile: float
     rounding: Rounding
     correct_bias: bool
+    keep_float: tuple[str, ...] = ()
+    min_sqnr_db: float | None = None
+    max_float_share: float = 1.0
 
 
 def quantize_static(model: Model, proto: onnx.ModelProto, supplies: Supplies, how: Static) -> dict[str, Any]:
@@ -46,11 +55,36 @@ def quantize_static(model: Model, proto: onnx.ModelProto, supplies: Supplies, ho
         raise UsageError("quantize: a static int8 model needs samples and a scheme", hint="--samples DIR")
     view = View(proto)
     seen = observed(model, view, supplies, rounding=how.rounding)
-    placement = place(view, supplies.scheme)
-    decision = decide(view, placement, seen, supplies.scheme, ranging(how.observer, how.percentile), correct_bias=how.correct_bias)
-    did = _did(view, decision, seen)
+    scheme, ranges = supplies.scheme, ranging(how.observer, how.percentile)
+    chosen = dict.fromkeys(_named(view, how.keep_float), "kept in float by keep_float")
+
+    def place_with(kept: Mapping[str, str]) -> Placement:
+        return place(view, scheme, {**kept, **chosen})
+
+    def decide_on(placement: Placement) -> Decision:
+        return decide(view, placement, seen, scheme, ranges, correct_bias=how.correct_bias)
+
+    if how.min_sqnr_db is None:
+        decision, mixed = decide_on(place_with({})), None
+    else:
+        trial = Trial(proto, list(itertools.islice(supplies.samples.feeds("calibrating", model.signature), SAMPLES)))
+        mixed = Search(proto, view, trial, place_with, decide_on, how.min_sqnr_db, how.max_float_share).run()
+        decision = mixed.decision
+    did = _did(view, decision, seen, mixed)
     apply(proto, decision)
     return did
+
+
+def _named(view: View, patterns: tuple[str, ...]) -> list[str]:
+    """Nodes whose name, or operator, fits a pattern such as ``/head/*`` or ``Softmax``."""
+    found: list[str] = []
+    for pattern in patterns:
+        fitting = [node.name for node in view.nodes if fnmatch.fnmatchcase(node.name, pattern) or node.op_type == pattern]
+        if not fitting:
+            close = nearest(pattern, [node.name for node in view.nodes])
+            raise UsageError(f"quantize: keep_float: no node is called {pattern}{close}", hint="edgekit inspect lists the nodes of the model")
+        found += fitting
+    return found
 
 
 def observed(model: Model, view: View, supplies: Supplies, *, rounding: Rounding) -> Observations:
@@ -81,7 +115,7 @@ def observed(model: Model, view: View, supplies: Supplies, *, rounding: Rounding
     return read(supplies.shared("observations", decided_by, make))
 
 
-def _did(view: View, decision: Decision, seen: Observations) -> dict[str, Any]:
+def _did(view: View, decision: Decision, seen: Observations, mixed: Mixed | None) -> dict[str, Any]:
     placed = decision.placement
     ops = Counter(node.op_type for node in view.nodes if node.name in set(placed.integer))
     return {
@@ -90,4 +124,15 @@ def _did(view: View, decision: Decision, seen: Observations) -> dict[str, Any]:
         "quantized_tensors": len(placed.tensors),
         "scales": len(set(placed.tensors.values())),
         "left_float": placed.left_float,
+        **({} if mixed is None else _searched(mixed)),
+    }
+
+
+def _searched(mixed: Mixed) -> dict[str, Any]:
+    """What the search for nodes to keep in float came to."""
+    return {
+        "sqnr_db_on_samples": round(mixed.sqnr_db, 2),
+        "sqnr_db_all_integer": round(mixed.all_integer_sqnr_db, 2),
+        "kept_float": list(mixed.kept),
+        "budget_reached": mixed.is_reached,
     }
