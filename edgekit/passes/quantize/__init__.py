@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from edgekit.errors import SamplesError, UsageError
 from edgekit.model import Model, Step, seal_model
 from edgekit.passes.contract import Need, Supplies
 from edgekit.plugins import version_of
+
+if TYPE_CHECKING:
+    from edgekit.passes.quantize.diagnosis import Diagnosis
+    from edgekit.passes.quantize.static import Static
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,11 +75,42 @@ class Quantize:
         return seal_model(out, model.signature, (*model.history, step))
 
     def _static(self, model: Model, proto: Any, supplies: Supplies) -> dict[str, Any]:
-        from edgekit.passes.quantize.static import Static, quantize_static
+        from edgekit.passes.quantize.static import quantize_static
 
         if supplies.samples is None:
             raise SamplesError("quantize: needs samples", hint="--samples DIR, or --recipe fp16")
-        how = Static(
+        return quantize_static(model, proto, supplies, self._how())
+
+    def diagnose(self, model: Model, supplies: Supplies) -> Diagnosis:
+        """What a static quantization of a model costs, part by part; nothing is written.
+
+        Raises:
+            SamplesError: samples are missing or do not fit the model.
+            SourceError: the model cannot be run.
+            UsageError: the target has no scheme, or the mode is not ``static``.
+        """
+        from edgekit.graph import onnx_file
+        from edgekit.passes.quantize.static import diagnosed
+
+        if self.mode != "static":
+            raise UsageError(f"quantize: mode {self.mode} stores no activations as integers", hint="--recipe static_wi8_ai8")
+        return diagnosed(model, onnx_file.infer_shapes(onnx_file.load(model.path)), supplies, self._how())
+
+    def sqnr_db(self, model: Model, supplies: Supplies) -> float | None:
+        """SQNR of a static quantization's outputs on some of the samples, decibels, no node kept in float for a budget.
+
+        Returns:
+            None where nothing changes.
+        """
+        from edgekit.graph import onnx_file
+        from edgekit.passes.quantize.static import sqnr_db
+
+        return sqnr_db(model, onnx_file.infer_shapes(onnx_file.load(model.path)), supplies, self._how())
+
+    def _how(self) -> Static:
+        from edgekit.passes.quantize.static import Static
+
+        return Static(
             observer=self.observer,
             percentile=self.percentile,
             rounding=self.rounding,
@@ -84,7 +119,6 @@ class Quantize:
             min_sqnr_db=self.min_sqnr_db,
             max_float_share=self.max_float_share,
         )
-        return quantize_static(model, proto, supplies, how)
 
     def tools(self) -> dict[str, str]:
         """Versions of the packages that decide the result."""
