@@ -36,6 +36,11 @@ INT8 = IntGrid("int8", -128, 127)
 INT8_SYMMETRIC = IntGrid("int8", -127, 127)
 INT8_REDUCED = IntGrid("int8", -64, 64)
 """Two products with uint8 add up to at most 2 * 255 * 64 = 32640: they fit the int16 sums of x86 without VNNI."""
+INT4 = IntGrid("int8", -8, 7)
+UINT4 = IntGrid("uint8", 0, 15)
+INT2 = IntGrid("int8", -2, 1)
+UINT2 = IntGrid("uint8", 0, 3)
+"""Numpy has no type below 8 bits: numbers of these grids are kept in bytes until they are written."""
 
 
 @dataclass(frozen=True, slots=True)
