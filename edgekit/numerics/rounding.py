@@ -82,7 +82,7 @@ def _squared_error(rows: F32, affine: Affine) -> NDArray[np.float64]:
     np.clip(steps, affine.grid.low - zero_point, affine.grid.high - zero_point, out=steps)
     steps *= scale
     steps -= rows
-    return np.einsum("ij,ij->i", steps, steps, dtype=np.float64)
+    return np.asarray(np.einsum("ij,ij->i", steps, steps, dtype=np.float64))
 
 
 def _fitted(rows: F32, scale: F32, zero_point: Integers, grid: IntGrid) -> tuple[F32, Integers]:

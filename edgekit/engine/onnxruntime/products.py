@@ -213,7 +213,7 @@ def few_bits(stored: Stored, block: int) -> dict[str, NDArray[Any]]:
     scale = np.broadcast_to(stored.scale, (outputs, count))
     numbers = np.zeros((outputs, count * block), np.uint8)
     numbers[:, :width] = stored.integers + shift
-    found = {"packed": packed(numbers, bits).reshape(outputs, count, -1), "scales": np.ascontiguousarray(scale)}
+    found: dict[str, NDArray[Any]] = {"packed": packed(numbers, bits).reshape(outputs, count, -1), "scales": np.ascontiguousarray(scale)}
     if shift and stored.zero_point is None:
         return found
     zeros = np.zeros((outputs, 1), np.int16) if stored.zero_point is None else stored.zero_point
@@ -224,7 +224,7 @@ def packed(rows: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:
     """Rows of small numbers in bytes, the first in the lowest bits; each row begins a byte."""
     each = 8 // bits
     filled = np.pad(rows, ((0, 0), (0, -rows.shape[1] % each))).reshape(len(rows), -1, each)
-    return np.bitwise_or.reduce(filled << (bits * np.arange(each, dtype=np.uint8)), axis=2).astype(np.uint8)
+    return np.asarray(np.bitwise_or.reduce(filled << (bits * np.arange(each, dtype=np.uint8)), axis=2), np.uint8)
 
 
 def weights_alone(proto: onnx.ModelProto) -> bool:

@@ -25,14 +25,15 @@ def contradiction(given: Quantize) -> str:
 
 def lacking(given: Quantize, scheme: Scheme) -> str:
     """What the options ask for and a scheme has no form for, in one line with what can be done; "" if it has all."""
-    if given.mode == "dynamic" and not scheme.dynamic_ops:
-        return "this runtime computes no product of integer weights and float activations: choose another runtime or recipe"
+    if given.mode == "dynamic":
+        nothing = "this runtime computes no product of integer weights and float activations: choose another runtime or recipe"
+        return "" if scheme.dynamic_ops else nothing
     if given.mode != "weight_only":
         return ""
-    if not scheme.weight_only_ops:
-        return "this runtime reads no integer weights for float activations: choose another runtime or recipe"
-    if given.weight_bits < 8 and not scheme.low_bit_ops:
-        return f"this runtime reads no weights of {given.weight_bits} bits: --set quantize.weight_bits=8"
-    if given.block and not scheme.blocked_ops:
-        return "this runtime reads one scale for each channel, not for each block of it: --set quantize.block=0"
-    return ""
+    bits = given.weight_bits
+    faults = {
+        "this runtime reads no integer weights for float activations: choose another runtime or recipe": not scheme.weight_only_ops,
+        f"this runtime reads no weights of {bits} bits: --set quantize.weight_bits=8": bits < 8 and not scheme.low_bit_ops,
+        "this runtime reads one scale for each channel, not for each block of it: --set quantize.block=0": given.block and not scheme.blocked_ops,
+    }
+    return next((fault for fault, is_so in faults.items() if is_so), "")

@@ -73,7 +73,8 @@ class Storing:
         if one.op == "Gemm":
             self._graph.set_attributes(node, alpha=None, beta=None)
             if one.bias is not None and one.bias_factor != 1.0:
-                self._graph.set_constant_input(node, 2, np.asarray(self._view.value(one.bias) * one.bias_factor, np.float32), f"{one.bias}/times_beta")
+                bias = np.asarray(self._view.value(one.bias) * one.bias_factor, np.float32)
+                self._graph.set_constant_input(node, 2, bias, f"{one.bias}/times_beta")
 
     def _inputs(self, one: Weighted) -> int:
         """How many numbers a channel's weights are multiplied with."""

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     import onnx
 
 
-def quantize_weights_alone(proto: onnx.ModelProto, scheme: Scheme, *, bits: int, block: int, symmetric: bool) -> tuple[onnx.ModelProto, dict[str, Any]]:
+def quantize_weights_alone(
+    proto: onnx.ModelProto, scheme: Scheme, *, bits: int, block: int, symmetric: bool
+) -> tuple[onnx.ModelProto, dict[str, Any]]:
     """A graph whose products read their weights from integers.
 
     Args:
