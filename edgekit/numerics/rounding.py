@@ -68,7 +68,7 @@ def _searched(rows: F32, grid: IntGrid, *, symmetric: bool) -> tuple[F32, Intege
 
 
 def _covering(low: F32, high: F32, grid: IntGrid, *, symmetric: bool) -> Affine:
-    """The finest steps that reach both ends; a grid that goes one farther below 0 than above does so for the range too."""
+    """The finest steps that reach both ends."""
     if not symmetric:
         return affine_from_range(low, high, grid, symmetric=False)
     step = np.maximum(low / grid.low, high / grid.high)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from edgekit.graph.edit import Graph
 from edgekit.graph.node import Node
-from edgekit.numerics.affine import INT2, INT4, INT8_REDUCED, INT8_SYMMETRIC, UINT2, UINT4, UINT8, IntGrid
+from edgekit.numerics.affine import INT2_SYMMETRIC, INT4_SYMMETRIC, INT8_REDUCED, INT8_SYMMETRIC, UINT2, UINT4, UINT8, IntGrid
 from edgekit.numerics.rounding import round_rows
 from edgekit.passes.quantize.view import View
 from edgekit.passes.quantize.weighted import Weighted
@@ -18,9 +18,9 @@ from edgekit.passes.quantize.weighted import Weighted
 _GRIDS = {
     (8, True): INT8_SYMMETRIC,
     (8, False): UINT8,
-    (4, True): INT4,
+    (4, True): INT4_SYMMETRIC,
     (4, False): UINT4,
-    (2, True): INT2,
+    (2, True): INT2_SYMMETRIC,
     (2, False): UINT2,
 }
 
@@ -94,7 +94,7 @@ class Storing:
 def stored(weight: NDArray[Any], axis: int, form: Form) -> tuple[list[NDArray[Any]], dict[str, int]]:
     """Integers, scales and, unless symmetric, zero points of a weight, with the attributes of the DequantizeLinear over them.
 
-    Opset 21 has no type of 2 bits: such numbers, -2 to 1 or 0 to 3, are stored as int4 or uint4, and whoever writes an
+    Opset 21 has no type of 2 bits: such numbers, -1 to 1 or 0 to 3, are stored as int4 or uint4, and whoever writes an
     engine sees by their values that 2 bits hold them.
 
     Args:
