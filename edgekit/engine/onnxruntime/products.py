@@ -91,7 +91,8 @@ def with_own_products(proto: onnx.ModelProto, *, accuracy_level: int) -> onnx.Mo
     from onnx import helper
 
     own = graph.finish()
-    own.opset_import.append(helper.make_opsetid(DOMAIN, 1))
+    if DOMAIN not in {entry.domain for entry in own.opset_import}:
+        own.opset_import.append(helper.make_opsetid(DOMAIN, 1))
     return own
 
 

@@ -11,7 +11,7 @@ import pytest
 from edgekit.engine.onnxruntime import OnnxRuntimeBackend
 from edgekit.engine.onnxruntime.precision import precision_of
 from edgekit.engine.onnxruntime.products import Stored, few_bits, packed
-from edgekit.errors import UsageError
+from edgekit.errors import UnsupportedError, UsageError
 
 RNG = np.random.default_rng(3)
 ROUNDED = "a, s, z = DynamicQuantizeLinear(x)  r = DequantizeLinear(a, s, z)  "
@@ -36,11 +36,11 @@ def scales(*shape):
 def built(model_of, target_of, tmp_path):
     """An engine of a graph, how a session sees it, and what that and the unoptimized graph give for an input."""
 
-    def make(text, x, *, arch="x86_64", options=None, **weights):
+    def make(text, x, *, arch="x86_64", max_opset=26, options=None, **weights):
         model = model_of(text, **weights)
         out = tmp_path / "engine"
         out.mkdir()
-        engine = OnnxRuntimeBackend().compile(model, target_of(arch, max_opset=26, **(options or {})), None, out)
+        engine = OnnxRuntimeBackend().compile(model, target_of(arch, max_opset=max_opset, **(options or {})), None, out)
         session = onnxruntime.SessionOptions()
         session.log_severity_level = 3
         session.optimized_model_filepath = str(tmp_path / "optimized.onnx")
@@ -91,6 +91,37 @@ def test_a_transposed_gemm_is_one_too(built):
     _, ops, found, wanted = built(text, normal(3, 32), wq=integers(-127, 127, 5, 32), ws=scales(5), b=normal(5))
 
     assert ops == {"DynamicQuantizeMatMul": 1}
+    assert near(found, wanted)
+
+
+@pytest.mark.parametrize(("arch", "max_opset"), [("aarch64", 26), ("x86_64", 17)])
+def test_other_processors_and_older_opsets_have_it_too(built, arch, max_opset):
+    text = f"net (float[3,32] x) => (float[3,5] y) {{ {ROUNDED} {BY_COLUMN} y = MatMul(r, w) }}"
+
+    _, ops, found, wanted = built(text, normal(3, 32), arch=arch, max_opset=max_opset, wq=integers(-127, 127, 32, 5), ws=scales(5))
+
+    assert ops == {"DynamicQuantizeMatMul": 1}
+    assert near(found, wanted)
+
+
+def test_weights_of_four_bits_need_opset_21(built):
+    with pytest.raises(UnsupportedError, match="cannot be written in opset 17"):
+        built(
+            f"net (float[3,32] x) => (float[3,5] y) {{ {BLOCKS} y = MatMul(x, w) }}",
+            normal(3, 32),
+            max_opset=17,
+            wq=integers(-8, 7, 32, 5, kind=ml_dtypes.int4),
+            ws=scales(2, 5),
+        )
+
+
+def test_a_row_that_makes_the_output_larger_stays_an_add(built):
+    text = f"net (float[3,32] x) => (float[1,3,5] y) {{ {ROUNDED} {BY_COLUMN} m = MatMul(r, w)  y = Add(m, b) }}"
+
+    _, ops, found, wanted = built(text, normal(3, 32), wq=integers(-127, 127, 32, 5), ws=scales(5), b=normal(1, 1, 5))
+
+    assert ops["DynamicQuantizeMatMul"] == 1
+    assert found.shape == (1, 3, 5)
     assert near(found, wanted)
 
 
