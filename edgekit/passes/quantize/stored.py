@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from edgekit.graph.edit import Graph
 from edgekit.graph.node import Node
 from edgekit.numerics.affine import INT2_SYMMETRIC, INT4_SYMMETRIC, INT8_REDUCED, INT8_SYMMETRIC, UINT2, UINT4, UINT8, IntGrid
-from edgekit.numerics.rounding import round_rows
+from edgekit.numerics.scales import round_rows
 from edgekit.passes.quantize.view import View
 from edgekit.passes.quantize.weighted import Weighted
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from edgekit.numerics.affine import INT2_SYMMETRIC, INT4_SYMMETRIC, INT8_REDUCED, INT8_SYMMETRIC, UINT2, UINT4, UINT8, Affine, dequantized
-from edgekit.numerics.rounding import round_rows
+from edgekit.numerics.scales import round_rows
 
 GRIDS = {
     "int8": (INT8_SYMMETRIC, True),

@@ -1,4 +1,4 @@
-"""Rounding of weights to few bits: the scale at which the rounded numbers lie nearest to the real ones."""
+"""Scales of weights: those at which rows of few bits lie nearest to the real numbers."""
 
 from __future__ import annotations
 
