@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgekit.errors import SourceError
 from edgekit.graph.edit import Graph
 from edgekit.graph.node import Node
 from edgekit.numerics.affine import INT2_SYMMETRIC, INT4_SYMMETRIC, INT8_REDUCED, INT8_SYMMETRIC, UINT2, UINT4, UINT8, IntGrid
@@ -63,7 +64,11 @@ class Storing:
         self._stored: dict[tuple[str, int, float, Form], str] = {}
 
     def store(self, node: Node, one: Weighted, form: Form) -> None:
-        """Let a node read its weights from integers; the factors of a Gemm go into its constants."""
+        """Let a node read its weights from integers; the factors of a Gemm go into its constants.
+
+        Raises:
+            SourceError: a weight is infinite or not a number.
+        """
         if form.block >= self._inputs(one):
             form = replace(form, block=0)
         key = (one.weight, one.axis, one.weight_factor, form)
@@ -83,7 +88,10 @@ class Storing:
 
     def _dequantized(self, node: Node, one: Weighted, form: Form) -> str:
         weight = np.asarray(self._view.value(one.weight) * np.float32(one.weight_factor), np.float32)
-        arrays, attributes = stored(weight, one.axis, form)
+        try:
+            arrays, attributes = stored(weight, one.axis, form)
+        except ValueError as error:
+            raise SourceError(f"{one.weight}: {error}: no integers can hold it", hint="check the float model itself") from error
         names = ("quantized", "scale", "zero_point")
         inputs = [self._graph.add_constant(array, f"{one.weight}/{name}") for name, array in zip(names, arrays, strict=False)]
         result = self._graph.unused_name(f"{one.weight}/dequantized")
@@ -101,6 +109,9 @@ def stored(weight: NDArray[Any], axis: int, form: Form) -> tuple[list[NDArray[An
         weight: float32; of two axes if it is stored in blocks.
         axis: of the output channels.
         form: how it is stored. In blocks, the last one of a channel may be shorter.
+
+    Raises:
+        ValueError: a number is not finite.
     """
     channels = weight.shape[axis]
     rows = weight.reshape(1, -1) if form.per_tensor else np.moveaxis(weight, axis, 0).reshape(channels, -1)

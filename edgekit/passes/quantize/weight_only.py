@@ -34,6 +34,7 @@ def quantize_weights_alone(
     view, graph = View(proto), Graph(proto)
     weighted = weighted_nodes(view)
     storing = Storing(graph, view)
+    per_tensor = scheme.weights == "int8 symmetric per-tensor"
     left_float: dict[str, str] = {}
     eight_bits: dict[str, str] = {}
     taken: Counter[str] = Counter()
@@ -46,6 +47,7 @@ def quantize_weights_alone(
         its_bits = bits if node.op in scheme.low_bit_ops else 8
         if its_bits != bits:
             eight_bits[node.name] = f"this runtime reads weights of {node.op} in no fewer than 8 bits"
-        storing.store(node, one, Form(bits=its_bits, block=block if node.op in scheme.blocked_ops else 0, symmetric=symmetric))
+        its_block = block if node.op in scheme.blocked_ops and not per_tensor else 0
+        storing.store(node, one, Form(bits=its_bits, block=its_block, symmetric=symmetric, per_tensor=per_tensor))
         taken[f"int{its_bits}"] += 1
     return graph.finish(), {"weights": dict(sorted(taken.items())), "eight_bits": eight_bits, "left_float": left_float}

@@ -72,7 +72,7 @@ def test_a_plan_names_every_option_that_a_runtime_lacks_at_once(tmp_path):
 def test_a_contradiction_of_the_command_line_is_named_by_the_plan(tmp_path):
     (tmp_path / "net.onnx").write_bytes(b"not read")
 
-    with pytest.raises(PlanError) as caught:
-        check(Request(source=tmp_path / "net.onnx", targets=("x86",), settings={"quantize": {"weight_bits": 4}}))
+    with pytest.raises(UsageError) as caught:
+        check(Request(source=tmp_path / "net.onnx", targets=("x86",), recipe="fp16", settings={"quantize": {"weight_bits": 4}}))
 
-    assert "step 1 (quantize): weight_bits = 4: of mode weight_only alone, mode is static" in caught.value.faults
+    assert caught.value.message.endswith("step 1 (quantize): weight_bits = 4: of mode weight_only alone, mode is float16")

@@ -5,6 +5,7 @@ import onnx
 import onnxruntime
 import pytest
 
+from edgekit.errors import SourceError
 from edgekit.passes.contract import Supplies
 from edgekit.passes.quantize import Quantize
 from edgekit.target import Scheme
@@ -171,6 +172,21 @@ def test_what_stays_float_is_named_with_its_reason(model_of, tmp_path):
         "MatMul_0": "its weights are computed, or of a form that is not understood",
         "MatMul_1": "this runtime reads no integer weights for a MatMul in float",
     }
+
+
+def test_one_scale_holds_for_all_where_the_scheme_has_no_channels(rounded):
+    scheme = Scheme(weight_only_ops=("MatMul",), weights="int8 symmetric per-tensor")
+
+    assert values(rounded(matmul(32, 4), {"w": normal(32, 4)}, scheme))["w/scale"].shape == ()
+
+
+@pytest.mark.parametrize("mode", ["weight_only", "dynamic"])
+def test_weights_that_no_integers_can_hold_are_named(model_of, tmp_path, mode):
+    scheme = Scheme(weight_only_ops=("MatMul",), dynamic_ops=("MatMul",))
+    model = model_of(matmul(2, 2), w=np.float32([[1, np.inf], [0, 1]]))
+
+    with pytest.raises(SourceError, match="w: a weight is infinite or not a number"):
+        Quantize(mode=mode)(model, Supplies(scheme=scheme), tmp_path)
 
 
 @pytest.mark.parametrize("options", [{}, {"weight_bits": 4, "block": 16}, {"weight_bits": 2, "symmetric": False}])
