@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -50,6 +51,7 @@ class OnnxRuntimeBackend:
         from edgekit.engine.onnxruntime.lower import lowered
         from edgekit.engine.onnxruntime.optimized import fails_as_on_x86, kernels, misread_fusion
         from edgekit.engine.onnxruntime.precision import precision_of
+        from edgekit.engine.onnxruntime.products import weights_alone
         from edgekit.engine.onnxruntime.trial import refused_nodes
         from edgekit.graph import onnx_file
 
@@ -63,7 +65,7 @@ class OnnxRuntimeBackend:
                 f"ONNX Runtime cannot run this model on {target.name}", hint=refused[0].remedy, refusals=[one.line() for one in refused]
             )
         onnx_file.save(low, out)
-        without = misread_fusion(low)
+        opened = partial(options.for_session, without=misread_fusion(low), weights_at_once=weights_alone(low))
         path = out / ENGINE_FILE
         data = path.with_name(f"{ENGINE_FILE}.data")
         engine = Engine(
@@ -76,8 +78,8 @@ class OnnxRuntimeBackend:
             outputs=tuple(ports.get(tensor.name) or port_of(tensor) for tensor in model.signature.outputs),
             bytes=path.stat().st_size + (data.stat().st_size if data.exists() else 0),
             sha256=file_sha256(path),
-            options=options.for_session(as_on_arm=is_arm and fails_as_on_x86(low), without=without),
-            details=kernels(path, options.for_session(as_on_arm=is_arm, without=without), target.arch),
+            options=opened(as_on_arm=is_arm and fails_as_on_x86(low)),
+            details=kernels(path, opened(as_on_arm=is_arm), target.arch),
         )
         return seal_engine(out, engine)
 

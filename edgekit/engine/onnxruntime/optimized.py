@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekit.engine.onnxruntime.precision import WEIGHTED
+from edgekit.engine.onnxruntime.products import INT8_PRODUCT
 from edgekit.plugins import version_of
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 _ERRORS_ONLY = 3
 _INTEGER = frozenset({"QLinearConv", "QGemm", "QLinearMatMul", "MatMulIntegerToFloat", "DynamicQuantizeMatMul", "ConvInteger", "MatMulInteger"})
-_FLOAT = WEIGHTED | {"FusedConv", "FusedGemm", "FusedMatMul"}
+_FLOAT = WEIGHTED | {"FusedConv", "FusedGemm", "FusedMatMul", "MatMulNBits"}
 
 
 def kernels(path: Path, opened: dict[str, Any], arch: str) -> dict[str, Any]:
@@ -40,12 +41,19 @@ def kernels(path: Path, opened: dict[str, Any], arch: str) -> dict[str, Any]:
         _dump(path, dumped, opened)
         graph = onnx.load(dumped, load_external_data=False).graph
     operators = Counter(node.op_type for node in graph.node)
+    rounding = sum(_rounds_activations(node) for node in graph.node)
     return {
         "optimized_by": f"onnxruntime {version_of('onnxruntime')['onnxruntime']} on {os.uname().machine}, by the rules of {arch}",
         "operators": dict(sorted(operators.items())),
-        "integer_nodes": sum(operators[op] for op in _INTEGER),
-        "float_nodes": sum(operators[op] for op in _FLOAT),
+        "integer_nodes": sum(operators[op] for op in _INTEGER) + rounding,
+        "float_nodes": sum(operators[op] for op in _FLOAT) - rounding,
     }
+
+
+def _rounds_activations(node: onnx.NodeProto) -> bool:
+    """Whether a product by weights of few bits rounds what it multiplies them with."""
+    levels = [attribute.i for attribute in node.attribute if attribute.name == "accuracy_level"]
+    return node.op_type == "MatMulNBits" and levels == [INT8_PRODUCT]
 
 
 def fails_as_on_x86(proto: onnx.ModelProto) -> bool:
