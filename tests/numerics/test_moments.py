@@ -23,7 +23,7 @@ def correlated(generator, count, inputs=6):
 
 
 def test_identical_batches_leave_nothing_in_doubt():
-    batch = correlated(np.random.default_rng(0), 50) + [1.0, -2.0, 0.0, 0.5, 0.0, 3.0]
+    batch = np.add(correlated(np.random.default_rng(0), 50), [1.0, -2.0, 0.0, 0.5, 0.0, 3.0])
     moments = of([batch] * 40)
     expected = np.cov(batch.T, bias=True)
 
