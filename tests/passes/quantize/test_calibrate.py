@@ -6,6 +6,7 @@ import pytest
 
 from edgekit.errors import SamplesError, SourceError
 from edgekit.graph import onnx_file
+from edgekit.numerics.affine import INT8_SYMMETRIC
 from edgekit.numerics.observers import COUNTED, Histogram
 from edgekit.passes.quantize import calibrate as calibrating
 from edgekit.passes.quantize.calibrate import calibrate
@@ -13,7 +14,6 @@ from edgekit.passes.quantize.observations import Observations, Rounded, read, wr
 from edgekit.passes.quantize.round_weights import round_weights
 from edgekit.passes.quantize.view import View
 from edgekit.passes.quantize.weighted import weighted_nodes
-from edgekit.numerics.affine import INT8_SYMMETRIC
 from edgekit.watch import SILENT
 
 NET = """net (float[1,3,8,8] x) => (float[1,2] y) {
@@ -73,7 +73,11 @@ def test_every_tensor_that_may_be_stored_has_a_histogram_and_every_product_its_m
 
 def test_what_is_kept_does_not_grow_with_the_samples(look):
     def kept(seen):
-        return {name: one.total.nbytes for name, one in seen.moments.items()}, set(seen.histograms), max(len(one.counts) for one in seen.histograms.values())
+        return (
+            {name: one.total.nbytes for name, one in seen.moments.items()},
+            set(seen.histograms),
+            max(len(one.counts) for one in seen.histograms.values()),
+        )
 
     (few, few_tensors, _), (many, many_tensors, bins) = kept(look(pictures(4))), kept(look(pictures(100)))
 
@@ -137,6 +141,14 @@ def test_a_net_with_large_tensors_is_run_in_portions_that_see_the_same(look, mon
         np.testing.assert_array_equal(in_portions.histograms[name].counts, one.counts)
     for name, one in at_once.moments.items():
         np.testing.assert_array_equal(in_portions.moments[name].total, one.total)
+
+
+def test_a_graph_that_makes_no_float_tensor_shows_its_input_alone(model_of):
+    model = model_of("net (float[1,4] x) => (int64[1] y) { y = ArgMax<axis=1, keepdims=0>(x) }")
+    view = View(onnx_file.infer_shapes(onnx_file.load(model.path)))
+    seen = calibrate(model.path, view, [{"x": np.array([[1.0, -3.0, 2.0, 0.0]], np.float32)}], SILENT)
+
+    assert {name: (one.low, one.high) for name, one in seen.histograms.items()} == {"x": (-3.0, 2.0)}
 
 
 def test_no_samples_and_bad_samples_are_refused(look):
