@@ -137,6 +137,8 @@ class _Walk:
     def visit(self, node: onnx.NodeProto) -> None:
         """Carry the channels of what a node reads over to what it makes, or freeze them."""
         data = [name for name in node.input if name and name not in self._view.constants]
+        if not data:
+            return
         one = self._weighted.get(node.name)
         rule = _RULES.get(node.op_type)
         if one is not None and self._is_own(one.weight):
