@@ -216,13 +216,13 @@ def test_channels_are_scaled_through_to_a_fully_connected_layer(
         "net (float[1,3,8,8] x) => (float[1,6,6,6] y) { a = Conv(x, w, b)  y = Relu(a) }",
         "net (float[1,3,8,8] x) => (float[1,6,6,6] r, float[1,5,6,6] y) { a = Conv(x, w, b)  r = Relu(a)  y = Conv(r, v) }",
         "net (float[1,3,8,8] x) => (float[1,5,6,6] y) { a = Conv(x, w, b)  r = Sigmoid(a)  y = Conv(r, v) }",
-        "net (float[1,3,8,8] x) => (float[n,c,h,k] y) { a = Conv(x, w, b)  s, t = Split<axis=1,num_outputs=2>(a)  q = Concat<axis=1>(t, s) y = Conv(q, v) }",
+        "net (float[1,3,8,8] x) => (float[n,c,h,k] y) { a = Conv(x, w, b)  s, t = Split<axis=1,num_outputs=2>(a)  q = Add(s, t)  y = Conv(q, g) }",
         "net (float[1,3,8,8] x) => (float[1,3,8,8] y) { y = Relu(x) }",
         "net (float[1,3,8,8] x) => (float[1,6,6,6] y, float[6] c) { a = Conv(x, w, b)  c = Identity(b)  r = Relu(a)  y = Conv(r, k) }",
     ],
 )
 def test_where_nothing_may_be_scaled_the_weights_keep_their_bytes(model_of, samples_of, equalize, text):
-    weights = {"w": normal(6, 3, 3, 3), "b": normal(6), "v": normal(5, 6, 1, 1), "k": normal(6, 6, 1, 1)}
+    weights = {"w": normal(6, 3, 3, 3), "b": normal(6), "v": normal(5, 6, 1, 1), "k": normal(6, 6, 1, 1), "g": normal(5, 3, 1, 1)}
     weights["w"][4], weights["b"][4] = weights["w"][4] * 50, weights["b"][4] * 50
     model = model_of(text, **{name: one for name, one in weights.items() if f", {name}" in text or f"({name})" in text})
     result = equalize(model, samples_of(x=pictures()))
