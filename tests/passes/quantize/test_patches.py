@@ -3,7 +3,7 @@ import itertools
 import numpy as np
 import pytest
 
-from edgekit.passes.quantize.patches import FEWEST, LARGEST_BLOCK, MOST, block_count, in_blocks, patches
+from edgekit.passes.quantize.patches import FEWEST, LARGEST_BLOCK, MOST, block_sizes, from_blocks, in_blocks, patches
 from edgekit.passes.quantize.view import View
 from edgekit.passes.quantize.weighted import weighted_nodes
 
@@ -129,11 +129,19 @@ def test_the_wider_the_input_the_fewer_places(proto_of):
     assert patches(node_of(proto_of(text, w=normal(1, 1024, 3, 3))), normal(1, 1024, 9, 9), 0).shape == (1, FEWEST, 9216)
 
 
-@pytest.mark.parametrize(("inputs", "count"), [(0, 1), (1, 1), (256, 1), (258, 2), (512, 2), (576, 3), (2304, 9), (768, 3)])
-def test_many_inputs_are_split_into_blocks_of_one_size(inputs, count):
-    assert block_count(inputs) == count
-    assert inputs % count == 0
-    assert inputs / count <= LARGEST_BLOCK
+@pytest.mark.parametrize(("inputs", "sizes"), [(0, (1, 0)), (1, (1, 1)), (256, (1, 256)), (257, (2, 129)), (512, (2, 256)), (2304, (9, 256))])
+def test_many_inputs_are_split_into_blocks_of_one_size(inputs, sizes):
+    assert block_sizes(inputs) == sizes
+    assert sizes[1] <= LARGEST_BLOCK
+
+
+@pytest.mark.parametrize("inputs", [7, 257, 600])
+def test_blocks_are_put_together_again_without_what_pads_the_last(inputs):
+    rows = np.arange(3 * 4 * inputs, dtype=np.float32).reshape(3, 4, inputs)
+    parts = in_blocks(rows)
+
+    assert parts.sum() == rows.sum()
+    np.testing.assert_array_equal(from_blocks(parts, 3, inputs), rows)
 
 
 def test_blocks_are_runs_of_inputs_group_by_group():
