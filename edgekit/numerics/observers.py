@@ -175,13 +175,16 @@ def range_of_least_divergence(histogram: Histogram, grid: IntGrid, *, symmetric:
     return _searched(histogram, _divergence, grid, symmetric=symmetric)
 
 
-def range_of_least_error(histogram: Histogram, grid: IntGrid, *, symmetric: bool) -> tuple[float, float]:
+def range_of_least_error(
+    histogram: Histogram, grid: IntGrid, *, symmetric: bool, respond: Callable[[NDArray[np.float64]], NDArray[np.float64]] | None = None
+) -> tuple[float, float]:
     """The range whose integers lie closest to what was seen: least mean squared error of rounding and clipping.
 
     Args:
         histogram: what was seen.
         grid: integers to store as.
         symmetric: whether the range must be.
+        respond: the function of each value that alone is made of the values; the error is that of its results.
 
     Returns:
         Low and high end: all that was seen, or less.
@@ -190,7 +193,13 @@ def range_of_least_error(histogram: Histogram, grid: IntGrid, *, symmetric: bool
         The search over clipped ranges is that of Choukroun et al., "Low-bit Quantization of Neural Networks for
         Efficient Inference", 2019, section 3.
     """
-    return _searched(histogram, _error, grid, symmetric=symmetric)
+    if respond is None:
+        return _searched(histogram, _error, grid, symmetric=symmetric)
+
+    def judge(values: NDArray[np.float64], counts: NDArray[np.float64], affine: Affine) -> float:
+        return float(np.dot(counts, np.square(respond(_stored(values, affine)) - respond(values))))
+
+    return _searched(histogram, judge, grid, symmetric=symmetric)
 
 
 Judge = Callable[[NDArray[np.float64], NDArray[np.float64], Affine], float]
@@ -240,6 +249,10 @@ def _divergence(values: NDArray[np.float64], counts: NDArray[np.float64], affine
 
 
 def _error(values: NDArray[np.float64], counts: NDArray[np.float64], affine: Affine) -> float:
+    return float(np.dot(counts, np.square(_stored(values, affine) - values)))
+
+
+def _stored(values: NDArray[np.float64], affine: Affine) -> NDArray[np.float64]:
     scale, zero_point = float(affine.scale), float(affine.zero_point)
     steps = np.clip(np.rint(values / scale) + zero_point, affine.grid.low, affine.grid.high)
-    return float(np.dot(counts, np.square((steps - zero_point) * scale - values)))
+    return np.asarray((steps - zero_point) * scale)

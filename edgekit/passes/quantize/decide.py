@@ -30,14 +30,15 @@ from edgekit.numerics.observers import (
 from edgekit.numerics.rounding import rounded
 from edgekit.passes.quantize.observations import Observations, Rounded
 from edgekit.passes.quantize.place import Placement
+from edgekit.passes.quantize.response import Response, response
 from edgekit.passes.quantize.round_weights import row_scales
 from edgekit.passes.quantize.view import View
 from edgekit.passes.quantize.weighted import Weighted
 from edgekit.target import Scheme
 
 Observer = Literal["minmax", "moving_average", "percentile", "entropy", "mse"]
-Ranging = Callable[[Histogram, IntGrid, bool], tuple[float, float]]
-"""Low and high end for a histogram, the integers to store as, and whether 0.0 must be the integer 0."""
+Ranging = Callable[[Histogram, IntGrid, bool, Response | None], tuple[float, float]]
+"""Low and high end for a histogram, the integers to store as, whether 0.0 must be the integer 0, and what is made of the values."""
 
 F64 = NDArray[np.float64]
 
@@ -103,13 +104,14 @@ def is_per_channel(scheme: Scheme) -> bool:
 def ranging(observer: Observer, percentile: float) -> Ranging:
     """How a range is chosen from what was seen."""
     if observer == "minmax":
-        return lambda histogram, grid, symmetric: range_seen(histogram)
+        return lambda histogram, grid, symmetric, respond: range_seen(histogram)
     if observer == "moving_average":
-        return lambda histogram, grid, symmetric: range_of_average_extremes(histogram)
+        return lambda histogram, grid, symmetric, respond: range_of_average_extremes(histogram)
     if observer == "percentile":
-        return lambda histogram, grid, symmetric: range_of_percentile(histogram, percentile, symmetric=symmetric)
-    search = range_of_least_divergence if observer == "entropy" else range_of_least_error
-    return lambda histogram, grid, symmetric: search(histogram, grid, symmetric=symmetric)
+        return lambda histogram, grid, symmetric, respond: range_of_percentile(histogram, percentile, symmetric=symmetric)
+    if observer == "entropy":
+        return lambda histogram, grid, symmetric, respond: range_of_least_divergence(histogram, grid, symmetric=symmetric)
+    return lambda histogram, grid, symmetric, respond: range_of_least_error(histogram, grid, symmetric=symmetric, respond=respond)
 
 
 def decide(view: View, placement: Placement, seen: Observations, scheme: Scheme, ranging: Ranging, *, correct_bias: bool) -> Decision:
@@ -138,7 +140,8 @@ def _group_affine(view: View, placement: Placement, group: str, seen: Observatio
         scale, zero_point = placement.fixed[group]
         return Affine(np.array(scale, np.float32), np.array(zero_point, grid.dtype), grid)
     histogram = reduce(Histogram.joined, (_histogram(view, tensor, seen) for tensor in placement.sources[group]))
-    low, high = ranging(histogram, grid, symmetric)
+    members = [tensor for tensor, name in placement.tensors.items() if name == group]
+    low, high = ranging(histogram, grid, symmetric, response(view, members[0]) if len(members) == 1 else None)
     return affine_from_range(low, high, grid, symmetric=symmetric)
 
 
