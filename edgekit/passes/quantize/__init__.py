@@ -16,6 +16,8 @@ from edgekit.plugins import version_of
 class Quantize:
     """Store weights and activations as integers, or as float16; the target's scheme says how.
 
+    A graph that came quantized is left as it is, and the step's record says so.
+
     Attributes:
         mode: ``static`` int8 with ranges from samples, or ``float16``.
         weight_bits: of ``static``.
@@ -46,9 +48,13 @@ class Quantize:
         if supplies.scheme is None:
             raise UsageError("quantize: this target's runtime has no quantization scheme", hint="choose a target or runtime that has one")
         from edgekit.graph import onnx_file
+        from edgekit.passes.quantize.already import left_as_it_is
 
         proto = onnx_file.infer_shapes(onnx_file.load(model.path))
-        if self.mode == "float16":
+        left = left_as_it_is(proto)
+        if left is not None:
+            did = left
+        elif self.mode == "float16":
             from edgekit.passes.quantize.float16 import to_float16
 
             did = to_float16(proto, supplies.scheme.float16)
