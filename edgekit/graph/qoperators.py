@@ -156,7 +156,7 @@ class _Rewriter:
     def _moves_integers(self, node: onnx.NodeProto) -> bool:
         if node.domain or node.op_type not in _MOVERS or node.input[0] not in self._stored_at:
             return False
-        return node.op_type != "Resize" or _attribute(node, "mode", b"nearest") == b"nearest"
+        return node.op_type != "Resize" or bool(_attribute(node, "mode", b"nearest") == b"nearest")
 
     def _moved(self, node: onnx.NodeProto) -> None:
         scale, zero_point = self._stored_at[node.input[0]]

@@ -48,9 +48,10 @@ class OnnxRuntimeBackend:
             UsageError: the target's options are wrong, or ask for integer ports that the graph does not have.
         """
         from edgekit.engine.onnxruntime.lower import lowered
-        from edgekit.engine.onnxruntime.optimized import fails_as_on_x86, kernels, misread_fusion
+        from edgekit.engine.onnxruntime.optimized import fails_as_on_x86, settled
         from edgekit.engine.onnxruntime.precision import precision_of
         from edgekit.engine.onnxruntime.trial import refused_nodes
+        from edgekit.engine.onnxruntime.unsigned import to_unsigned
         from edgekit.graph import onnx_file
 
         options = options_of(target)
@@ -62,9 +63,11 @@ class OnnxRuntimeBackend:
             raise UnsupportedError(
                 f"ONNX Runtime cannot run this model on {target.name}", hint=refused[0].remedy, refusals=[one.line() for one in refused]
             )
+        if not is_arm:
+            to_unsigned(low)
         onnx_file.save(low, out)
-        without = misread_fusion(low)
         path = out / ENGINE_FILE
+        without, found = settled(path, low, options, target.arch)
         data = path.with_name(f"{ENGINE_FILE}.data")
         engine = Engine(
             file=ENGINE_FILE,
@@ -77,7 +80,7 @@ class OnnxRuntimeBackend:
             bytes=path.stat().st_size + (data.stat().st_size if data.exists() else 0),
             sha256=file_sha256(path),
             options=options.for_session(as_on_arm=is_arm and fails_as_on_x86(low), without=without),
-            details=kernels(path, options.for_session(as_on_arm=is_arm, without=without), target.arch),
+            details=found,
         )
         return seal_engine(out, engine)
 

@@ -110,11 +110,12 @@ def _transposed_input(graph: onnx.GraphProto, port: Port) -> Port:
 def _integer_port(graph: onnx.GraphProto, tensor: Tensor, node: onnx.NodeProto, dtype: str) -> Port:
     from onnx import numpy_helper
 
-    constants = {one.name: one for one in graph.initializer}
-    scale, zero_point = (numpy_helper.to_array(constants[name]) for name in node.input[1:3])
-    if zero_point.dtype.name != dtype:
+    constants = {one.name: numpy_helper.to_array(one) for one in graph.initializer if one.name in node.input[1:]}
+    scale, zero_point = (constants.get(name) for name in (*node.input[1:], "")[:2])
+    if scale is None or zero_point is None or zero_point.dtype.name != dtype or scale.size != 1:
         raise _not_stored_so(tensor, dtype)
-    return Port(name=tensor.name, dtype=dtype, shape=tensor.shape, layout=tensor.layout, scale=float(scale), zero_point=int(zero_point))
+    step, zero = float(scale.reshape(())), int(zero_point.reshape(()))
+    return Port(name=tensor.name, dtype=dtype, shape=tensor.shape, layout=tensor.layout, scale=step, zero_point=zero)
 
 
 def _not_stored_so(tensor: Tensor, dtype: str) -> UsageError:

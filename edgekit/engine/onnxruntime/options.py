@@ -37,7 +37,7 @@ class OnnxRuntimeOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True
 
         Args:
             as_on_arm: say that int8 activations become integer kernels, which is the default on ARM alone.
-            without: a rewrite of ONNX Runtime to leave out, besides those that the options name.
+            without: rewrites of ONNX Runtime to leave out, besides those that the options name.
         """
         rules = AS_ON_ARM if as_on_arm else {}
         spinning = {} if self.allow_spinning else {"session.intra_op.allow_spinning": "0"}

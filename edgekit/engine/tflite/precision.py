@@ -15,6 +15,14 @@ import numpy as np
 from edgekit.engine.tflite.graph import Array, Constant, Fault, Graph, Node, NotConstantError, Quant, Value
 
 _Q, _DQ = "QuantizeLinear", "DequantizeLinear"
+DYNAMIC = (
+    "its integers are at a scale found anew for each input, which this backend has no form for",
+    "quantize statically: edgekit build of the float model with the recipe static_wi8_ai8; or build for onnxruntime",
+)
+PER_CHANNEL = (
+    "it has a scale for each channel of what is computed",
+    "quantize activations per tensor: NNCF does with QuantizationParameters(per_channel=False) for activations; or build for onnxruntime",
+)
 _AS_THEY_ARE = ("float32", "float16")
 
 
@@ -55,7 +63,7 @@ def _settle_node(graph: Graph, node: Node, consumers: dict[str, list[Node]], kno
     constant = graph.constants.get(source)
     quant, dtype, fault = _quant(graph, node, constant)
     if fault is None and constant is None and quant is not None and not quant.is_per_tensor:
-        fault = Fault("it has a scale for each channel of what is computed", "quantize activations per tensor")
+        fault = Fault(*PER_CHANNEL)
     if fault is not None or quant is None:
         return fault, True
     if constant is not None:
