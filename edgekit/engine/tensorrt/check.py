@@ -16,10 +16,10 @@ Fault = tuple[str, str]
 """Reason and remedy."""
 
 QUANTIZE_AGAIN = (
-    "quantize the float model for this target: edgekit build with the recipe static_wi8_ai8 writes symmetric int8, as other"
-    " tools do where they are told to (zero point 0, one scale for each activation)"
+    "quantize the float model for this target with the recipe static_wi8_ai8, or by the tool that did it: int8, zero point 0,"
+    " one scale for each activation"
 )
-_COMPUTED_SCALES = "quantize the float model with constant scales: edgekit build with the recipe static_wi8_ai8"
+_COMPUTED_SCALES = "quantize the float model with constant scales: the recipe static_wi8_ai8 does"
 _INNER_GRAPHS = frozenset({"If", "Loop", "Scan", "SequenceMap"})
 _INT32 = np.iinfo(np.int32)
 

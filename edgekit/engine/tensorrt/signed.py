@@ -37,7 +37,7 @@ def _float_bias(graph: Graph, node: Node) -> None:
     integers, scale = graph.constant(node.inputs[0]), graph.constant(node.input(1))
     if integers is None or scale is None or integers.dtype != np.int32 or node.outputs[0] in graph.pinned or node.get("block_size", 0):
         return
-    zero_point = graph.constant(node.input(2)) if node.input(2) else np.int32(0)
+    zero_point = graph.constant(node.input(2)) if node.input(2) else np.zeros(scale.shape, np.int32)
     if zero_point is None:
         return
     along = [1] * integers.ndim

@@ -17,7 +17,7 @@ from edgekit.engine.tflite.graph import Array, Constant, Fault, Graph, Node, Not
 _Q, _DQ = "QuantizeLinear", "DequantizeLinear"
 DYNAMIC = (
     "its integers are at a scale found anew for each input, which this backend has no form for",
-    "quantize statically: edgekit build of the float model with the recipe static_wi8_ai8; or build for onnxruntime",
+    "quantize statically, as the recipe static_wi8_ai8 does with the float model, or build for onnxruntime",
 )
 PER_CHANNEL = (
     "it has a scale for each channel of what is computed",
