@@ -53,6 +53,7 @@ class OnnxRuntimeBackend:
         from edgekit.engine.onnxruntime.trial import refused_nodes
         from edgekit.engine.onnxruntime.unsigned import to_unsigned
         from edgekit.graph import onnx_file
+        from edgekit.graph.channel_scales import with_tensor_scales
 
         options = options_of(target)
         is_arm = target.arch != "x86_64"
@@ -63,6 +64,7 @@ class OnnxRuntimeBackend:
             raise UnsupportedError(
                 f"ONNX Runtime cannot run this model on {target.name}", hint=refused[0].remedy, refusals=[one.line() for one in refused]
             )
+        low = with_tensor_scales(low)
         if not is_arm:
             to_unsigned(low)
         onnx_file.save(low, out)

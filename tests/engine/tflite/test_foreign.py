@@ -65,3 +65,17 @@ def test_scales_found_anew_for_each_input_are_refused_with_what_to_do(graph, bui
 
     assert "DynamicQuantizeLinear_0" in caught.value.refusals[0]
     assert "quantize statically" in caught.value.refusals[0]
+
+
+def test_scales_for_each_channel_before_a_depthwise_convolution_go_into_its_weights(graph, assert_close_in_steps):
+    """NNCF's default for networks with ReLU6."""
+    text = f"(float[1,3,8,8] x) => (y) {{ {PAIR} wd = DequantizeLinear<axis=0>(w, sw, zw) c = Conv(xd, wd, b) a = Clip(c, low, high)"
+    text += " c_q = QuantizeLinear<axis=1>(a, sc, zc) cd = DequantizeLinear<axis=1>(c_q, sc, zc)"
+    text += f" vd = DequantizeLinear<axis=0>(v, sw, zw) r = Conv<group=4>(cd, vd) {OUT} }}"
+    numbers = {
+        "w": RNG.integers(-127, 128, (4, 3, 3, 3)).astype(np.int8), "v": RNG.integers(-127, 128, (4, 1, 3, 3)).astype(np.int8),
+        "sw": np.float32([0.01, 0.02, 0.01, 0.015]), "zw": np.zeros(4, np.int8), "b": np.float32([0.1, -0.2, 0.3, 0]),
+        "sc": np.float32([6 / 255, 0.01, 0.004, 0.02]), "zc": np.zeros(4, np.uint8), "low": np.float32(0), "high": np.float32(6),
+    }  # fmt: skip
+
+    assert assert_close_in_steps(graph(text, **numbers, **SCALES)).operators == {"QUANTIZE": 1, "CONV_2D": 1, "DEPTHWISE_CONV_2D": 1, "DEQUANTIZE": 1}
