@@ -47,13 +47,11 @@ class OnnxRuntimeBackend:
                 kernel for one of its nodes.
             UsageError: the target's options are wrong, or ask for integer ports that the graph does not have.
         """
-        from edgekit.engine.onnxruntime.lower import lowered
+        from edgekit.engine.onnxruntime.lower import for_kernels, lowered
         from edgekit.engine.onnxruntime.optimized import fails_as_on_x86, settled
         from edgekit.engine.onnxruntime.precision import precision_of
         from edgekit.engine.onnxruntime.trial import refused_nodes
-        from edgekit.engine.onnxruntime.unsigned import to_unsigned
         from edgekit.graph import onnx_file
-        from edgekit.graph.channel_scales import with_tensor_scales
 
         options = options_of(target)
         is_arm = target.arch != "x86_64"
@@ -64,9 +62,7 @@ class OnnxRuntimeBackend:
             raise UnsupportedError(
                 f"ONNX Runtime cannot run this model on {target.name}", hint=refused[0].remedy, refusals=[one.line() for one in refused]
             )
-        low = with_tensor_scales(low)
-        if not is_arm:
-            to_unsigned(low)
+        low = for_kernels(low, is_arm=is_arm)
         onnx_file.save(low, out)
         path = out / ENGINE_FILE
         without, found = settled(path, low, options, target.arch)

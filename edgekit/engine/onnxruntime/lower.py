@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING
 import msgspec.structs
 
 from edgekit.engine.contract import Port, port_of
+from edgekit.engine.onnxruntime.clamps import with_clamps_behind
 from edgekit.engine.onnxruntime.options import OnnxRuntimeOptions
+from edgekit.engine.onnxruntime.unsigned import to_unsigned
 from edgekit.errors import UnsupportedError, UsageError
+from edgekit.graph.channel_scales import with_tensor_scales
 from edgekit.model import Signature, Tensor
 
 if TYPE_CHECKING:
@@ -43,6 +46,14 @@ def lowered(proto: onnx.ModelProto, signature: Signature, max_opset: int, option
         for tensor in (one for one in signature.inputs if one.layout not in ("", options.io_layout)):
             ports[tensor.name] = _transposed_input(low.graph, ports.get(tensor.name) or port_of(tensor))
     return low, ports
+
+
+def for_kernels(proto: onnx.ModelProto, *, is_arm: bool) -> onnx.ModelProto:
+    """The same numbers in the form that ONNX Runtime has integer kernels for; the same graph where it is in that form."""
+    low = with_clamps_behind(with_tensor_scales(proto))
+    if not is_arm:
+        to_unsigned(low)
+    return low
 
 
 def _in_opset(proto: onnx.ModelProto, max_opset: int) -> onnx.ModelProto:

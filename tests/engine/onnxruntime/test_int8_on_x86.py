@@ -72,3 +72,34 @@ def test_int8_that_is_moved_before_a_product_opens(moves, model_of, target_of, c
 
     np.testing.assert_allclose(found, steps.transpose(0, 2, 1) @ weights["w"] * 0.0004 + weights["b"], rtol=1e-4, atol=1e-4)
     assert (engine.details["integer_nodes"], engine.details["float_nodes"]) == (1, 0)
+
+
+SYMMETRIC = """net (float[1,3,8,8] x) => (float[1,4,6,6] y) {{ xq = QuantizeLinear(x, sx, z) xd = DequantizeLinear(xq, sx, z)
+    wd = DequantizeLinear(w, sw) c = Conv(xd, wd, b) r = {clamp} q = QuantizeLinear(r, sy, {zero}) y = DequantizeLinear(q, sy, {zero}) }}"""
+
+
+@pytest.mark.parametrize("arch", ["x86_64", "aarch64"])
+@pytest.mark.parametrize("clamp", ["Relu(c)", "Clip(c, low, high)", "Clip(c, low)"])
+def test_a_clamp_that_symmetric_int8_does_not_imply_costs_no_integer_kernel(clamp, arch, model_of, target_of, compiled, run):
+    numbers = {
+        "sx": np.float32(0.02), "sy": np.float32(0.047), "sw": np.float32(0.01), "z": np.int8(0), "low": np.float32(0), "high": np.float32(5),
+        "w": RNG.integers(-127, 128, (4, 3, 3, 3)).astype(np.int8), "b": np.float32([0.5, -0.5, 0, 1]),
+    }  # fmt: skip
+    model = model_of(SYMMETRIC.format(clamp=clamp, zero="z"), **numbers)
+    engine, path = compiled(model, target_of(arch=arch))
+    x = RNG.normal(size=(1, 3, 8, 8)).astype(np.float32)
+
+    assert (engine.details["integer_nodes"], engine.details["float_nodes"]) == (1, 0)
+    np.testing.assert_allclose(run(path, x=x)[0], run(model.path, x=x)[0], atol=0.0471)
+
+
+@pytest.mark.parametrize(("clamp", "zero"), [("Relu(c)", "least"), ("Clip(c, low, high)", "least")])
+def test_a_clamp_that_rounding_implies_is_left_to_onnx_runtime(clamp, zero, model_of, target_of, compiled):
+    numbers = {
+        "sx": np.float32(0.02), "sy": np.float32(0.01), "sw": np.float32(0.01), "z": np.int8(0), "least": np.int8(-128), "low": np.float32(0),
+        "high": np.float32(5), "w": RNG.integers(-127, 128, (4, 3, 3, 3)).astype(np.int8), "b": np.float32([0.5, -0.5, 0, 1]),
+    }  # fmt: skip
+    engine, path = compiled(model_of(SYMMETRIC.format(clamp=clamp, zero=zero), **numbers), target_of())
+
+    assert [node.op_type for node in onnx.load(path).graph.node].count("QuantizeLinear") == 2
+    assert engine.details["integer_nodes"] == 1
