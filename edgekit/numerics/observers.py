@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +15,9 @@ from edgekit.numerics.affine import SMALLEST_SCALE, Affine, IntGrid, affine_from
 BINS = 4096
 """At most so many bins; at least half as many cover what was seen, 8 or more for each of 256 levels."""
 
+COUNTED = 65_536
+"""Of a sample's values about so many are counted, evenly spread, if there are more; its extremes are those of all values."""
+
 _CLIPS = 48
 """Candidate ends of a clipped range: from all that was seen down to a quarter of it."""
 
@@ -22,7 +26,7 @@ Counts = NDArray[np.int64]
 
 @dataclass(slots=True)
 class Histogram:
-    """Counts of all values seen, in bins ``[k * width, (k + 1) * width)``.
+    """Counts of the values seen, in bins ``[k * width, (k + 1) * width)``.
 
     The width is a power of two and every bin edge a multiple of it. A value outside makes the width double and joins
     bins in pairs: no count is lost or moved to a place where it was not, and the order of samples does not matter.
@@ -33,6 +37,9 @@ class Histogram:
         width: of a bin; 0.0 while nothing but 0.0 was seen.
         first: ``k`` of the first bin.
         counts: of each bin, shape (bins,).
+        lows: sum of each sample's smallest value.
+        highs: sum of each sample's largest value.
+        samples: how many were seen.
     """
 
     low: float = math.inf
@@ -40,9 +47,12 @@ class Histogram:
     width: float = 0.0
     first: int = 0
     counts: Counts = field(default_factory=lambda: np.zeros(1, np.int64))
+    lows: float = 0.0
+    highs: float = 0.0
+    samples: int = 0
 
     def observe(self, values: NDArray[Any]) -> None:
-        """Count values.
+        """Count the values of a sample.
 
         Raises:
             ValueError: one of them is infinite or no number.
@@ -53,10 +63,12 @@ class Histogram:
         if not (math.isfinite(low) and math.isfinite(high)):
             raise ValueError("values are not finite")
         self._cover(low, high)
+        self.lows, self.highs, self.samples = self.lows + low, self.highs + high, self.samples + 1
+        counted = _evenly(values)
         if self.width == 0.0:
-            self.counts[0] += values.size
+            self.counts[0] += counted.size
             return
-        places = np.multiply(values.reshape(-1), np.float32(1.0 / self.width), dtype=np.float32)
+        places = np.multiply(counted, np.float32(1.0 / self.width), dtype=np.float32)
         if self.first < 0:
             np.floor(places, out=places)
             places -= np.float32(self.first)
@@ -64,7 +76,8 @@ class Histogram:
 
     def joined(self, other: Histogram) -> Histogram:
         """The histogram of all that either has seen."""
-        result = Histogram(self.low, self.high, self.width, self.first, self.counts.copy())
+        samples, lows, highs = self.samples + other.samples, self.lows + other.lows, self.highs + other.highs
+        result = Histogram(self.low, self.high, self.width, self.first, self.counts.copy(), lows, highs, samples)
         if other.low > other.high:
             return result
         result._cover(min(self.low, other.low), max(self.high, other.high), at_least=other.width)
@@ -97,9 +110,69 @@ class Histogram:
         self.width, self.first, self.counts = width, first, counts
 
 
+def _evenly(values: NDArray[Any]) -> NDArray[Any]:
+    """About :data:`COUNTED` of the values, flat, no axis preferred; all of them where there are not many more."""
+    flat, step = values.reshape(-1), values.size // COUNTED
+    if step < 2:
+        return flat
+    while any(math.gcd(step, size) > 1 for size in values.shape if size > 1):
+        step += 1
+    return flat[::step]
+
+
 def range_seen(histogram: Histogram) -> tuple[float, float]:
     """All that was seen, and 0.0."""
     return min(histogram.low, 0.0), max(histogram.high, 0.0)
+
+
+def range_of_average_extremes(histogram: Histogram) -> tuple[float, float]:
+    """The means over samples of their smallest and largest values, and 0.0: a moving average in which all samples weigh the same."""
+    count = max(histogram.samples, 1)
+    return min(histogram.lows / count, 0.0), max(histogram.highs / count, 0.0)
+
+
+def range_of_percentile(histogram: Histogram, percentile: float, *, symmetric: bool) -> tuple[float, float]:
+    """The range that holds a share of the values, as much being left out below as above; and 0.0.
+
+    Args:
+        histogram: what was seen.
+        percentile: the share, more than 0, up to 100.
+        symmetric: leave the largest sizes out instead.
+
+    Source:
+        McKinstry et al., "Discovering Low-Precision Networks Close to Full-Precision Networks for Efficient Embedded
+        Inference", 2018, section 3.1.
+    """
+    low, high = range_seen(histogram)
+    if histogram.width == 0.0:
+        return low, high
+    edges = (histogram.first + np.arange(len(histogram.counts) + 1)) * histogram.width
+    if symmetric:
+        sizes = np.maximum(np.abs(edges[:-1]), np.abs(edges[1:]))
+        order = np.argsort(sizes, kind="stable")
+        reached = np.cumsum(histogram.counts[order])
+        end = float(sizes[order][np.searchsorted(reached, percentile / 100 * reached[-1])])
+        return max(low, -end), min(high, end)
+    reached = np.cumsum(histogram.counts)
+    left_out = (1.0 - percentile / 100) / 2 * reached[-1]
+    above = np.searchsorted(reached, reached[-1] - left_out)
+    below = np.searchsorted(reached, left_out, side="right")
+    return min(max(low, float(edges[below])), 0.0), max(min(high, float(edges[above + 1])), 0.0)
+
+
+def range_of_least_divergence(histogram: Histogram, grid: IntGrid, *, symmetric: bool) -> tuple[float, float]:
+    """The range whose integers tell least less than what was seen: least Kullback-Leibler divergence.
+
+    Args:
+        histogram: what was seen.
+        grid: integers to store as.
+        symmetric: whether the range must be.
+
+    Source:
+        Migacz, "8-bit Inference with TensorRT", GTC 2017, entropy calibration; also for ranges that are not symmetric,
+        whose two ends are moved in turn.
+    """
+    return _searched(histogram, _divergence, grid, symmetric=symmetric)
 
 
 def range_of_least_error(histogram: Histogram, grid: IntGrid, *, symmetric: bool) -> tuple[float, float]:
@@ -117,6 +190,15 @@ def range_of_least_error(histogram: Histogram, grid: IntGrid, *, symmetric: bool
         The search over clipped ranges is that of Choukroun et al., "Low-bit Quantization of Neural Networks for
         Efficient Inference", 2019, section 3.
     """
+    return _searched(histogram, _error, grid, symmetric=symmetric)
+
+
+Judge = Callable[[NDArray[np.float64], NDArray[np.float64], Affine], float]
+"""How bad a way to store is, for values and their counts."""
+
+
+def _searched(histogram: Histogram, judge: Judge, grid: IntGrid, *, symmetric: bool) -> tuple[float, float]:
+    """The best of many clipped ranges: both ends by the same share if symmetric, otherwise one after the other, twice."""
     low, high = range_seen(histogram)
     if histogram.width == 0.0:
         return low, high
@@ -125,7 +207,7 @@ def range_of_least_error(histogram: Histogram, grid: IntGrid, *, symmetric: bool
     shares = np.linspace(0.25, 1.0, _CLIPS)[::-1]
 
     def best(ranges: list[tuple[float, float]]) -> tuple[float, float]:
-        errors = [_error(values, counts, affine_from_range(*ends, grid, symmetric=symmetric)) for ends in ranges]
+        errors = [judge(values, counts, affine_from_range(*ends, grid, symmetric=symmetric)) for ends in ranges]
         return ranges[int(np.argmin(errors))]
 
     if symmetric:
@@ -138,6 +220,23 @@ def range_of_least_error(histogram: Histogram, grid: IntGrid, *, symmetric: bool
         if low == 0.0 or high == 0.0:
             break
     return low, high
+
+
+def _divergence(values: NDArray[np.float64], counts: NDArray[np.float64], affine: Affine) -> float:
+    """KL(P || Q): P is what was seen, values outside counted at the ends; Q has one level for all bins of an integer."""
+    scale, zero_point = float(affine.scale), float(affine.zero_point)
+    steps = np.rint(values / scale) + zero_point
+    inside = (steps >= affine.grid.low) & (steps <= affine.grid.high)
+    levels = np.clip(steps, affine.grid.low, affine.grid.high).astype(np.intp) - affine.grid.low
+    if not inside.any():
+        return math.inf
+    seen, stored = counts[inside].copy(), np.bincount(levels[inside], counts[inside], affine.grid.high - affine.grid.low + 1)
+    seen[0] += counts[~inside & (steps < affine.grid.low)].sum()
+    seen[-1] += counts[~inside & (steps > affine.grid.high)].sum()
+    bins = np.bincount(levels[inside], minlength=len(stored))
+    told = (stored / np.maximum(bins, 1))[levels[inside]]
+    p, q = seen / seen.sum(), told / told.sum()
+    return float(np.dot(p, np.log(p / q)))
 
 
 def _error(values: NDArray[np.float64], counts: NDArray[np.float64], affine: Affine) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from edgekit.passes.quantize.already import LEFT
+from edgekit.passes.already import LEFT
 from edgekit.pipeline.line import Built
 from edgekit.report import StepEntry
 
@@ -18,19 +18,19 @@ _WHY = {
 
 
 def on_steps(entries: Sequence[StepEntry]) -> tuple[str, ...]:
-    """Sentences on a model that a step left as it was; each once, however many targets it was left for."""
-    return tuple(dict.fromkeys(_left(entry.name, entry.did[LEFT]) for entry in entries if LEFT in entry.did))
+    """A sentence on a model that came quantized, with the steps that left it as it was; none on any other."""
+    left = [entry for entry in entries if LEFT in entry.did]
+    return (_left(list(dict.fromkeys(entry.name for entry in left)), left[-1].did[LEFT]),) if left else ()
 
 
-def _left(step: str, found: dict[str, Any]) -> str:
+def _left(steps: Sequence[str], found: dict[str, Any]) -> str:
     reads = f"{found['both_sides']} of {found['products']} convolutions and matrix products read integers on both sides"
     if found["kind"] == "weights":
         reads = f"{found['weights_alone']} of {found['products']} convolutions and matrix products read integers as weights, none as input"
-    in_float = found["in_float"]
-    rest = f"; in float are {_some(in_float)}" if in_float else ""
+    rest = f"; in float are {_some(found['in_float'])}" if found["in_float"] else ""
     return (
-        f"The model came quantized ({', '.join((found['kind'], *found['types']))}; {reads}{rest}): the step {step} left it as it is and"
-        " calibrated nothing, and fidelity is that of the engines to the model as given."
+        f"The model came quantized ({', '.join((found['kind'], *found['types']))}; {reads}{rest}): {' and '.join(steps)} left it as it is,"
+        " nothing was calibrated, and fidelity is that of the engines to the model as given."
     )
 
 

@@ -110,13 +110,22 @@ def _stores_int8(proto: onnx.ModelProto) -> bool:
 
 
 def misread_fusion(proto: onnx.ModelProto) -> str:
-    """The rewrite that would make ONNX Runtime compute a graph wrongly; "" if there is none.
+    """The rewrites that would make ONNX Runtime compute a graph wrongly, with semicolons between them; "" if there is none.
 
     ONNX Runtime 1.31 lets a MaxPool do the work of a Pad before it; but what a MaxPool pads with is never a maximum,
-    whereas the zeros of a Pad are where all else is negative.
+    whereas the zeros of a Pad are where all else is negative. And between integers it rounds the weights of a node that was
+    left in float, with one scale for all of them.
     """
     found = {node.op_type for node in _all_nodes(proto.graph)}
-    return "Pad_Fusion" if found.issuperset(("Pad", "MaxPool")) else ""
+    pads = "Pad_Fusion" if found.issuperset(("Pad", "MaxPool")) else ""
+    return ";".join(filter(None, (pads, "WeightBiasQuantization" if _keeps_float_weights(proto) else "")))
+
+
+def _keeps_float_weights(proto: onnx.ModelProto) -> bool:
+    """Whether a node multiplies what was stored as integers with weights that were not."""
+    dequantized = {node.output[0] for node in proto.graph.node if node.op_type == "DequantizeLinear"}
+    constants = {tensor.name for tensor in proto.graph.initializer}
+    return any(node.op_type in WEIGHTED and node.input[0] in dequantized and node.input[1] in constants for node in proto.graph.node)
 
 
 def _all_nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:

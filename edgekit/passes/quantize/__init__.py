@@ -22,15 +22,27 @@ class Quantize:
         mode: ``static`` int8 with ranges from samples, or ``float16``.
         weight_bits: of ``static``.
         activation_bits: of ``static``.
-        observer: ranges that hold all that was seen, or those of least mean squared error.
+        observer: how ranges of activations are chosen: all that was seen (``minmax``), each sample's extremes on average
+            (``moving_average``), a ``percentile`` of the values, least divergence (``entropy``) or least squared error (``mse``).
+        percentile: of the values that the range holds, if that is the observer.
+        rounding: weights to the ``nearest`` integers, or ``compensated``: so that the outputs change least on the samples.
         correct_bias: take the average error that rounded weights make out of the biases.
+        keep_float: nodes that stay float32: names, patterns such as ``/head/*``, or operators.
+        min_sqnr_db: least fidelity to the float graph on the samples; where int8 alone does not reach it, the nodes that
+            cost least for what they give stay float32 until it is reached. None keeps none.
+        max_float_share: most of the multiply-adds that may stay float32 for that, 0 to 1.
     """
 
     mode: Literal["static", "float16"] = "static"
     weight_bits: Literal[8] = 8
     activation_bits: Literal[8] = 8
-    observer: Literal["minmax", "mse"] = "mse"
+    observer: Literal["minmax", "moving_average", "percentile", "entropy", "mse"] = "mse"
+    percentile: float = 99.999
+    rounding: Literal["nearest", "compensated"] = "compensated"
     correct_bias: bool = True
+    keep_float: tuple[str, ...] = ()
+    min_sqnr_db: float | None = None
+    max_float_share: float = 0.25
 
     @property
     def needs(self) -> frozenset[Need]:
@@ -48,7 +60,7 @@ class Quantize:
         if supplies.scheme is None:
             raise UsageError("quantize: this target's runtime has no quantization scheme", hint="choose a target or runtime that has one")
         from edgekit.graph import onnx_file
-        from edgekit.passes.quantize.already import left_as_it_is
+        from edgekit.passes.already import left_as_it_is
 
         proto = onnx_file.infer_shapes(onnx_file.load(model.path))
         left = left_as_it_is(proto)
@@ -65,11 +77,20 @@ class Quantize:
         return seal_model(out, model.signature, (*model.history, step))
 
     def _static(self, model: Model, proto: Any, supplies: Supplies) -> dict[str, Any]:
-        from edgekit.passes.quantize.static import quantize_static
+        from edgekit.passes.quantize.static import Static, quantize_static
 
         if supplies.samples is None:
             raise SamplesError("quantize: needs samples", hint="--samples DIR, or --recipe fp16")
-        return quantize_static(model, proto, supplies, observer=self.observer, correct_bias=self.correct_bias)
+        how = Static(
+            observer=self.observer,
+            percentile=self.percentile,
+            rounding=self.rounding,
+            correct_bias=self.correct_bias,
+            keep_float=self.keep_float,
+            min_sqnr_db=self.min_sqnr_db,
+            max_float_share=self.max_float_share,
+        )
+        return quantize_static(model, proto, supplies, how)
 
     def tools(self) -> dict[str, str]:
         """Versions of the packages that decide the result."""

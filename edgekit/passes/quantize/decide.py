@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import reduce
 from typing import Any, Literal
@@ -17,24 +18,31 @@ from edgekit.numerics.affine import (
     Affine,
     IntGrid,
     affine_from_range,
-    dequantized,
-    quantized,
 )
-from edgekit.numerics.observers import Histogram, range_of_least_error, range_seen
-from edgekit.passes.quantize.calibrate import Observations
+from edgekit.numerics.observers import (
+    Histogram,
+    range_of_average_extremes,
+    range_of_least_divergence,
+    range_of_least_error,
+    range_of_percentile,
+    range_seen,
+)
+from edgekit.numerics.rounding import rounded
+from edgekit.passes.quantize.observations import Observations, Rounded
 from edgekit.passes.quantize.place import Placement
+from edgekit.passes.quantize.round_weights import row_scales
 from edgekit.passes.quantize.view import View
 from edgekit.passes.quantize.weighted import Weighted
 from edgekit.target import Scheme
 
-Observer = Literal["minmax", "mse"]
+Observer = Literal["minmax", "moving_average", "percentile", "entropy", "mse"]
+Ranging = Callable[[Histogram, IntGrid, bool], tuple[float, float]]
+"""Low and high end for a histogram, the integers to store as, and whether 0.0 must be the integer 0."""
+
 F64 = NDArray[np.float64]
 
 BIAS_LIMIT = 2.0**30
 """Integer biases stay below it: half of int32 is left to the sum of products."""
-
-SMALLEST_CHANNEL = 2.0**-24
-"""A channel's scale is at least this share of the largest: a dead one must not make its integer bias overflow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +90,29 @@ def activation_grid(scheme: Scheme) -> tuple[IntGrid, bool]:
     return (UINT8 if scheme.activations == "uint8" else INT8), False
 
 
-def decide(view: View, placement: Placement, seen: Observations, scheme: Scheme, observer: Observer, *, correct_bias: bool) -> Decision:
+def weight_grid(scheme: Scheme) -> IntGrid:
+    """The integers of weights."""
+    return INT8_REDUCED if scheme.reduce_range else INT8_SYMMETRIC
+
+
+def is_per_channel(scheme: Scheme) -> bool:
+    """Whether each output channel's weights have a scale of their own."""
+    return scheme.weights == "int8 symmetric per-channel"
+
+
+def ranging(observer: Observer, percentile: float) -> Ranging:
+    """How a range is chosen from what was seen."""
+    if observer == "minmax":
+        return lambda histogram, grid, symmetric: range_seen(histogram)
+    if observer == "moving_average":
+        return lambda histogram, grid, symmetric: range_of_average_extremes(histogram)
+    if observer == "percentile":
+        return lambda histogram, grid, symmetric: range_of_percentile(histogram, percentile, symmetric=symmetric)
+    search = range_of_least_divergence if observer == "entropy" else range_of_least_error
+    return lambda histogram, grid, symmetric: search(histogram, grid, symmetric=symmetric)
+
+
+def decide(view: View, placement: Placement, seen: Observations, scheme: Scheme, ranging: Ranging, *, correct_bias: bool) -> Decision:
     """Choose all numbers.
 
     Args:
@@ -90,25 +120,25 @@ def decide(view: View, placement: Placement, seen: Observations, scheme: Scheme,
         placement: where integers go.
         seen: what flowed through the float graph.
         scheme: the integers that the runtime wants.
-        observer: all that was seen, or the range of least mean squared error.
+        ranging: how ranges are chosen from what was seen.
         correct_bias: take the average error that rounded weights make out of the bias.
     """
-    groups = {group: _group_affine(view, placement, group, seen, scheme, observer) for group in sorted(set(placement.tensors.values()))}
+    groups = {group: _group_affine(view, placement, group, seen, scheme, ranging) for group in sorted(set(placement.tensors.values()))}
     weights = {}
     for name, one in placement.weighted.items():
         input_affine = groups[placement.converted.get((name, 0), placement.tensors[one.input])]
         average = seen.averages[name] if correct_bias and one.takes_bias else None
-        weights[name] = quantize_weights(one, view, input_affine, scheme, average)
+        weights[name] = quantize_weights(one, view, input_affine, scheme, average, seen.weights.get(name))
     return Decision(placement=placement, groups=groups, weights=weights)
 
 
-def _group_affine(view: View, placement: Placement, group: str, seen: Observations, scheme: Scheme, observer: Observer) -> Affine:
+def _group_affine(view: View, placement: Placement, group: str, seen: Observations, scheme: Scheme, ranging: Ranging) -> Affine:
     grid, symmetric = activation_grid(scheme)
     if group in placement.fixed:
         scale, zero_point = placement.fixed[group]
         return Affine(np.array(scale, np.float32), np.array(zero_point, grid.dtype), grid)
     histogram = reduce(Histogram.joined, (_histogram(view, tensor, seen) for tensor in placement.sources[group]))
-    low, high = range_seen(histogram) if observer == "minmax" else range_of_least_error(histogram, grid, symmetric=symmetric)
+    low, high = ranging(histogram, grid, symmetric)
     return affine_from_range(low, high, grid, symmetric=symmetric)
 
 
@@ -120,7 +150,9 @@ def _histogram(view: View, tensor: str, seen: Observations) -> Histogram:
     return histogram
 
 
-def quantize_weights(one: Weighted, view: View, input_affine: Affine, scheme: Scheme, average: F64 | None) -> Weights:
+def quantize_weights(
+    one: Weighted, view: View, input_affine: Affine, scheme: Scheme, average: F64 | None, on_samples: Rounded | None = None
+) -> Weights:
     """Integers for a node's weights and bias.
 
     Args:
@@ -128,36 +160,28 @@ def quantize_weights(one: Weighted, view: View, input_affine: Affine, scheme: Sc
         view: its graph.
         input_affine: how its input is stored.
         scheme: the integers that the runtime wants.
-        average: what its weights are multiplied with on average; None leaves the bias uncorrected.
+        average: what its weights are multiplied with on average, shape (groups, inputs); None leaves the bias uncorrected.
+        on_samples: its weights as rounded on samples; None rounds to the nearest.
     """
     weight = view.value(one.weight)
     rows = one.by_channel(weight)
     bias = None if one.bias is None else np.broadcast_to(view.value(one.bias).reshape(-1) * one.bias_factor, len(rows)).astype(np.float64)
-    affine, row_scale = _weight_scales(rows, weight.shape[one.axis], bias, float(input_affine.scale), scheme)
-    by_row = Affine(row_scale, np.zeros(len(rows), np.int8), affine.grid)
-    integers = quantized(rows, by_row, axis=0)
+    grid = weight_grid(scheme)
+    held = None if bias is None or scheme.bias != "int32" else np.abs(bias) / (float(input_affine.scale) * BIAS_LIMIT)
+    row_scale = row_scales(rows, weight.shape[one.axis], grid, per_channel=is_per_channel(scheme), at_least=held)
+    integers = rounded(rows, row_scale, grid)
+    if on_samples is not None:
+        as_then = row_scale == on_samples.scale
+        integers[as_then] = on_samples.integers[as_then]
     if average is not None:
-        error = dequantized(integers, by_row, axis=0) - rows
-        shift = np.einsum("gci,gi->gc", error.reshape(one.groups, -1, error.shape[1]), average.reshape(one.groups, -1)).reshape(-1)
+        error = integers * row_scale.astype(np.float64)[:, None] - rows
+        shift = np.einsum("gci,gi->gc", error.reshape(one.groups, -1, error.shape[1]), average).reshape(-1)
         bias = (0.0 if bias is None else bias) - shift
     bias_scale = (row_scale * input_affine.scale).astype(np.float32)
-    axis = one.axis if affine.scale.ndim else None
-    return Weights(one.from_channels(integers, weight.shape), affine, axis, _stored_bias(bias, bias_scale, scheme), bias_scale)
-
-
-def _weight_scales(rows: F64, channels: int, bias: F64 | None, input_scale: float, scheme: Scheme) -> tuple[Affine, NDArray[np.float32]]:
-    """The scales of a weight, and the one of each of its rows: groups of a transposed convolution share theirs."""
-    grid = INT8_REDUCED if scheme.reduce_range else INT8_SYMMETRIC
-    least = np.abs(rows).max(axis=1, initial=0.0) / grid.high
-    least = np.maximum(least, max(least.max(), 2.0**-64) * SMALLEST_CHANNEL)
-    if bias is not None and scheme.bias == "int32":
-        least = np.maximum(least, np.abs(bias) / (input_scale * BIAS_LIMIT))
-    shared = least.reshape(-1, channels).max(axis=0)
-    if scheme.weights == "int8 symmetric per-tensor":
-        shared = np.asarray(shared.max())
-    scale = shared.astype(np.float32)
+    scale = row_scale[: weight.shape[one.axis]] if is_per_channel(scheme) else row_scale[0]
     affine = Affine(scale, np.zeros(scale.shape, np.int8), grid)
-    return affine, np.broadcast_to(np.tile(scale, len(rows) // channels) if scale.ndim else scale, len(rows)).copy()
+    stored = one.from_channels(integers.astype(np.int8), weight.shape)
+    return Weights(stored, affine, one.axis if scale.ndim else None, _stored_bias(bias, bias_scale, scheme), bias_scale)
 
 
 def _stored_bias(bias: F64 | None, scale: NDArray[np.float32], scheme: Scheme) -> NDArray[Any] | None:

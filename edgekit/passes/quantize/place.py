@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from edgekit.passes.quantize.view import View, attributes
@@ -50,10 +52,16 @@ class _Unit:
     output: str
 
 
-def place(view: View, scheme: Scheme) -> Placement:
-    """Decide what is integer in a graph under a scheme."""
+def place(view: View, scheme: Scheme, keep_float: Mapping[str, str] = MappingProxyType({})) -> Placement:
+    """Decide what is integer in a graph under a scheme.
+
+    Args:
+        view: the graph.
+        scheme: the integers that the runtime wants.
+        keep_float: names of nodes that are to compute in float all the same, each with the reason.
+    """
     weighted = weighted_nodes(view)
-    units, left_float = _units(view, scheme, weighted)
+    units, left_float = _units(view, scheme, weighted, keep_float)
     copies = frozenset(scheme.same_scale_ops) | frozenset(scheme.shared_input_ops)
     movers = [unit for unit in units if unit.node.op_type in copies]
     computing = _read_as_integers([unit for unit in units if unit.node.op_type not in copies], movers, scheme)
@@ -67,6 +75,7 @@ def place(view: View, scheme: Scheme) -> Placement:
     converted = _join(groups, copying, scheme)
     members = {tensor: groups.of(tensor) for tensor in sorted(wanted)}
     names = {unit.node.name for unit in computing + copying}
+    bare |= _float_to_float(view, [*computing, *copying], members)
     return Placement(
         weighted={name: one for name, one in weighted.items() if name in names},
         integer=tuple(unit.node.name for unit in units if unit.node.name in names),
@@ -79,7 +88,15 @@ def place(view: View, scheme: Scheme) -> Placement:
     )
 
 
-def _units(view: View, scheme: Scheme, weighted: dict[str, Weighted]) -> tuple[list[_Unit], dict[str, str]]:
+def _float_to_float(view: View, integer: list[_Unit], members: dict[str, str]) -> frozenset[Edge]:
+    """Edges between two nodes that compute in float: what others read as integers they read as it was made."""
+    made = {unit.output for unit in integer} | {name for unit in integer for name in _made(unit)}
+    names = {unit.node.name for unit in integer}
+    float_made = [tensor for tensor in members if tensor not in made and tensor not in view.outputs and tensor not in view.constants]
+    return frozenset((node.name, at) for tensor in float_made for node, at in view.readers(tensor) if node.name not in names)
+
+
+def _units(view: View, scheme: Scheme, weighted: dict[str, Weighted], keep_float: Mapping[str, str]) -> tuple[list[_Unit], dict[str, str]]:
     copies = frozenset(scheme.same_scale_ops) | frozenset(scheme.shared_input_ops)
     units: list[_Unit] = []
     left_float: dict[str, str] = {}
@@ -90,7 +107,7 @@ def _units(view: View, scheme: Scheme, weighted: dict[str, Weighted]) -> tuple[l
         places = (0,) if node.name in weighted else view.data_inputs(node)
         if not all(view.is_float(node.input[at]) for at in places) or not view.is_float(node.output[0]) or is_inside(view, node.input[0]):
             continue
-        reason = _reason_for_float(view, node, weighted)
+        reason = keep_float.get(node.name) or _reason_for_float(view, node, weighted)
         if reason:
             left_float[node.name] = reason
             continue

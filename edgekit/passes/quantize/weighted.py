@@ -1,4 +1,4 @@
-"""Nodes with constant weights: what is weight, channel and bias of each, and what its input is on average."""
+"""Nodes with constant weights: what is weight, channel and bias of each."""
 
 from __future__ import annotations
 
@@ -89,19 +89,6 @@ class Weighted:
             return np.ascontiguousarray(np.moveaxis(per_group, 1, 2).reshape(shape))
         moved = (shape[self.axis], *shape[: self.axis], *shape[self.axis + 1 :])
         return np.ascontiguousarray(np.moveaxis(rows.reshape(moved), 0, self.axis))
-
-    def average_input(self, values: NDArray[Any]) -> F64:
-        """What each weight of a row is multiplied with, on average over batch and output places, padding counted as 0.
-
-        Args:
-            values: the node's input, shape (batch, channels, …) for a convolution, else (…, inputs).
-
-        Returns:
-            Shape (channels, *kernel) for a convolution, else (inputs,).
-        """
-        if self.window is None:
-            return np.asarray(values.reshape(-1, values.shape[-1]).mean(axis=0, dtype=np.float64))
-        return _average_patch(values, self.window)
 
 
 def is_inside(view: View, tensor: str) -> bool:
@@ -225,28 +212,3 @@ def _sizes(view: View, tensor: str) -> NDArray[np.int64] | None:
     if shape is None or not all(isinstance(size, int) for size in shape[2:]):
         return None
     return np.array(shape[2:], np.int64)
-
-
-def _average_patch(values: NDArray[Any], window: Window) -> F64:
-    """For each channel and place in the kernel, the mean of what is read there; one axis after another."""
-    sums = values[0] if len(values) == 1 else values.mean(axis=0)
-    for axis in range(len(window.kernel)):
-        places = [_read_at(sums, axis, offset, window) for offset in range(window.kernel[axis])]
-        sums = np.stack(places, axis=1 + axis)
-    return np.asarray(sums, np.float64)
-
-
-def _read_at(values: NDArray[Any], axis: int, offset: int, window: Window) -> NDArray[Any]:
-    """Mean along a spatial axis over the output's places of what is read at one place of the kernel."""
-    size, stride = values.shape[1 + axis], window.strides[axis]
-    reach, padding = window.dilations[axis] * (window.kernel[axis] - 1) + 1, window.begins[axis] + window.ends[axis]
-    shift = offset * window.dilations[axis] - window.begins[axis]
-    if window.is_transposed:
-        length = stride * (size - 1) + reach - padding
-        start, stop, step = max(0, -(shift // stride)), min(size, (length - 1 - shift) // stride + 1), 1
-    else:
-        length = (size + padding - reach) // stride + 1
-        start, stop, step = shift % stride if shift < 0 else shift, min(size, shift + (length - 1) * stride + 1), stride
-    along = [slice(None)] * values.ndim
-    along[1 + axis] = slice(start, max(start, stop), step)
-    return np.asarray(values[tuple(along)].sum(axis=1 + axis) / length)

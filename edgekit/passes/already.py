@@ -1,4 +1,4 @@
-"""What the step quantize says of a graph that came quantized: it is left as it is."""
+"""What a step that prepares or does quantization says of a graph that came quantized: it is left as it is."""
 
 from __future__ import annotations
 

@@ -1,0 +1,177 @@
+"""Mixed precision: the few nodes that are left in float until the outputs are near enough to those of the float graph."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from edgekit.passes.quantize.decide import Decision
+from edgekit.passes.quantize.place import Placement
+from edgekit.passes.quantize.sensitivity import Sensitivity, Trial, sensitivity
+from edgekit.passes.quantize.view import View
+
+if TYPE_CHECKING:
+    import onnx
+
+Place = Callable[[Mapping[str, str]], Placement]
+"""Where integers go with these nodes kept in float, each with the reason."""
+
+SAMPLES = 16
+"""So many judge a decision."""
+
+LOOKED_AT = 8
+"""Of these, so many tell what each rounding costs."""
+
+NUMBER_COST = 8.0
+"""What reading or making a number in float costs, in multiply-adds: conversions and plain arithmetic are bound by memory."""
+
+REASON = "kept in float for min_sqnr_db"
+
+
+@dataclass(frozen=True, slots=True)
+class Mixed:
+    """What the search came to.
+
+    Attributes:
+        decision: with as few nodes in float as it took.
+        kept: these nodes.
+        sqnr_db: of the decision on the samples of the trial, decibels; before any node was kept in float, too.
+        sensitivity: what each rounding costs; None where it was not needed.
+        is_reached: whether the budget holds.
+    """
+
+    decision: Decision
+    kept: tuple[str, ...]
+    sqnr_db: float
+    all_integer_sqnr_db: float
+    sensitivity: Sensitivity | None
+    is_reached: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """What a search needs.
+
+    Attributes:
+        proto: the float graph.
+        view: of it.
+        trial: samples to judge by.
+        place: where integers go.
+        decide: in which numbers.
+        min_sqnr_db: the budget.
+        max_float_share: most of the multiply-adds that may stay in float, 0 to 1.
+    """
+
+    proto: onnx.ModelProto
+    view: View
+    trial: Trial
+    place: Place
+    decide: Callable[[Placement], Decision]
+    min_sqnr_db: float
+    max_float_share: float
+
+    def run(self) -> Mixed:
+        """Keep nodes in float, the most useful for what they cost first, until the outputs are near enough.
+
+        A tensor is stored in float only if all that make it and read it compute so: nodes are therefore kept as regions,
+        everything around one group of tensors at a time. Which is next is worked out from what each rounding costs alone;
+        what is left of the error is measured.
+        """
+        decision = self.decide(self.place({}))
+        error = first = self.trial.error(decision)
+        wanted = 10.0 ** (-self.min_sqnr_db / 10.0)
+        if error <= wanted:
+            return Mixed(decision, (), _db(error), _db(first), None, is_reached=True)
+        costs = _Costs(self.proto, self.view)
+        found = sensitivity(self.trial, decision, weights=False, samples=LOOKED_AT)
+        kept: dict[str, str] = {}
+        placed = decision.placement
+        while error > wanted:
+            step = self._best_step(kept, placed, found, costs)
+            if step is None:
+                break
+            kept, placed = step
+            decision = self.decide(placed)
+            error = self.trial.error(decision)
+        return Mixed(decision, tuple(kept), _db(error), _db(first), found, is_reached=error <= wanted)
+
+    def _best_step(self, kept: Mapping[str, str], placed: Placement, found: Sensitivity, costs: _Costs) -> tuple[dict[str, str], Placement] | None:
+        """The next nodes to keep: those that take most error away for what they cost."""
+        before, cost = found.of_activations(placed), costs.of(kept)
+        best: tuple[float, dict[str, str], Placement] | None = None
+        for nodes in _regions(self.view, placed, found):
+            wider = {**kept, **dict.fromkeys(nodes, REASON)}
+            if costs.share(wider) > self.max_float_share:
+                continue
+            candidate = self.place(wider)
+            gain = before - found.of_activations(candidate)
+            worth = gain / max(costs.of(wider) - cost, 1.0)
+            if gain > 1e-3 * before and (best is None or worth > best[0]):
+                best = worth, wider, candidate
+        return None if best is None else (best[1], best[2])
+
+
+def _db(error: float) -> float:
+    return -10.0 * math.log10(max(error, 1e-30))
+
+
+class _Costs:
+    """What it costs to compute a node in float, in multiply-adds."""
+
+    def __init__(self, proto: onnx.ModelProto, view: View) -> None:
+        from edgekit.graph.inspect import layers
+
+        self._view = view
+        self._macs = {layer.name: float(layer.macs) for layer in layers(proto)}
+        self._total = max(sum(self._macs.values()), 1.0)
+        self._nodes = {node.name: node for node in view.nodes}
+
+    def of(self, nodes: Mapping[str, str]) -> float:
+        """Cost of these nodes: their products, and every number they read or make."""
+        moved = {name for node in nodes for name in [*self._nodes[node].input, *self._nodes[node].output] if name not in self._view.constants}
+        return sum(self._macs.get(node, 0.0) for node in nodes) + NUMBER_COST * sum(self._numbers(name) for name in moved)
+
+    def share(self, nodes: Mapping[str, str]) -> float:
+        """Share of all multiply-adds that these nodes do."""
+        return sum(self._macs.get(node, 0.0) for node in nodes) / self._total
+
+    def _numbers(self, tensor: str) -> int:
+        return math.prod(size for size in self._view.shape(tensor) or () if isinstance(size, int))
+
+
+CONSIDERED = 24
+"""Groups of tensors that are considered at each step, the costliest first."""
+
+
+def _regions(view: View, placed: Placement, found: Sensitivity) -> Iterator[tuple[str, ...]]:
+    """Sets of nodes that together free a group of tensors from rounding."""
+    integer = frozenset(placed.integer)
+    adders = {one.bias_adder: one.node for one in placed.weighted.values() if one.bias_adder is not None}
+    groups = sorted(set(placed.tensors.values()), key=lambda group: -found.groups.get(group, 0.0))[:CONSIDERED]
+    seen: set[tuple[str, ...]] = set()
+    for group in groups:
+        around: set[str] = set()
+        for tensor in (tensor for tensor, name in placed.tensors.items() if name == group):
+            around.update(reader.name for reader, _ in view.readers(tensor))
+            around.update(_makers(view, tensor, integer, adders))
+        nodes = tuple(sorted(around & integer))
+        if nodes and nodes not in seen:
+            seen.add(nodes)
+            yield nodes
+
+
+def _makers(view: View, tensor: str, integer: frozenset[str], adders: Mapping[str, str]) -> Iterator[str]:
+    """The integer node that makes a tensor, looked for behind an activation and the Add of a bias."""
+    for _ in range(3):
+        maker = view.maker(tensor)
+        if maker is None:
+            return
+        if maker.name in integer:
+            yield maker.name
+            return
+        if maker.name in adders:
+            yield adders[maker.name]
+            return
+        tensor = maker.input[0]

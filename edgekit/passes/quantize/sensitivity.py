@@ -1,0 +1,132 @@
+"""What each rounding costs at the outputs: every group of tensors and every node's weights quantized alone."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgekit.graph.run import Runner
+from edgekit.passes.quantize.apply import apply
+from edgekit.passes.quantize.decide import Decision
+from edgekit.passes.quantize.place import Placement
+
+if TYPE_CHECKING:
+    import onnx
+
+Outputs = Mapping[str, NDArray[Any]]
+Feed = Mapping[str, NDArray[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Sensitivity:
+    """Relative squared errors of all outputs together; they add up, nearly, since roundings have little to do with one another.
+
+    Attributes:
+        groups: with one group of tensors stored as integers, all else float.
+        weights: with the weights and the bias of one node stored as integers; empty if they were not looked at.
+        tensors: the group of each tensor then.
+        samples: how many they were seen on.
+    """
+
+    groups: dict[str, float]
+    weights: dict[str, float]
+    tensors: dict[str, str]
+    samples: int
+
+    def of_activations(self, placed: Placement) -> float:
+        """Relative squared error expected of all activations that a placement stores as integers."""
+        members: dict[str, set[str]] = {}
+        for tensor, group in placed.tensors.items():
+            members.setdefault(group, set()).add(self.tensors.get(tensor, tensor))
+        return sum(max(self.groups.get(name, 0.0) for name in names) for names in members.values())
+
+
+class Trial:
+    """A float graph and its outputs on a few samples, to try decisions on.
+
+    Args:
+        proto: the float graph; it is left alone.
+        feeds: the samples.
+    """
+
+    def __init__(self, proto: onnx.ModelProto, feeds: Sequence[Feed]) -> None:
+        self._proto = proto
+        self._feeds = feeds
+        runner = Runner(proto.SerializeToString(), threads=1)
+        self._wanted = [runner(feed) for feed in feeds]
+
+    @property
+    def samples(self) -> int:
+        """How many there are."""
+        return len(self._feeds)
+
+    def error(self, decision: Decision, *, samples: int | None = None) -> float:
+        """Relative squared error of the outputs with these numbers in the graph, on the first so many samples."""
+        runner = Runner(with_numbers(self._proto, decision).SerializeToString(), threads=1)
+        lost = power = 0.0
+        for feed, wanted in itertools.islice(zip(self._feeds, self._wanted, strict=True), samples):
+            got = runner(feed)
+            lost += sum(_power(np.subtract(values, got[name], dtype=np.float64)) for name, values in wanted.items())
+            power += sum(map(_power, wanted.values()))
+        return lost / max(power, 1e-300)
+
+
+def with_numbers(proto: onnx.ModelProto, decision: Decision) -> onnx.ModelProto:
+    """A copy of a float graph with a decision written into it."""
+    import onnx
+
+    copied = onnx.ModelProto()
+    copied.CopyFrom(proto)
+    apply(copied, decision)
+    return copied
+
+
+def _power(values: NDArray[Any]) -> float:
+    if values.dtype.kind != "f":
+        return 0.0
+    flat = np.asarray(values, np.float64).reshape(-1)
+    return float(np.dot(flat, flat))
+
+
+def sensitivity(trial: Trial, decision: Decision, *, weights: bool, samples: int) -> Sensitivity:
+    """Quantize every part of a decision alone.
+
+    Args:
+        trial: the graph and samples.
+        decision: of all numbers.
+        weights: also those of each node, which add little where they are rounded on samples.
+        samples: of the trial's, how many are looked at.
+    """
+    alone = dict(_each_group(decision))
+    nodes = {node: _weights_alone(decision, node) for node in decision.placement.weighted} if weights else {}
+    with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
+        errors = list(pool.map(lambda one: trial.error(one, samples=samples), [*alone.values(), *nodes.values()]))
+    of_groups, of_weights = errors[: len(alone)], errors[len(alone) :]
+    return Sensitivity(
+        groups=dict(zip(alone, of_groups, strict=True)),
+        weights=dict(zip(nodes, of_weights, strict=True)),
+        tensors=dict(decision.placement.tensors),
+        samples=min(samples, trial.samples),
+    )
+
+
+def _each_group(decision: Decision) -> Iterator[tuple[str, Decision]]:
+    placed = decision.placement
+    for group in dict.fromkeys(placed.tensors.values()):
+        tensors = {tensor: name for tensor, name in placed.tensors.items() if name == group}
+        converted = {edge: name for edge, name in placed.converted.items() if name == group}
+        alone = dataclasses.replace(placed, weighted={}, tensors=tensors, converted=converted)
+        yield group, dataclasses.replace(decision, placement=alone, weights={})
+
+
+def _weights_alone(decision: Decision, node: str) -> Decision:
+    placed = dataclasses.replace(decision.placement, weighted={node: decision.placement.weighted[node]}, tensors={}, converted={})
+    return dataclasses.replace(decision, placement=placed, weights={node: decision.weights[node]})
