@@ -365,8 +365,13 @@ def _needs_met(faults: _Faults, steps: tuple[PlannedStep, ...], chosen: tuple[Ch
         if Need.SAMPLES in step.pass_.needs and not has_samples:
             faults.add(f"step {index} ({step.name}): needs samples: --samples DIR, or --recipe fp16")
         for one in chosen:
-            if Need.SCHEME in step.pass_.needs and one.target.runtime(one.runtime).scheme is None:
+            scheme = one.target.runtime(one.runtime).scheme
+            if Need.SCHEME in step.pass_.needs and scheme is None:
                 faults.add(f"step {index} ({step.name}): {one.target.name} has no scheme for {one.runtime}")
+            # A pass may say what of its options a scheme has no form for; not every pass has something to ask.
+            lacking = getattr(step.pass_, "lacking", None)
+            if lacking is not None and scheme is not None and (lack := lacking(scheme)):
+                faults.add(f"step {index} ({step.name}): {one.key}: {lack}")
 
 
 def _names(chosen: tuple[Chosen, ...]) -> tuple[str, ...]:

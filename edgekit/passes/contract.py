@@ -49,7 +49,11 @@ class Supplies:
 
 
 class Pass(Protocol):
-    """A frozen dataclass whose fields are its options; entry-point group ``edgekit.passes``, by step name."""
+    """A frozen dataclass whose fields are its options; entry-point group ``edgekit.passes``, by step name.
+
+    A pass whose options go beyond some schemes may have ``lacking(scheme) -> str`` besides: what a scheme has no form for,
+    and what can be done about it, or "". The plan asks before anything runs.
+    """
 
     @property
     def needs(self) -> frozenset[Need]:

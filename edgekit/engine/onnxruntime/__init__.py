@@ -50,6 +50,7 @@ class OnnxRuntimeBackend:
         from edgekit.engine.onnxruntime.lower import for_kernels, lowered
         from edgekit.engine.onnxruntime.optimized import fails_as_on_x86, settled
         from edgekit.engine.onnxruntime.precision import precision_of
+        from edgekit.engine.onnxruntime.products import weights_alone
         from edgekit.engine.onnxruntime.trial import refused_nodes
         from edgekit.graph import onnx_file
 
@@ -77,7 +78,7 @@ class OnnxRuntimeBackend:
             outputs=tuple(ports.get(tensor.name) or port_of(tensor) for tensor in model.signature.outputs),
             bytes=path.stat().st_size + (data.stat().st_size if data.exists() else 0),
             sha256=file_sha256(path),
-            options=options.for_session(as_on_arm=is_arm and fails_as_on_x86(low), without=without),
+            options=options.for_session(as_on_arm=is_arm and fails_as_on_x86(low), without=without, weights_at_once=weights_alone(low)),
             details=found,
         )
         return seal_engine(out, engine)

@@ -1,4 +1,4 @@
-"""The graph as ONNX Runtime on the target reads it: an opset it knows, ports in the type and layout that were asked for."""
+"""The graph as ONNX Runtime on the target reads it: an opset it knows, its own products of integer weights, ports as asked for."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import msgspec.structs
 from edgekit.engine.contract import Port, port_of
 from edgekit.engine.onnxruntime.clamps import with_clamps_behind
 from edgekit.engine.onnxruntime.options import OnnxRuntimeOptions
+from edgekit.engine.onnxruntime.products import with_own_products
 from edgekit.engine.onnxruntime.unsigned import to_unsigned
 from edgekit.errors import UnsupportedError, UsageError
 from edgekit.graph.channel_scales import with_tensor_scales
@@ -35,7 +36,7 @@ def lowered(proto: onnx.ModelProto, signature: Signature, max_opset: int, option
 
     low = onnx.ModelProto()
     low.CopyFrom(proto)
-    low = _in_opset(low, max_opset)
+    low = with_own_products(_in_opset(low, max_opset), accuracy_level=options.accuracy_level)
     ports: dict[str, Port] = {}
     if options.io_dtype != "float32":
         for tensor in (one for one in signature.inputs if one.dtype == "float32"):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekit.engine.onnxruntime.precision import WEIGHTED
+from edgekit.engine.onnxruntime.products import INT8_PRODUCT, weights_alone
 from edgekit.engine.onnxruntime.trial import is_opened
 from edgekit.plugins import version_of
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 _ERRORS_ONLY = 3
 _GEMM = "MatMulAddFusion"
 _INTEGER = frozenset({"QLinearConv", "QGemm", "QLinearMatMul", "MatMulIntegerToFloat", "DynamicQuantizeMatMul", "ConvInteger", "MatMulInteger"})
-_FLOAT = WEIGHTED | {"FusedConv", "FusedGemm", "FusedMatMul"}
+_FLOAT = WEIGHTED | {"FusedConv", "FusedGemm", "FusedMatMul", "MatMulNBits"}
 
 
 def kernels(path: Path, opened: dict[str, Any], arch: str) -> dict[str, Any]:
@@ -44,12 +45,19 @@ def kernels(path: Path, opened: dict[str, Any], arch: str) -> dict[str, Any]:
         _dump(path, dumped, opened)
         graph = onnx.load(dumped, load_external_data=False).graph
     operators = Counter(node.op_type for node in graph.node)
+    rounding = sum(_rounds_activations(node) for node in graph.node)
     return {
         "optimized_by": f"onnxruntime {version_of('onnxruntime')['onnxruntime']} on {os.uname().machine}, by the rules of {arch}",
         "operators": dict(sorted(operators.items())),
-        "integer_nodes": sum(operators[op] for op in _INTEGER),
-        "float_nodes": sum(operators[op] for op in _FLOAT),
+        "integer_nodes": sum(operators[op] for op in _INTEGER) + rounding,
+        "float_nodes": sum(operators[op] for op in _FLOAT) - rounding,
     }
+
+
+def _rounds_activations(node: onnx.NodeProto) -> bool:
+    """Whether a product by weights of few bits rounds what it multiplies them with."""
+    levels = [attribute.i for attribute in node.attribute if attribute.name == "accuracy_level"]
+    return node.op_type == "MatMulNBits" and levels == [INT8_PRODUCT]
 
 
 def settled(path: Path, proto: onnx.ModelProto, options: OnnxRuntimeOptions, arch: str) -> tuple[str, dict[str, Any]]:
@@ -64,11 +72,11 @@ def settled(path: Path, proto: onnx.ModelProto, options: OnnxRuntimeOptions, arc
         options: of the target.
         arch: the target's processor architecture.
     """
-    is_arm = arch != "x86_64"
+    is_arm, weights_at_once = arch != "x86_64", weights_alone(proto)
 
     def tried(*rewrites: str) -> tuple[str, dict[str, Any]]:
         without = ";".join(filter(None, rewrites))
-        return without, kernels(path, options.for_session(as_on_arm=is_arm, without=without), arch)
+        return without, kernels(path, options.for_session(as_on_arm=is_arm, without=without, weights_at_once=weights_at_once), arch)
 
     without, found = tried(misread_fusion(proto), "" if is_arm else broken_rewrites(proto))
     is_stored = any(node.op_type == "DequantizeLinear" for node in proto.graph.node)

@@ -11,7 +11,7 @@ import numpy as np
 
 from edgekit.engine.contract import Port, Refusal
 from edgekit.engine.tflite import layout, orders, precision
-from edgekit.engine.tflite.draft import Draft
+from edgekit.engine.tflite.draft import Draft, DraftOperator
 from edgekit.engine.tflite.emitter import Emitter
 from edgekit.engine.tflite.fusing import fuse
 from edgekit.engine.tflite.graph import Constant, Fault, Graph, Node, Quant, is_open
@@ -121,7 +121,11 @@ def _fault(node: Node, graph: Graph) -> Fault | None:
         value = graph.values[name]
         if value.dtype not in ("float32", "") and value.quant is None:
             return Fault(f"{name} is {value.dtype}, only float32 and what is quantized is computed here")
-    return lowering.check(node, graph)
+    fault = lowering.check(node, graph)
+    if fault is None and node.dynamic and not lowering.dynamic(node, graph):
+        reason = "what it reads is rounded at run time, which LiteRT does in convolutions of one group and products by int8 matrices alone"
+        return Fault(reason, "quantize the model for this target")
+    return fault
 
 
 def _refusal(node: Node, graph: Graph, fault: Fault) -> Refusal:
@@ -243,11 +247,24 @@ def _port(draft: Draft, name: str, index: int, tensor: Tensor | None, options: T
 def _precision(draft: Draft) -> str:
     """What convolutions and matrix products compute in, or all operators where there are none; float16 where constants are stored so."""
     computing = [operator for operator in draft.operators if operator.op not in _CONVERSIONS]
-    heavy = [operator for operator in computing if operator.op in _HEAVY] or computing
-    types = Counter(draft.dtype(operator.outputs[0]) for operator in heavy)
-    if types["int8"] > types["float32"]:
-        return "int8"
+    heavy = [operator for operator in computing if operator.op in _HEAVY]
+    dequantized = {operator.outputs[0]: operator.inputs[0] for operator in draft.operators if operator.op == "DEQUANTIZE"}
+    forms = Counter(_form(draft, operator, dequantized) for operator in heavy) or Counter(draft.dtype(one.outputs[0]) for one in computing)
+    found = max(forms, key=lambda form: (forms[form], form != "int8"), default="float32")
+    if found.startswith(("int", "dynamic")):
+        return found
     return "float16" if any(tensor.dtype == "float16" for tensor in draft.tensors) else "float32"
+
+
+def _form(draft: Draft, operator: DraftOperator, dequantized: dict[int, int]) -> str:
+    """What one of them computes in, or what its weights are stored in where that is all that is integer."""
+    if draft.dtype(operator.outputs[0]) == "int8":
+        return "int8"
+    weights = operator.inputs[1]
+    if draft.dtype(weights) == "int8":
+        return "dynamic int8"
+    source = draft.tensors[dequantized.get(weights, weights)]
+    return f"{source.dtype} weights" if source.buffer and source.dtype.startswith("int") else "float32"
 
 
 def _details(graph: Graph, draft: Draft) -> dict[str, Any]:

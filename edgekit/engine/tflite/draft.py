@@ -12,6 +12,8 @@ import numpy as np
 from edgekit.engine.tflite.graph import Array, Quant
 from edgekit.errors import EdgekitError
 
+_BITS = {"int4": 4, "int2": 2}
+
 
 @dataclass(slots=True)
 class DraftTensor:
@@ -74,7 +76,8 @@ class Draft:
         return self.tensor(name, array.shape, array.dtype.name, quant, self._buffer(array))
 
     def _buffer(self, array: Array) -> int:
-        content = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+        flat = np.ascontiguousarray(array).reshape(-1)
+        content = _packed(flat, _BITS[array.dtype.name]) if array.dtype.name in _BITS else flat.view(np.uint8)
         digest = hashlib.blake2b(content.data, digest_size=16).digest()
         if digest not in self._contents:
             self.buffers.append(content)
@@ -103,3 +106,11 @@ class Draft:
             self._names.discard(self.tensors[tensor].name)
             self._names.add(name)
             self.tensors[tensor].name = name
+
+
+def _packed(numbers: Array, bits: int) -> Array:
+    """Small numbers in bytes, the first in the lowest bits; rows do not begin a byte."""
+    each = 8 // bits
+    unsigned = numbers.astype(np.int8).astype(np.uint8) & (2**bits - 1)
+    filled = np.pad(unsigned, (0, -unsigned.size % each)).reshape(-1, each)
+    return np.asarray(np.bitwise_or.reduce(filled << (bits * np.arange(each, dtype=np.uint8)), axis=1), np.uint8)

@@ -176,8 +176,8 @@ class Emitter:
     def weights(self, node: Node, index: int, arrange: Callable[[Array], Array], axis: int = 0) -> int:
         """A constant that a convolution or matrix product multiplies by.
 
-        Stored as the model stores it: of float16, and of int8 in a node that computes in float32, a Dequantize makes
-        float32, which the runtime does once.
+        Stored as the model stores it: of float16, and of integers in a node that computes in float32, a Dequantize makes
+        float32, which the runtime does once. A node that rounds what flows into it reads int8 as it is.
 
         Args:
             node: the reader.
@@ -188,7 +188,8 @@ class Emitter:
         name = node.inputs[index]
         constant = self.graph.constants[name]
         quant = constant.quant and Quant(constant.quant.scale, constant.quant.zero_point, 0 if constant.quant.is_per_tensor else axis)
-        return self.multiplied(node, name, Constant(arrange(constant.stored), quant))
+        arranged = Constant(np.ascontiguousarray(arrange(constant.stored)), quant)
+        return self.constant(name, arranged.stored, quant) if node.dynamic else self.multiplied(node, name, arranged)
 
     def multiplied(self, node: Node, name: str, constant: Constant) -> int:
         """Weights in TFLite's arrangement as a tensor; see :meth:`weights`."""

@@ -100,6 +100,7 @@ class Node:
         inputs, outputs: names; an empty one stands for what is left out.
         activation: TFLite's name of what is applied to the output on its way.
         integer: whether it is computed in integers.
+        dynamic: whether what flows into it is rounded to 8 bits within it, by the range it turns out to have.
     """
 
     name: str
@@ -109,6 +110,7 @@ class Node:
     attrs: dict[str, Any] = field(default_factory=dict)
     activation: str = "NONE"
     integer: bool = False
+    dynamic: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,7 +37,7 @@ def _gemm(node: Node, graph: Graph) -> list[Node]:
         return [node]
     result, product = node.outputs[0], f"{node.outputs[0]}_product"
     graph.values[product] = Value(graph.values[result].shape, "float32")
-    dense = Node(node.name, "Gemm", node.inputs[:2], [product], node.attrs)
+    dense = Node(node.name, "Gemm", node.inputs[:2], [product], node.attrs, dynamic=node.dynamic)
     return [dense, Node(f"{node.name}_bias", "Add", [product, bias], [result])]
 
 
@@ -107,7 +107,7 @@ def _sequence(node: Node, graph: Graph) -> list[Node]:
     attrs = {key: _for_pictures(key, value) for key, value in node.attrs.items()}
     return [
         Node(f"{node.name}_before", "Unsqueeze", [source, axes], names[:1]),
-        Node(node.name, node.op, inputs, names[1:], attrs),
+        Node(node.name, node.op, inputs, names[1:], attrs, dynamic=node.dynamic),
         Node(f"{node.name}_after", "Squeeze", [names[1], axes], [result]),
     ]
 

@@ -4,6 +4,9 @@ Nothing is quantized here: what a graph says in QuantizeLinear and DequantizeLin
 on a tensor. uint8 becomes int8 with the zero point moved by 128, which is the same numbers in the one integer format
 that TFLite computes in. Where ONNX's nodes stand only on one side of a node that moves values without changing them
 (Reshape, MaxPool, …), the tensor on its other side is quantized alike: both orders give the same integers.
+
+Weights of 4 bits stay int4; where 2 bits hold them, they become int2, for which opset 21 has no type. What a
+DynamicQuantizeLinear rounds is real to TFLite, whose products round it themselves: their nodes are marked.
 """
 
 from __future__ import annotations
@@ -14,15 +17,17 @@ import numpy as np
 
 from edgekit.engine.tflite.graph import Array, Constant, Fault, Graph, Node, NotConstantError, Quant, Value
 
-_Q, _DQ = "QuantizeLinear", "DequantizeLinear"
+_Q, _DQ, _DYNAMIC = "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"
 DYNAMIC = (
-    "its integers are at a scale found anew for each input, which this backend has no form for",
-    "quantize statically, as the recipe static_wi8_ai8 does with the float model, or build for onnxruntime",
+    "its integers are at a scale found anew for each input, in a form that this backend does not read",
+    "build the float model with the recipe dynamic_wi8_afp32 or static_wi8_ai8, or this one for onnxruntime",
 )
 PER_CHANNEL = (
     "it has a scale for each channel of what is computed",
     "quantize activations per tensor: NNCF does with QuantizationParameters(per_channel=False) for activations; or build for onnxruntime",
 )
+_FEW_BITS = {"int4": 0, "uint4": 8}
+"""Types below 8 bits, with what makes signed numbers of them."""
 _AS_THEY_ARE = ("float32", "float16")
 
 
@@ -36,9 +41,19 @@ def settle(graph: Graph) -> dict[Node, Fault]:
     consumers = graph.consumers()
     faults: dict[Node, Fault] = {}
     known_as: dict[str, str] = {}
+    rounded: dict[str, str] = {}
     kept: list[Node] = []
     for node in graph.nodes:
         node.inputs = [known_as.get(name, name) for name in node.inputs]
+        if node.op == _DYNAMIC:
+            rounded[node.outputs[0]] = node.inputs[0]
+            continue
+        if node.op == _DQ and node.inputs[0] in rounded:
+            fault = _settle_dynamic(graph, node, rounded[node.inputs[0]], consumers, known_as)
+            if fault is not None:
+                faults[node] = fault
+                kept.append(node)
+            continue
         if node.op not in (_Q, _DQ, "Cast"):
             kept.append(node)
             continue
@@ -67,7 +82,7 @@ def _settle_node(graph: Graph, node: Node, consumers: dict[str, list[Node]], kno
     if fault is not None or quant is None:
         return fault, True
     if constant is not None:
-        made = _dequantized(constant, quant) if node.op == _DQ else _quantized(constant, quant, dtype)
+        made = _dequantized(graph, node, constant, quant) if node.op == _DQ else _quantized(constant, quant, dtype)
         if node.op == _DQ and len(consumers.get(source, [])) == 1:
             # Weights keep the name that the model gave them.
             graph.constants[source], known_as[result] = made, source
@@ -77,6 +92,17 @@ def _settle_node(graph: Graph, node: Node, consumers: dict[str, list[Node]], kno
     if node.op == _Q:
         return None, _settle_quantize(graph, node, quant, consumers, known_as)
     return _settle_dequantize(graph, node, quant, known_as)
+
+
+def _settle_dynamic(graph: Graph, node: Node, source: str, consumers: dict[str, list[Node]], known_as: dict[str, str]) -> Fault | None:
+    """Let those who read what is rounded at run time read it unrounded, and know."""
+    result = node.outputs[0]
+    if result in graph.outputs.values():
+        return Fault("what it rounds at run time is an output", "leave the rounding to a product")
+    known_as[result] = source
+    for reader in consumers.get(result, []):
+        reader.dynamic = True
+    return None
 
 
 def _settle_dequantize(graph: Graph, node: Node, quant: Quant, known_as: dict[str, str]) -> tuple[Fault | None, bool]:
@@ -132,9 +158,9 @@ def _quant(graph: Graph, node: Node, constant: Constant | None) -> tuple[Quant |
     if zero_point is None:
         zero_point = np.zeros(scale.shape, _integer_type(graph, node))
     dtype = zero_point.dtype.name
-    if dtype not in ("int8", "uint8", "int32"):
+    if dtype not in ("int8", "uint8", "int32") and (constant is None or dtype not in _FEW_BITS):
         return None, dtype, Fault(f"{dtype} has no integer kernels in this backend", "quantize to 8 bits")
-    shift = 128 if dtype == "uint8" else 0
+    shift = 128 if dtype == "uint8" else _few_bits(constant.stored, zero_point)[0] if constant is not None and dtype in _FEW_BITS else 0
     zeros = [int(zero) - shift for zero in np.broadcast_to(zero_point, scale.shape).ravel()]
     rank = len(graph.shape(node.inputs[0])) if constant is not None else 1
     axis = node.attrs.get("axis", 1) % max(rank, 1) if scale.size > 1 else 0
@@ -150,10 +176,24 @@ def _integer_type(graph: Graph, node: Node) -> str:
     return graph.constants[name].stored.dtype.name if name in graph.constants else graph.values[name].dtype or "uint8"
 
 
-def _dequantized(constant: Constant, quant: Quant) -> Constant:
+def _few_bits(integers: Array, zero_point: Array | None) -> tuple[int, str]:
+    """What is taken from integers of 4 bits and their zero points to make signed ones, and the type that holds these."""
+    shift = _FEW_BITS[integers.dtype.name]
+    numbers = [integers.astype(np.int16)] + ([] if zero_point is None else [zero_point.astype(np.int16)])
+    low, high = min(int(one.min()) for one in numbers), max(int(one.max()) for one in numbers)
+    middle = 2 if shift else 0
+    return (middle, "int2") if low - middle >= -2 and high - middle <= 1 else (shift, "int4")
+
+
+def _dequantized(graph: Graph, node: Node, constant: Constant, quant: Quant) -> Constant:
     stored = constant.stored
     if stored.dtype == np.uint8:
         stored = (stored.astype(np.int16) - 128).astype(np.int8)
+    elif stored.dtype.name in _FEW_BITS:
+        import ml_dtypes
+
+        shift, kind = _few_bits(stored, graph.numbers(node, 2))
+        stored = (stored.astype(np.int8) - shift).astype(np.int8).astype(ml_dtypes.int2 if kind == "int2" else ml_dtypes.int4)
     return Constant(stored, quant)
 
 

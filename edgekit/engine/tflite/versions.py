@@ -61,7 +61,9 @@ _RUNTIME = {
     ("CONCATENATION", 1): "1.5.0",
     ("CONCATENATION", 2): "1.14.0",
     ("CONV_2D", 1): "1.5.0",
+    ("CONV_2D", 2): "1.14.0",
     ("CONV_2D", 3): "1.14.0",
+    ("CONV_2D", 5): "2.4.0",
     ("CONV_2D", 6): "2.9.0",
     ("COS", 1): "1.14.0",
     ("DEPTHWISE_CONV_2D", 1): "1.5.0",
@@ -72,14 +74,18 @@ _RUNTIME = {
     ("DEQUANTIZE", 2): "1.14.0",
     ("DEQUANTIZE", 3): "1.15.0",
     ("DEQUANTIZE", 5): "2.7.0",
+    ("DEQUANTIZE", 6): "2.18.0",
     ("DIV", 1): "1.6.0",
     ("DIV", 2): "2.3.0",
     ("ELU", 1): "1.14.0",
     ("EXP", 1): "1.7.0",
     ("FLOOR", 1): "1.9.0",
     ("FULLY_CONNECTED", 1): "1.5.0",
+    ("FULLY_CONNECTED", 3): "1.14.0",
     ("FULLY_CONNECTED", 4): "1.14.0",
     ("FULLY_CONNECTED", 5): "2.0.0",
+    ("FULLY_CONNECTED", 9): "2.3.0",
+    ("FULLY_CONNECTED", 12): "2.17.0",
     ("GATHER", 1): "1.6.0",
     ("GATHER", 2): "1.14.0",
     ("GELU", 1): "2.9.0",
@@ -198,9 +204,20 @@ def _rank_version(op: str, data: Sequence[DraftTensor]) -> int:
     return 0
 
 
+def _has_float_flow(data: Sequence[DraftTensor]) -> bool:
+    """Whether float32 is multiplied by int8, which rounds it at run time."""
+    return data[0].dtype == "float32" and data[1].dtype == "int8"
+
+
+def _is_by_channel(tensor: DraftTensor) -> bool:
+    return tensor.quant is not None and not tensor.quant.is_per_tensor
+
+
 def _conv(operator: DraftOperator, data: Sequence[DraftTensor], is_int8: bool, output: DraftTensor) -> int:
     if data[0].shape[3] != data[1].shape[3]:
         return 6
+    if _has_float_flow(data):
+        return 5 if _is_by_channel(data[1]) else 2
     return 3 if is_int8 else 1
 
 
@@ -211,16 +228,21 @@ def _depthwise(operator: DraftOperator, data: Sequence[DraftTensor], is_int8: bo
 
 
 def _fully_connected(operator: DraftOperator, data: Sequence[DraftTensor], is_int8: bool, output: DraftTensor) -> int:
+    if _has_float_flow(data) and _is_by_channel(data[1]):
+        return 12
     if operator.options.get("keepNumDims"):
         return 5
+    if _has_float_flow(data):
+        return 9 if operator.options.get("asymmetricQuantizeInputs") else 3
     return 4 if is_int8 else 1
 
 
 def _dequantize(operator: DraftOperator, data: Sequence[DraftTensor], is_int8: bool, output: DraftTensor) -> int:
     if data[0].dtype == "float16":
         return 3
-    per_tensor = data[0].quant is None or data[0].quant.is_per_tensor
-    return 2 if per_tensor else 5
+    if data[0].dtype in ("int4", "int2"):
+        return 6
+    return 5 if _is_by_channel(data[0]) else 2
 
 
 def _mul(operator: DraftOperator, data: Sequence[DraftTensor], is_int8: bool, output: DraftTensor) -> int:

@@ -1,15 +1,21 @@
-"""Quantize: float32 to int8 with calibrated ranges, or to float16."""
+"""Quantize: float32 to int8 with calibrated or dynamic ranges, to integer weights of 8 to 2 bits, or to float16."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from edgekit.errors import SamplesError, UsageError
 from edgekit.model import Model, Step, seal_model
 from edgekit.passes.contract import Need, Supplies
+from edgekit.passes.quantize.options import contradiction, lacking
 from edgekit.plugins import version_of
+from edgekit.target import Scheme
+
+if TYPE_CHECKING:
+    from edgekit.passes.quantize.diagnosis import Diagnosis
+    from edgekit.passes.quantize.static import Static
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,8 +25,9 @@ class Quantize:
     A graph that came quantized is left as it is, and the step's record says so.
 
     Attributes:
-        mode: ``static`` int8 with ranges from samples, or ``float16``.
-        weight_bits: of ``static``.
+        mode: ``static`` int8 with ranges from samples; ``dynamic`` int8 with ranges as they come at run time;
+            ``weight_only``: integer weights, float arithmetic; ``float16``.
+        weight_bits: 4 and 2 of ``weight_only``.
         activation_bits: of ``static``.
         observer: how ranges of activations are chosen: all that was seen (``minmax``), each sample's extremes on average
             (``moving_average``), a ``percentile`` of the values, least divergence (``entropy``) or least squared error (``mse``).
@@ -31,10 +38,12 @@ class Quantize:
         min_sqnr_db: least fidelity to the float graph on the samples; where int8 alone does not reach it, the nodes that
             cost least for what they give stay float32 until it is reached. None keeps none.
         max_float_share: most of the multiply-adds that may stay float32 for that, 0 to 1.
+        block: of ``weight_only``: inputs that share a scale; 0 if all of a channel do.
+        symmetric: of ``weight_only``: without zero points.
     """
 
-    mode: Literal["static", "float16"] = "static"
-    weight_bits: Literal[8] = 8
+    mode: Literal["static", "float16", "dynamic", "weight_only"] = "static"
+    weight_bits: Literal[8, 4, 2] = 8
     activation_bits: Literal[8] = 8
     observer: Literal["minmax", "moving_average", "percentile", "entropy", "mse"] = "mse"
     percentile: float = 99.999
@@ -43,11 +52,22 @@ class Quantize:
     keep_float: tuple[str, ...] = ()
     min_sqnr_db: float | None = None
     max_float_share: float = 0.25
+    block: Literal[0, 16, 32, 64, 128, 256] = 0
+    symmetric: bool = True
+
+    def __post_init__(self) -> None:
+        """Refuse options that contradict each other."""
+        if fault := contradiction(self):
+            raise ValueError(fault)
 
     @property
     def needs(self) -> frozenset[Need]:
-        """Samples and a scheme; float16 does without samples."""
-        return frozenset({Need.SCHEME}) if self.mode == "float16" else frozenset({Need.SAMPLES, Need.SCHEME})
+        """Samples and a scheme; only static int8 needs samples."""
+        return frozenset({Need.SAMPLES, Need.SCHEME}) if self.mode == "static" else frozenset({Need.SCHEME})
+
+    def lacking(self, scheme: Scheme) -> str:
+        """What these options ask for and a scheme has no form for; "" if it has all."""
+        return lacking(self, scheme)
 
     def __call__(self, model: Model, supplies: Supplies, out: Path) -> Model:
         """Write the quantized model into ``out``.
@@ -55,10 +75,12 @@ class Quantize:
         Raises:
             SamplesError: samples are missing or do not fit the model.
             SourceError: the model cannot be run.
-            UsageError: the target has no scheme.
+            UsageError: the target has no scheme, or none that has what the options ask for.
         """
         if supplies.scheme is None:
             raise UsageError("quantize: this target's runtime has no quantization scheme", hint="choose a target or runtime that has one")
+        if lack := lacking(self, supplies.scheme):
+            raise UsageError(f"quantize: {lack.partition(': ')[0]}", hint=lack.partition(": ")[2])
         from edgekit.graph import onnx_file
         from edgekit.passes.already import left_as_it_is
 
@@ -70,6 +92,15 @@ class Quantize:
             from edgekit.passes.quantize.float16 import to_float16
 
             did = to_float16(proto, supplies.scheme.float16)
+        elif self.mode == "dynamic":
+            from edgekit.passes.quantize.dynamic import quantize_dynamic
+
+            proto, did = quantize_dynamic(proto, supplies.scheme)
+        elif self.mode == "weight_only":
+            from edgekit.passes.quantize.weight_only import quantize_weights_alone
+
+            bits, block = self.weight_bits, self.block
+            proto, did = quantize_weights_alone(proto, supplies.scheme, bits=bits, block=block, symmetric=self.symmetric)
         else:
             did = self._static(model, proto, supplies)
         onnx_file.save(onnx_file.infer_shapes(proto), out)
@@ -77,11 +108,42 @@ class Quantize:
         return seal_model(out, model.signature, (*model.history, step))
 
     def _static(self, model: Model, proto: Any, supplies: Supplies) -> dict[str, Any]:
-        from edgekit.passes.quantize.static import Static, quantize_static
+        from edgekit.passes.quantize.static import quantize_static
 
         if supplies.samples is None:
             raise SamplesError("quantize: needs samples", hint="--samples DIR, or --recipe fp16")
-        how = Static(
+        return quantize_static(model, proto, supplies, self._how())
+
+    def diagnose(self, model: Model, supplies: Supplies) -> Diagnosis:
+        """What a static quantization of a model costs, part by part; nothing is written.
+
+        Raises:
+            SamplesError: samples are missing or do not fit the model.
+            SourceError: the model cannot be run.
+            UsageError: the target has no scheme, or the mode is not ``static``.
+        """
+        from edgekit.graph import onnx_file
+        from edgekit.passes.quantize.static import diagnosed
+
+        if self.mode != "static":
+            raise UsageError(f"quantize: mode {self.mode} stores no activations as integers", hint="--recipe static_wi8_ai8")
+        return diagnosed(model, onnx_file.infer_shapes(onnx_file.load(model.path)), supplies, self._how())
+
+    def sqnr_db(self, model: Model, supplies: Supplies) -> float | None:
+        """SQNR of a static quantization's outputs on some of the samples, decibels, no node kept in float for a budget.
+
+        Returns:
+            None where nothing changes.
+        """
+        from edgekit.graph import onnx_file
+        from edgekit.passes.quantize.static import sqnr_db
+
+        return sqnr_db(model, onnx_file.infer_shapes(onnx_file.load(model.path)), supplies, self._how())
+
+    def _how(self) -> Static:
+        from edgekit.passes.quantize.static import Static
+
+        return Static(
             observer=self.observer,
             percentile=self.percentile,
             rounding=self.rounding,
@@ -90,7 +152,6 @@ class Quantize:
             min_sqnr_db=self.min_sqnr_db,
             max_float_share=self.max_float_share,
         )
-        return quantize_static(model, proto, supplies, how)
 
     def tools(self) -> dict[str, str]:
         """Versions of the packages that decide the result."""

@@ -6,9 +6,11 @@ import fnmatch
 import itertools
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
 
 from edgekit.errors import SamplesError, UsageError
 from edgekit.model import Model
@@ -16,6 +18,7 @@ from edgekit.passes.contract import Supplies
 from edgekit.passes.quantize import calibrate
 from edgekit.passes.quantize.apply import apply
 from edgekit.passes.quantize.decide import Decision, Observer, decide, is_per_channel, ranging, weight_grid
+from edgekit.passes.quantize.diagnosis import Diagnosis, decibels, diagnose
 from edgekit.passes.quantize.mixed import SAMPLES, Mixed, Search
 from edgekit.passes.quantize.observations import VERSION, Observations, read, write
 from edgekit.passes.quantize.place import Placement, place
@@ -25,6 +28,7 @@ from edgekit.passes.quantize.view import View
 from edgekit.passes.quantize.weighted import weighted_nodes
 from edgekit.plugins import version_of
 from edgekit.strict import nearest
+from edgekit.target import Scheme
 
 if TYPE_CHECKING:
     import onnx
@@ -45,34 +49,102 @@ class Static:
     max_float_share: float = 1.0
 
 
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A graph that was looked at, and how it is placed and decided upon.
+
+    Attributes:
+        view: of the graph.
+        seen: what flowed through it.
+        scheme: how the runtime wants numbers stored.
+        how: the options.
+        chosen: nodes the user keeps in float, with the reason.
+    """
+
+    view: View
+    seen: Observations
+    scheme: Scheme
+    how: Static
+    chosen: Mapping[str, str]
+
+    def place(self, kept: Mapping[str, str]) -> Placement:
+        """Where integers go, with these nodes kept in float besides those the user keeps."""
+        return place(self.view, self.scheme, {**kept, **self.chosen})
+
+    def decide(self, placement: Placement) -> Decision:
+        """In which numbers."""
+        ranges = ranging(self.how.observer, self.how.percentile)
+        return decide(self.view, placement, self.seen, self.scheme, ranges, correct_bias=self.how.correct_bias)
+
+
+def ready(model: Model, proto: onnx.ModelProto, supplies: Supplies, how: Static) -> Ready:
+    """Calibrate, or find in the store what calibration saw.
+
+    Raises:
+        SamplesError: samples are missing or do not fit the model.
+        UsageError: there is no scheme, or ``keep_float`` names what is not there.
+    """
+    if supplies.scheme is None or supplies.samples is None:
+        raise UsageError("quantize: a static int8 model needs samples and a scheme", hint="--samples DIR")
+    view = View(proto)
+    chosen = dict.fromkeys(_named(view, how.keep_float), "kept in float by keep_float")
+    return Ready(view, observed(model, view, supplies, rounding=how.rounding), supplies.scheme, how, chosen)
+
+
 def quantize_static(model: Model, proto: onnx.ModelProto, supplies: Supplies, how: Static) -> dict[str, Any]:
     """Quantize ``proto``, the graph of ``model`` with all shapes inferred, in place.
 
     Returns:
         What was done, for the step's record.
     """
-    if supplies.scheme is None or supplies.samples is None:
-        raise UsageError("quantize: a static int8 model needs samples and a scheme", hint="--samples DIR")
-    view = View(proto)
-    seen = observed(model, view, supplies, rounding=how.rounding)
-    scheme, ranges = supplies.scheme, ranging(how.observer, how.percentile)
-    chosen = dict.fromkeys(_named(view, how.keep_float), "kept in float by keep_float")
-
-    def place_with(kept: Mapping[str, str]) -> Placement:
-        return place(view, scheme, {**kept, **chosen})
-
-    def decide_on(placement: Placement) -> Decision:
-        return decide(view, placement, seen, scheme, ranges, correct_bias=how.correct_bias)
-
-    if how.min_sqnr_db is None:
-        decision, mixed = decide_on(place_with({})), None
-    else:
-        trial = Trial(proto, list(itertools.islice(supplies.samples.feeds("calibrating", model.signature), SAMPLES)))
-        mixed = Search(proto, view, trial, place_with, decide_on, how.min_sqnr_db, how.max_float_share).run()
-        decision = mixed.decision
-    did = _did(view, decision, seen, mixed)
+    looked_at = ready(model, proto, supplies, how)
+    mixed = searched(model, proto, supplies, looked_at)
+    decision = looked_at.decide(looked_at.place({})) if mixed is None else mixed.decision
+    did = _did(looked_at.view, decision, looked_at.seen, mixed)
     apply(proto, decision)
     return did
+
+
+def searched(model: Model, proto: onnx.ModelProto, supplies: Supplies, looked_at: Ready) -> Mixed | None:
+    """The search for nodes to keep in float; None if there is no budget to search for."""
+    how = looked_at.how
+    if how.min_sqnr_db is None or supplies.samples is None:
+        return None
+    trial = Trial(proto, list(itertools.islice(supplies.samples.feeds("calibrating", model.signature), SAMPLES)))
+    return Search(proto, looked_at.view, trial, looked_at.place, looked_at.decide, how.min_sqnr_db, how.max_float_share).run()
+
+
+def diagnosed(model: Model, proto: onnx.ModelProto, supplies: Supplies, how: Static) -> Diagnosis:
+    """What a quantization with these options costs, part by part, and what each correction gains."""
+    looked_at = ready(model, proto, supplies, how)
+    mixed = searched(model, proto, supplies, looked_at)
+    samples = supplies.samples
+    feeds = list(itertools.islice(samples.feeds("calibrating", model.signature), SAMPLES)) if samples is not None else []
+    decision = looked_at.decide(looked_at.place({})) if mixed is None else mixed.decision
+    found = diagnose(proto, looked_at.view, decision, looked_at.seen, feeds)
+    trial = Trial(proto, feeds)
+    nearest = replace(looked_at.seen, weights={})
+    without = {
+        "rounding = nearest": replace(looked_at, seen=nearest),
+        "correct_bias = false": replace(looked_at, how=replace(how, correct_bias=False)),
+        "observer = minmax": replace(looked_at, how=replace(how, observer="minmax")),
+        "rounding = nearest, correct_bias = false, observer = minmax": replace(
+            looked_at, seen=nearest, how=replace(how, correct_bias=False, observer="minmax")
+        ),
+    }
+    placement = looked_at.place({})
+    corrections = {name: decibels(trial.error(one.decide(placement))) for name, one in without.items()}
+    if mixed is not None and mixed.kept:
+        corrections = {"nodes kept in float": decibels(trial.error(looked_at.decide(placement))), **corrections}
+    return msgspec.structs.replace(found, corrections=corrections)
+
+
+def sqnr_db(model: Model, proto: onnx.ModelProto, supplies: Supplies, how: Static) -> float | None:
+    """SQNR of the outputs with all that can be integer stored so; None where nothing changes."""
+    looked_at = ready(model, proto, supplies, how)
+    samples = supplies.samples
+    feeds = list(itertools.islice(samples.feeds("calibrating", model.signature), SAMPLES)) if samples is not None else []
+    return decibels(Trial(proto, feeds).error(looked_at.decide(looked_at.place({}))))
 
 
 def _named(view: View, patterns: tuple[str, ...]) -> list[str]:

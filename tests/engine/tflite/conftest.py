@@ -167,6 +167,23 @@ def assert_same(build):
 
 
 @pytest.fixture
+def assert_rounds_alike(build):
+    """Build a dynamic model and check its engine against ONNX Runtime on the graph, in decibels."""
+
+    def check(proto, *, least_db):
+        feeds = random_feeds(proto)
+        wanted = onnx_outputs(proto, **feeds)
+        built = build(proto)
+        for delegate in (True, False):
+            for name, found in built.run(delegate=delegate, **feeds).items():
+                noise = np.square(found - wanted[name], dtype=np.float64).sum()
+                assert 10 * np.log10(np.square(wanted[name], dtype=np.float64).sum() / max(noise, 1e-30)) >= least_db, (name, delegate)
+        return built
+
+    return check
+
+
+@pytest.fixture
 def assert_close_in_steps(build):
     """Build a Q/DQ model and check its engine against ONNX Runtime, in steps of the output's scale."""
 

@@ -185,7 +185,7 @@ def test_weights_alone_in_int8_are_dequantized_by_the_runtime(graph, assert_same
 
     assert built.operators["DEQUANTIZE"] == 1
     assert tensors(built)["w"]["dtype"] is np.int8
-    assert built.engine.precision == "float32"
+    assert built.engine.precision == "int8 weights"
 
 
 def test_float16_weights_are_dequantized_by_the_runtime(graph, assert_same):
@@ -246,7 +246,7 @@ def test_computed_scales_are_refused(graph, build):
 
 def test_asymmetric_weights_stay_float(graph, assert_close_in_steps):
     """LiteRT's int8 convolutions take symmetric weights only."""
-    built = assert_close_in_steps(graph(f"(float[1,3,8,8] x) => (y) {{ {INNER} r = Conv(xd, wd) {OUT} }}", **parts(zw=np.int8([1, 0, 0, 0]))))
+    built = assert_close_in_steps(graph(f"(float[1,3,8,8] x) => (y) {{ {INNER} r = Conv(xd, wd) {OUT} }}", **parts(zw=np.int8([40, 0, -40, 9]))))
 
     assert built.engine.details["float_operators"] == {"CONV_2D": 1}
 

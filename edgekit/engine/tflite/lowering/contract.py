@@ -79,6 +79,7 @@ class Lowering:
         check: why it cannot be lowered; asked of float and of quantized graphs alike, before anything is written.
         wish: the order of axes it asks for.
         integer: whether this node is computed in integers; otherwise it is computed in float32.
+        dynamic: whether what flows into this node may be rounded to 8 bits within it, while it reads and writes float32.
         activation: whether the lowering applies the node's ``activation``.
         moves: whether the node only moves values, so that input and output may share one scale.
     """
@@ -87,5 +88,6 @@ class Lowering:
     check: Callable[[Node, Graph], Fault | None] = fine
     wish: Callable[[Node, Graph], Wish] = elementwise
     integer: Question = never
+    dynamic: Question = never
     activation: Question = never
     moves: Question = never

@@ -32,6 +32,11 @@ def integer(node: Node, graph: Graph) -> bool:
     return flow_quantized(node, graph) and has_integer_weights(node, graph, channel_axis=0)
 
 
+def dynamic(node: Node, graph: Graph) -> bool:
+    """Whether LiteRT has a kernel for it that rounds what flows: in one group, symmetric int8 weights."""
+    return node.attrs.get("group", 1) == 1 and has_integer_weights(node, graph, channel_axis=0)
+
+
 def has_integer_weights(node: Node, graph: Graph, *, channel_axis: int) -> bool:
     """Whether a node's second input is constant int8, symmetric, at one scale or at one for each output channel."""
     constant = graph.constants.get(node.inputs[1])

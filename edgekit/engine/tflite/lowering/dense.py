@@ -52,7 +52,16 @@ def integer_matmul(node: Node, graph: Graph) -> bool:
 
 
 def _integer_dense(node: Node, graph: Graph) -> bool:
-    return flow_quantized(node, graph) and has_integer_weights(node, graph, channel_axis=0 if _transposed(node) else 1)
+    return flow_quantized(node, graph) and _has_integer_matrix(node, graph)
+
+
+def _has_integer_matrix(node: Node, graph: Graph) -> bool:
+    return has_integer_weights(node, graph, channel_axis=0 if _transposed(node) else 1)
+
+
+def dynamic(node: Node, graph: Graph) -> bool:
+    """Whether LiteRT has a kernel for it that rounds what flows."""
+    return is_dense(node, graph) and _has_integer_matrix(node, graph)
 
 
 def lower_gemm(node: Node, to: Emitter) -> None:
@@ -97,4 +106,6 @@ def _connect(node: Node, to: Emitter, source: int, result: int) -> None:
 
     weights, bias = filters(node, to, arrange, 0)
     keep = {"keepNumDims": True} if len(graph.shape(node.outputs[0])) > 2 else {}
+    if node.dynamic:
+        keep["asymmetricQuantizeInputs"] = True  # as DynamicQuantizeLinear does
     to.add("FULLY_CONNECTED", [source, weights, bias], [result], fusedActivationFunction=node.activation, **keep)
