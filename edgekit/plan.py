@@ -361,9 +361,11 @@ def _may_be_quantized(request: Request) -> bool:
 
 
 def _needs_met(faults: _Faults, steps: tuple[PlannedStep, ...], chosen: tuple[Chosen, ...], *, has_samples: bool) -> None:
+    hungry = [f"{index} ({step.name})" for index, step in enumerate(steps, start=1) if Need.SAMPLES in step.pass_.needs]
+    if hungry and not has_samples:
+        said = f"step {hungry[0]}: needs" if len(hungry) == 1 else f"steps {' and '.join(hungry)}: need"
+        faults.add(f"{said} samples: --samples DIR, or --recipe fp16")
     for index, step in enumerate(steps, start=1):
-        if Need.SAMPLES in step.pass_.needs and not has_samples:
-            faults.add(f"step {index} ({step.name}): needs samples: --samples DIR, or --recipe fp16")
         for one in chosen:
             scheme = one.target.runtime(one.runtime).scheme
             if Need.SCHEME in step.pass_.needs and scheme is None:

@@ -69,12 +69,16 @@ class Moments:
     def covariance(self) -> F64:
         """The centred covariance, moved towards its own diagonal as far as the batches leave its other entries in doubt.
 
+        Where inputs lie so far from zero that float32 does not show how they vary together, the diagonal alone is left.
+
         Returns:
-            Positive definite where any input varies, shape (groups, inputs, inputs).
+            Positive definite, shape (groups, inputs, inputs).
 
         Source:
             Ledoit and Wolf, "A well-conditioned estimator for large-dimensional covariance matrices", Journal of
-            Multivariate Analysis 88, 2004, eq. 14, with the diagonal as the target instead of a multiple of the identity.
+            Multivariate Analysis 88, 2004, eq. 14, with the diagonal as the target instead of a multiple of the identity, and with
+            chance / (found + chance) as the share instead of chance / found: to shrink costs more where inputs do go
+            together than it saves where they do not.
         """
         mean = self.mean
         found = self.total.astype(np.float64) / self.rows - mean[:, :, None] * mean[:, None, :]
@@ -83,7 +87,10 @@ class Moments:
         shrunk = (1.0 - share) * found
         places = np.arange(found.shape[1])
         steady = _STEADY * variances.mean(axis=1, keepdims=True)
-        shrunk[:, places, places] = variances + np.maximum(steady, _STEADY * 1e-6 * max(float(variances.max(initial=0.0)), 1e-30))
+        steady = np.maximum(steady, _STEADY * 1e-6 * max(float(variances.max(initial=0.0)), 1e-30))
+        shrunk[:, places, places] = variances + steady / 2
+        shrunk[[not _is_definite(one) for one in shrunk]] *= np.eye(found.shape[1])
+        shrunk[:, places, places] += steady / 2
         return shrunk
 
     def _doubt(self, found: F64) -> F64:
@@ -94,3 +101,11 @@ class Moments:
         chance = np.maximum(spread, 0.0) / (self.batches - 1)
         beside = np.square(found).sum(axis=(1, 2)) - np.square(np.einsum("gii->gi", found)).sum(axis=1)
         return np.asarray(chance / np.maximum(beside + chance, 1e-300))
+
+
+def _is_definite(matrix: F64) -> bool:
+    try:
+        np.linalg.cholesky(matrix)
+    except np.linalg.LinAlgError:
+        return False
+    return True

@@ -46,7 +46,7 @@ def test_samples_that_are_needed_and_not_given(edgekit, net):
     said = build(edgekit, net)
 
     assert said.status == 2
-    assert "step 1 (quantize): needs samples: --samples DIR, or --recipe fp16" in said.err
+    assert "steps 1 (equalize) and 2 (quantize): need samples: --samples DIR, or --recipe fp16" in said.err
 
 
 def test_unreadable_pictures_among_good_ones_are_named_and_left_out_on_request(edgekit, net, pictures):
@@ -92,7 +92,9 @@ def test_words_that_are_not_known_suggest_the_nearest(edgekit, net, arguments, w
 def test_all_faults_are_said_at_once(edgekit, net):
     said = edgekit("build", net, "-t", "rpi6,x86:tflit", "--recipe", "static_wi8_ai8", "--set", "fuse.wihtout=1", "--set", "nothing.x=1")
 
-    check(said, 2, "no plan:", "rpi6: no such target", "does not run tflit", "step 1 (quantize): needs samples", "wihtout", "nothing")
+    check(
+        said, 2, "no plan:", "rpi6: no such target", "does not run tflit", "steps 1 (equalize) and 2 (quantize): need samples", "wihtout", "nothing"
+    )
 
 
 def test_an_unknown_recipe_key_names_its_path(edgekit, net):

@@ -1,8 +1,19 @@
+import math
+
 import numpy as np
 import pytest
 
 from edgekit.numerics.affine import INT8_SYMMETRIC, UINT8, affine_from_range, dequantized, quantized
-from edgekit.numerics.observers import BINS, Histogram, range_of_least_error, range_seen
+from edgekit.numerics.observers import (
+    BINS,
+    COUNTED,
+    Histogram,
+    range_of_average_extremes,
+    range_of_least_divergence,
+    range_of_least_error,
+    range_of_percentile,
+    range_seen,
+)
 
 
 def seen(*batches):
@@ -112,3 +123,143 @@ def test_the_range_is_close_to_the_best_that_trying_all_finds(symmetric):
     tried = [error_of(values, values.min() * a, values.max() * b, grid, symmetric=symmetric) for a in shares[::4] for b in shares[::4]]
 
     assert found < 1.03 * min(tried)
+
+
+def divergence_of(values, low, high, grid, *, symmetric):
+    """KL(P || Q) of the bins of a histogram as Migacz has it, bin by bin in plain loops."""
+    histogram = seen(values)
+    affine = affine_from_range(low, high, grid, symmetric=symmetric)
+    bins = [(centre, count) for centre, count in zip(histogram.centres().tolist(), histogram.counts.tolist(), strict=True) if count]
+    steps = [round(centre / float(affine.scale)) + int(affine.zero_point) for centre, _ in bins]
+    inside = [at for at, step in enumerate(steps) if grid.low <= step <= grid.high]
+    p = [float(bins[at][1]) for at in inside]
+    p[0] += sum(count for (_, count), step in zip(bins, steps, strict=True) if step < grid.low)
+    p[-1] += sum(count for (_, count), step in zip(bins, steps, strict=True) if step > grid.high)
+    q = []
+    for at in inside:
+        alike = [bins[other][1] for other in inside if steps[other] == steps[at]]
+        q.append(sum(alike) / len(alike))
+    return sum(one / sum(p) * math.log((one / sum(p)) / (other / sum(q))) for one, other in zip(p, q, strict=True))
+
+
+def test_average_extremes_are_the_means_of_each_samples_extremes():
+    histogram = seen([-1.0, 2.0, 0.5], [-3.0, 8.0], [-2.0, -0.5, 5.0])
+
+    assert range_of_average_extremes(histogram) == (-2.0, 5.0)
+    assert range_of_average_extremes(seen([-1.0, 2.0]).joined(seen([-3.0, 8.0]))) == (-2.0, 5.0)
+
+
+def test_average_extremes_hold_zero_and_are_zero_where_nothing_was_seen():
+    assert range_of_average_extremes(seen([2.0, 4.0], [3.0, 6.0])) == (0.0, 5.0)
+    assert range_of_average_extremes(seen([-4.0, -2.0], [-6.0, -3.0])) == (-5.0, 0.0)
+    assert range_of_average_extremes(Histogram()) == (0.0, 0.0)
+
+
+THOUSAND = np.arange(1, 1001)
+"""1000 values in bins that are a quarter wide, each in one of its own."""
+
+
+@pytest.mark.parametrize(("percentile", "highest"), [(100.0, 1000), (99.0, 995), (98.0, 990), (90.0, 950)])
+def test_a_percentile_leaves_out_half_of_the_rest_above(percentile, highest):
+    low, high = range_of_percentile(seen(THOUSAND), percentile, symmetric=False)
+
+    assert low == 0.0
+    assert highest <= high <= highest + 0.25
+
+
+def test_a_percentile_leaves_out_as_much_below_as_above():
+    values = np.concatenate([-THOUSAND[:500] * 2, THOUSAND[:500]])  # of 2 percent, the 10 lowest and the 10 highest go
+    low, high = range_of_percentile(seen(values), 98.0, symmetric=False)
+
+    assert -980.5 <= low <= -980.0
+    assert 490.0 <= high <= 490.5
+
+
+def test_a_symmetric_percentile_leaves_out_the_largest_sizes_wherever_they_are():
+    values = np.concatenate([-THOUSAND[:500] * 2, THOUSAND[:500]])
+    low, high = range_of_percentile(seen(values), 98.0, symmetric=True)  # the 20 largest sizes are all below zero
+
+    assert -961.0 <= low <= -960.0
+    assert high == 500.0
+
+
+def test_a_percentile_of_a_few_outliers_leaves_them_out():
+    values = np.append(np.linspace(0.0, 1.0, 99_990), np.full(5, 1000.0))
+
+    assert range_of_percentile(seen(values), 99.98, symmetric=False)[1] < 1.5
+    assert range_of_percentile(seen(values), 99.999, symmetric=False)[1] == 1000.0
+
+
+def test_a_percentile_of_values_on_one_side_ends_at_zero():
+    assert range_of_percentile(seen(THOUSAND + 5000), 50.0, symmetric=False)[0] == 0.0
+    assert range_of_percentile(seen(-THOUSAND - 5000), 50.0, symmetric=False)[1] == 0.0
+    assert range_of_percentile(seen(np.zeros(10)), 99.0, symmetric=False) == (0.0, 0.0)
+
+
+SHARES = np.linspace(0.25, 1.0, 48)
+
+
+@pytest.mark.parametrize("name", ["laplace", "normal", "outlier"])
+def test_the_symmetric_range_of_least_divergence_is_the_best_of_all_candidates(name):
+    generator = np.random.default_rng(5)
+    values = generator.normal(size=3000) if name != "laplace" else generator.laplace(size=3000)
+    values = (np.append(values, 15.0) if name == "outlier" else values).astype(np.float32)
+    candidates = [(float(values.min()) * share, float(values.max()) * share) for share in SHARES]
+    divergences = [divergence_of(values, *ends, INT8_SYMMETRIC, symmetric=True) for ends in candidates]
+    found = range_of_least_divergence(seen(values), INT8_SYMMETRIC, symmetric=True)
+
+    assert divergence_of(values, *found, INT8_SYMMETRIC, symmetric=True) == pytest.approx(min(divergences), rel=1e-9)
+    assert found == pytest.approx(candidates[int(np.argmin(divergences))])
+
+
+def test_the_range_of_least_divergence_of_what_is_never_negative_is_the_best_of_all_candidates():
+    values = np.abs(np.random.default_rng(6).laplace(size=3000)).astype(np.float32)
+    divergences = [divergence_of(values, 0.0, float(values.max()) * share, UINT8, symmetric=False) for share in SHARES]
+    low, high = range_of_least_divergence(seen(values), UINT8, symmetric=False)
+
+    assert low == 0.0
+    assert high == pytest.approx(float(values.max()) * SHARES[int(np.argmin(divergences))])
+
+
+def test_the_range_of_least_divergence_is_close_to_the_best_pair_of_ends():
+    generator = np.random.default_rng(7)
+    values = np.append(generator.normal(size=3000), [-6.0, 25.0]).astype(np.float32)
+    pairs = [(values.min() * a, values.max() * b) for a in SHARES[::6] for b in SHARES[::6]]
+    best = min(divergence_of(values, *ends, UINT8, symmetric=False) for ends in pairs)
+    low, high = range_of_least_divergence(seen(values), UINT8, symmetric=False)
+
+    assert divergence_of(values, low, high, UINT8, symmetric=False) < 1.05 * best
+    assert high < 15.0
+
+
+def test_the_extremes_of_a_large_sample_are_exact_though_only_a_part_is_counted():
+    values = np.random.default_rng(8).normal(size=(64, 100, 100)).astype(np.float32)
+    values[17, 41, 3], values[63, 99, 99] = -50.0, 70.0
+    histogram = seen(values)
+
+    assert (histogram.low, histogram.high) == (-50.0, 70.0)
+    assert (histogram.lows, histogram.highs, histogram.samples) == (-50.0, 70.0, 1)
+    assert 0.5 * COUNTED < histogram.counts.sum() < 2 * COUNTED
+
+
+def test_all_values_of_a_small_sample_are_counted():
+    values = np.random.default_rng(9).normal(size=2 * COUNTED - 1)
+
+    assert seen(values).counts.sum() == values.size
+
+
+@pytest.mark.parametrize("shape", [(1, 64, 112, 112), (1, 56, 56, 256), (8, 128, 1024), (1, 3, 640, 640), (700_000,)])
+def test_the_part_of_a_large_sample_that_is_counted_is_like_the_whole(shape):
+    """Channels, rows and columns differ in size: a step in time with one of them would see some of them alone."""
+    generator = np.random.default_rng(10)
+    scale = np.ones(shape)
+    for axis, size in enumerate(shape):
+        scale = scale * np.exp(generator.normal(size=size) * 0.5).reshape([-1 if at == axis else 1 for at in range(len(shape))])
+    values = (generator.normal(size=shape) * scale).astype(np.float32)
+    histogram = seen(values)
+    edges = (histogram.first + np.arange(len(histogram.counts) + 1)) * histogram.width
+    whole = np.cumsum(np.histogram(values, edges)[0]) / values.size
+    part = np.cumsum(histogram.counts) / histogram.counts.sum()
+
+    assert histogram.counts.sum() < 2 * COUNTED
+    assert np.abs(whole - part).max() < 0.01

@@ -120,25 +120,25 @@ def channels_of(view: View) -> Channels:
     walk = _Walk(view)
     for node in view.nodes:
         walk.visit(node)
-    for tensor in [*view.outputs, *walk.captured()]:
+    for tensor in [*view.outputs, *walk.captured]:
         walk.channels.freeze(tensor)
     return walk.channels
 
 
 class _Walk:
     def __init__(self, view: View) -> None:
+        from edgekit.graph.node import Node
+
         self.channels = Channels()
         self._view = view
         self._weighted = weighted_nodes(view)
-
-    def captured(self) -> set[str]:
-        from edgekit.graph.node import Node
-
-        return set().union(*(Node(node).captured() for node in self._view.nodes)) if self._view.nodes else set()
+        self.captured = {name for node in view.nodes for name in Node(node).captured()}
 
     def visit(self, node: onnx.NodeProto) -> None:
         """Carry the channels of what a node reads over to what it makes, or freeze them."""
         data = [name for name in node.input if name and name not in self._view.constants]
+        if not data:
+            return
         one = self._weighted.get(node.name)
         rule = _RULES.get(node.op_type)
         if one is not None and self._is_own(one.weight):
@@ -150,7 +150,7 @@ class _Walk:
                 self.channels.freeze(name)
 
     def _is_own(self, constant: str) -> bool:
-        return len(self._view.readers(constant)) == 1 and constant not in self._view.outputs
+        return len(self._view.readers(constant)) == 1 and constant not in self._view.outputs and constant not in self.captured
 
     def _sizes(self, tensor: str) -> tuple[int, ...] | None:
         """All sizes of a tensor, if they are known; an open batch counts as 1."""
@@ -216,7 +216,7 @@ class _Walk:
         if held is None or sizes is None or len(node.input) < 2 or node.input[1] not in self._view.constants:
             return held is None
         axes = {int(axis) % len(sizes) for axis in self._view.value(node.input[1]).reshape(-1)}
-        if held.axis in axes:
+        if held.axis in axes or not axes:
             return False
         gone = 0 if attributes(node).get("keepdims", 1) else sum(axis < held.axis for axis in axes)
         averaged = math.prod(sizes[axis] for axis in axes) if node.op_type == "ReduceMean" else 1
@@ -247,7 +247,7 @@ class _Walk:
         held, sizes, made = self.channels.carried.get(data[0]), self._sizes(data[0]), self._sizes(node.output[0])
         if held is None:
             return True
-        if sizes is None or made is None:
+        if sizes is None or made is None or math.prod(sizes) != math.prod(made):  # an open batch may have taken in other axes
             return False
         before, size = math.prod(sizes[: held.axis]), sizes[held.axis]
         for axis, length in enumerate(made):
@@ -326,8 +326,8 @@ class _Walk:
         self.channels.freeze(data[0])
         if shape is None or not is_last or not all(name in self._view.constants and self._is_own(name) for name in constants):
             return True
-        if isinstance(shape[-1], int) and len(data) == 1:
-            self.channels.new(node.output[0], len(shape) - 1, int(shape[-1]))
+        if len(data) == 1 and all(list(self._view.constants[name].dims) == [shape[-1]] for name in constants):
+            self.channels.new(node.output[0], len(shape) - 1, self._view.constants[constants[0]].dims[0])
             self.channels.writers += [(name, 0, node.output[0]) for name in constants]
         return True
 

@@ -95,7 +95,7 @@ class _Look:
         made = {name for node in view.nodes for name in node.output}
         wanted = [name for name in made if name in self._tensors or name in self._weighted]
         portions = list(_portions(view, sorted(wanted)))
-        largest = max(sum(map(functools.partial(_bytes, view), portion)) for portion in portions)
+        largest = max((sum(map(functools.partial(_bytes, view), portion)) for portion in portions), default=0)
         self.bytes_held = 3 * largest + 2**20  # its values, and about as much twice while they are computed and counted
         self._portions = [Runner(path, outputs=portion, threads=1) for portion in portions]
 
@@ -131,7 +131,8 @@ def _portions(view: View, tensors: list[str]) -> Iterator[list[str]]:
             portion, held = [], 0
         portion.append(tensor)
         held += size
-    yield portion
+    if portion:
+        yield portion
 
 
 def _bytes(view: View, tensor: str) -> int:

@@ -51,16 +51,31 @@ def patches(one: Weighted, values: NDArray[Any], sample: int, *, most: int = MOS
     return np.ascontiguousarray(grouped.reshape(one.groups, len(places), -1), np.float32)
 
 
-def block_count(inputs: int) -> int:
-    """In how many blocks of equal size the covariance of so many inputs is kept."""
-    return next(count for count in range(-(-inputs // LARGEST_BLOCK), inputs + 1) if inputs % count == 0) if inputs else 1
+def block_sizes(inputs: int) -> tuple[int, int]:
+    """In how many blocks the covariance of so many inputs is kept, and how many inputs each has; the last may be padded."""
+    blocks = max(-(-inputs // LARGEST_BLOCK), 1)
+    return blocks, -(-inputs // blocks)
 
 
-def in_blocks(rows: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Rows of patches with the inputs of each group split into blocks: shape (groups x blocks, places, inputs of a block)."""
-    groups, places, inputs = rows.shape
-    blocks = block_count(inputs)
-    return np.ascontiguousarray(rows.reshape(groups, places, blocks, -1).transpose(0, 2, 1, 3)).reshape(groups * blocks, places, -1)
+def in_blocks(rows: NDArray[Any]) -> NDArray[Any]:
+    """Rows with the inputs of each group split into blocks, zeros behind the last.
+
+    Args:
+        rows: shape (groups, rows, inputs).
+
+    Returns:
+        Shape (groups x blocks, rows, inputs of a block).
+    """
+    groups, count, inputs = rows.shape
+    blocks, size = block_sizes(inputs)
+    padded = np.pad(rows, ((0, 0), (0, 0), (0, blocks * size - inputs))) if blocks * size > inputs else rows
+    return np.ascontiguousarray(padded.reshape(groups, count, blocks, size).transpose(0, 2, 1, 3)).reshape(groups * blocks, count, size)
+
+
+def from_blocks(parts: NDArray[Any], groups: int, inputs: int) -> NDArray[Any]:
+    """The opposite of :func:`in_blocks`: shape (groups, rows, inputs)."""
+    split = parts.reshape(groups, -1, parts.shape[1], parts.shape[2]).transpose(0, 2, 1, 3)
+    return split.reshape(groups, parts.shape[1], -1)[:, :, :inputs]
 
 
 def _places(total: int, inputs: int, sample: int, most: int) -> NDArray[np.intp]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +11,7 @@ from edgekit.numerics.affine import IntGrid
 from edgekit.numerics.moments import Moments
 from edgekit.numerics.rounding import added_variance, compensated, rounded
 from edgekit.passes.quantize.observations import Rounded
-from edgekit.passes.quantize.patches import block_count
+from edgekit.passes.quantize.patches import block_sizes, from_blocks, in_blocks
 from edgekit.passes.quantize.view import View
 from edgekit.passes.quantize.weighted import Weighted
 
@@ -60,8 +59,8 @@ def _round(view: View, one: Weighted, moments: Moments, grid: IntGrid, *, per_ch
     weight = view.value(one.weight)
     rows = one.by_channel(weight)
     scale = row_scales(rows, weight.shape[one.axis], grid, per_channel=per_channel)
-    blocks = block_count(rows.shape[1])
-    parts = _in_blocks(rows, one.groups, blocks)
+    blocks, _ = block_sizes(rows.shape[1])
+    parts = in_blocks(rows.reshape(one.groups, -1, rows.shape[1]))
     scales = np.repeat(scale.reshape(one.groups, 1, -1), blocks, axis=1).reshape(len(parts), -1)
     covariance = moments.covariance()
     nearest = rounded(parts, scales, grid)
@@ -69,18 +68,7 @@ def _round(view: View, one: Weighted, moments: Moments, grid: IntGrid, *, per_ch
     added, of_nearest = (_by_row(added_variance(parts, found, scales, covariance), one.groups, blocks) for found in (best, nearest))
     if added.sum() >= of_nearest.sum():
         best, added = nearest, of_nearest
-    return Rounded(_from_blocks(best, one.groups, blocks, rows.shape).astype(np.int8), scale, added, of_nearest)
-
-
-def _in_blocks(rows: F64, groups: int, blocks: int) -> F64:
-    """Rows as (groups x blocks, rows of a group, inputs of a block)."""
-    split = rows.reshape(groups, len(rows) // groups, blocks, -1)
-    return np.moveaxis(split, 2, 1).reshape(groups * blocks, split.shape[1], split.shape[3])
-
-
-def _from_blocks(parts: NDArray[Any], groups: int, blocks: int, shape: tuple[int, ...]) -> NDArray[Any]:
-    split = parts.reshape(groups, blocks, parts.shape[1], parts.shape[2])
-    return np.moveaxis(split, 1, 2).reshape(shape)
+    return Rounded(from_blocks(best, one.groups, rows.shape[1]).reshape(rows.shape).astype(np.int8), scale, added, of_nearest)
 
 
 def _by_row(values: F64, groups: int, blocks: int) -> F64:

@@ -11,9 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from edgekit.errors import SamplesError, UsageError
 from edgekit.model import Model
+from edgekit.numerics.moments import Moments
 from edgekit.passes.contract import Supplies
 from edgekit.passes.quantize import calibrate
 from edgekit.passes.quantize.apply import apply
@@ -21,11 +24,12 @@ from edgekit.passes.quantize.decide import Decision, Observer, decide, is_per_ch
 from edgekit.passes.quantize.diagnosis import Diagnosis, decibels, diagnose
 from edgekit.passes.quantize.mixed import SAMPLES, Mixed, Search
 from edgekit.passes.quantize.observations import VERSION, Observations, read, write
+from edgekit.passes.quantize.patches import from_blocks
 from edgekit.passes.quantize.place import Placement, place
 from edgekit.passes.quantize.round_weights import round_weights
 from edgekit.passes.quantize.sensitivity import Trial
 from edgekit.passes.quantize.view import View
-from edgekit.passes.quantize.weighted import weighted_nodes
+from edgekit.passes.quantize.weighted import Weighted, weighted_nodes
 from edgekit.plugins import version_of
 from edgekit.strict import nearest
 from edgekit.target import Scheme
@@ -147,6 +151,12 @@ def sqnr_db(model: Model, proto: onnx.ModelProto, supplies: Supplies, how: Stati
     return decibels(Trial(proto, feeds).error(looked_at.decide(looked_at.place({}))))
 
 
+def _average(view: View, one: Weighted, moments: Moments) -> NDArray[np.float64]:
+    """What a node's weights are multiplied with on average, shape (groups, inputs)."""
+    inputs = one.by_channel(view.value(one.weight)).shape[1]
+    return from_blocks(moments.mean[:, None, :], one.groups, inputs)[:, 0, :]
+
+
 def _named(view: View, patterns: tuple[str, ...]) -> list[str]:
     """Nodes whose name, or operator, fits a pattern such as ``/head/*`` or ``Softmax``."""
     found: list[str] = []
@@ -172,7 +182,7 @@ def observed(model: Model, view: View, supplies: Supplies, *, rounding: Rounding
         weighted = weighted_nodes(view)
         seen = calibrate.calibrate(model.path, view, samples.feeds("calibrating", model.signature), supplies.watcher, tuple(weighted.values()))
         rounded = round_weights(view, weighted, seen.moments, grid, per_channel=per_channel) if rounding == "compensated" else {}
-        averages = {name: one.mean.reshape(weighted[name].groups, -1) for name, one in seen.moments.items()}
+        averages = {name: _average(view, weighted[name], one) for name, one in seen.moments.items()}
         write(Observations(histograms=seen.histograms, averages=averages, weights=rounded, samples=seen.samples), folder)
         supplies.watcher.end(f"{seen.samples} samples, {len(seen.histograms)} tensors")
 
