@@ -187,7 +187,7 @@ def check(request: Request, *, targets_needed: bool = True) -> Plan:
     if samples is not None and preprocess is not None:
         samples = msgspec.structs.replace(samples, preprocess=preprocess)
     good = tuple(step for step in steps if step)
-    _needs_met(faults, good, chosen, has_samples=request.samples is not None)
+    _needs_met(faults, good, chosen, has_samples=request.samples is not None or _may_be_quantized(request))
     if dtype != "float32" and not any(Need.SAMPLES in step.pass_.needs for step in good):
         faults.add(f"--set io.dtype={dtype}: recipe {recipe.name} makes no integers; static_wi8_ai8 does")
     faults.raise_any(request)
@@ -348,6 +348,16 @@ def _preprocess(given: Mapping[str, Any] | None) -> Preprocess | None:
     if faults:
         raise UsageError("preprocess: " + "; ".join(faults), hint="correct --set preprocess.…; lists are written [a, b, c]")
     return how
+
+
+def _may_be_quantized(request: Request) -> bool:
+    """Whether the source may need no calibration; the step that would calibrate looks closer, and asks for samples itself."""
+    from edgekit.graph.quantized import speaks_of_integers
+
+    try:
+        return request.live is None and request.source.suffix == ".onnx" and speaks_of_integers(request.source)
+    except OSError:
+        return False  # ingest says why it cannot be read
 
 
 def _needs_met(faults: _Faults, steps: tuple[PlannedStep, ...], chosen: tuple[Chosen, ...], *, has_samples: bool) -> None:

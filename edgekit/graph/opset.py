@@ -1,4 +1,4 @@
-"""Any ONNX graph in the one form that edgekit keeps: opset 21, IR 10, default domain only, no local functions."""
+"""Any ONNX graph in the one form that edgekit keeps: opset 21, IR 10, default domain only, no local functions, integers by Q/DQ."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from edgekit.errors import UnsupportedError
 from edgekit.graph.light import with_weights_of, without_weights
+from edgekit.graph.qoperators import MICROSOFT, is_known, to_qdq
 
 if TYPE_CHECKING:
     import onnx
@@ -19,6 +20,8 @@ _LAST_PLAIN_RESIZE = 10
 
 def to_store_form(proto: onnx.ModelProto) -> onnx.ModelProto:
     """The same graph in opset 21 and IR 10; every initializer is a constant, also where an old file lists it as an input.
+
+    Operators on integers that a quantizer wrote become Q/DQ, see :mod:`edgekit.graph.qoperators`.
 
     Returns:
         A new model without inferred shapes of its own making; ``proto`` is left alone.
@@ -36,11 +39,16 @@ def to_store_form(proto: onnx.ModelProto) -> onnx.ModelProto:
     _check_operators(light, version)
     del light.opset_import[:]
     light.opset_import.add(domain="", version=version)
+    if any(node.domain == MICROSOFT for node in light.graph.node):
+        light.opset_import.add(domain=MICROSOFT, version=1)
     if version != OPSET:
         light = _converted(light, version)
     light.ir_version = IR_VERSION
     whole = with_weights_of(light, proto)
     _drop_weight_inputs(whole)
+    to_qdq(whole)
+    del whole.opset_import[:]
+    whole.opset_import.add(domain="", version=OPSET)
     return whole
 
 
@@ -92,7 +100,8 @@ def refuse_foreign(proto: onnx.ModelProto) -> None:
 
 def _foreign(proto: onnx.ModelProto) -> list[str]:
     functions = {(function.domain, function.name) for function in proto.functions}
-    foreign = [node for node in proto.graph.node if node.domain not in ("", "ai.onnx") and (node.domain, node.op_type) not in functions]
+    others = (node for node in proto.graph.node if node.domain not in ("", "ai.onnx") and (node.domain, node.op_type) not in functions)
+    foreign = [node for node in others if not is_known(node)]
     return [f"{_label(node)}: domain {node.domain} is not ONNX's own" for node in foreign]
 
 

@@ -16,9 +16,10 @@ if TYPE_CHECKING:
 Array = np.ndarray[Any, np.dtype[Any]]
 
 _SILENT_BELOW_FATAL = 4
-_BROKEN_FUSIONS = {"optimization.disable_specified_optimizers": "MatMulAddFusion;Pad_Fusion;WeightBiasQuantization"}
+_BROKEN_FUSIONS = {"optimization.disable_specified_optimizers": "MatMulAddFusion;Pad_Fusion;QDQPropagationTransformer;WeightBiasQuantization"}
 """By the first, ONNX Runtime 1.31 makes int8 graphs with MatMul and Add on three axes invalid, on x86; by the second, the
-zeros before a MaxPool never are its maximum; by the third, weights that a graph keeps in float between integers are rounded."""
+zeros before a MaxPool never are its maximum; by the third, int8 graphs of opset 21 with Reshape or Transpose are invalid, on
+x86; by the fourth, weights that a graph keeps in float between integers are rounded."""
 _WHILE_RUNNING = "while running"
 """ONNX Runtime says so of errors inside the graph; of inputs that do not fit it speaks before."""
 

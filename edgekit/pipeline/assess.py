@@ -11,6 +11,7 @@ from edgekit.measure import Found, Judged, Load, Measurement, judge, measure, re
 from edgekit.model import Signature
 from edgekit.pipeline.line import Built
 from edgekit.pipeline.place import Bench, why_not_here
+from edgekit.pipeline.remarks import on_engine
 from edgekit.pipeline.score import Scores
 from edgekit.pipeline.steps import Workshop
 from edgekit.plan import Plan
@@ -82,7 +83,7 @@ def entry_of(built: Built, scores: Scores, measurement: Measurement | None, reas
         memory_reason=reason,
         energy_reason=reason or NOT_METERED,
         details=engine.details,
-        remarks=scores.remarks,
+        remarks=(*scores.remarks, *on_engine(built)),
         snippets=tuple(f"engines/{one.key}/{path.name}" for path in sorted(built.folder.iterdir()) if path.suffix in CODE_SUFFIXES),
     )
     if measurement is not None:

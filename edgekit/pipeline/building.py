@@ -19,6 +19,7 @@ from edgekit.pipeline.line import Source, built, counted, ingested, prepared
 from edgekit.pipeline.place import Bench
 from edgekit.pipeline.publish import Logged, claim, publish_engine, publish_steps
 from edgekit.pipeline.reference import publish_reference, reference_entry
+from edgekit.pipeline.remarks import on_steps
 from edgekit.pipeline.score import scored
 from edgekit.pipeline.steps import Workshop
 from edgekit.plan import Plan, Request, check, runtime_of
@@ -129,7 +130,7 @@ def _report(  # noqa: PLR0913 - a report holds everything
         references=(reference,),
         wall_s=round(wall_s, 3),
         host=Host(arch=os.uname().machine, cpu=_cpu_name(), os=platform.platform(), python=platform.python_version()),
-        remarks=(*plan.names, *plan.remarks),
+        remarks=(*plan.names, *plan.remarks, *on_steps(workshop.entries)),
     )
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 from edgekit.engine.contract import Engine, port_of, seal_engine
+from edgekit.graph.quantized import speaks_of_integers
 from edgekit.measure import Load, measure
 from edgekit.model import Model
 from edgekit.model.model import MODEL_FILE
@@ -21,18 +23,33 @@ KEY = f"{NAME}-onnxruntime"
 
 
 def reference_engine(model: Model) -> Engine:
-    """The record of a float model as an engine of ONNX Runtime."""
+    """The record of the model as given, as an engine of ONNX Runtime."""
+    precision, options = _as_given(model.path)
     return Engine(
         file=MODEL_FILE,
         target=NAME,
         runtime="onnxruntime",
-        precision="float32",
+        precision=precision,
         status="built",
         inputs=tuple(port_of(tensor) for tensor in model.signature.inputs),
         outputs=tuple(port_of(tensor) for tensor in model.signature.outputs),
         bytes=model.bytes,
         sha256=model.sha256,
+        options=options,
     )
+
+
+def _as_given(path: Path) -> tuple[str, dict[str, Any]]:
+    """Precision, and what a session is opened with; a float model's file is not parsed for it."""
+    if not speaks_of_integers(path):
+        return "float32", {}
+    from edgekit.engine.onnxruntime import OnnxRuntimeOptions
+    from edgekit.engine.onnxruntime.optimized import broken_rewrites
+    from edgekit.engine.onnxruntime.precision import precision_of
+    from edgekit.graph.onnx_file import load
+
+    proto = load(path)
+    return precision_of(proto), OnnxRuntimeOptions().for_session(as_on_arm=False, without=broken_rewrites(proto))
 
 
 def publish_reference(model: Model, out: Path) -> Path:

@@ -15,6 +15,7 @@ from edgekit.report.words import (
     change,
     mean_with_interval,
     number,
+    original,
     percent,
     plain,
     size,
@@ -54,7 +55,7 @@ def summary_row(entry: EngineEntry) -> tuple[str, ...]:
     fidelity = entry.fidelity
     agreement = fidelity.top1_agreement if fidelity else None
     return (
-        "float original" if entry.target == REFERENCE else entry.target,
+        original(entry) if entry.target == REFERENCE else entry.target,
         entry.runtime,
         entry.precision,
         size(entry.bytes),
@@ -77,7 +78,7 @@ def notes(report: Report) -> tuple[str, ...]:
     """What must be said beside the table: where each engine was measured, missing percentiles, remarks."""
     lines = []
     for entry in (*report.references, *report.engines):
-        name = "float original" if entry.target == REFERENCE else entry.target
+        name = original(entry) if entry.target == REFERENCE else entry.target
         lines.append(f"{name} ({entry.runtime}): {where_measured(entry)}")
         if entry.latency is not None:
             lines += [f"{name}: p90 n/a: {entry.latency.p90_reason}"] if entry.latency.p90_ms is None else []

@@ -116,10 +116,15 @@ def where_measured(entry: EngineEntry) -> str:
     return f"not measured: {entry.latency_reason}" if entry.latency_reason else "not measured"
 
 
+def original(entry: EngineEntry) -> str:
+    """What a reader calls the model that engines are compared with; one that came quantized is no float original."""
+    return "model as given" if entry.precision == "int8" else "float original"
+
+
 def title(report: Report, entry: EngineEntry) -> str:
     """What people call the engine's target, without what stands in brackets."""
     if entry.target == REFERENCE:
-        return "float original"
+        return original(entry)
     titles = {target.name: target.title.partition(" (")[0] for target in report.targets}
     return titles.get(entry.target) or entry.target
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -48,8 +47,8 @@ class OnnxRuntimeBackend:
                 kernel for one of its nodes.
             UsageError: the target's options are wrong, or ask for integer ports that the graph does not have.
         """
-        from edgekit.engine.onnxruntime.lower import lowered
-        from edgekit.engine.onnxruntime.optimized import fails_as_on_x86, kernels, misread_fusion
+        from edgekit.engine.onnxruntime.lower import for_kernels, lowered
+        from edgekit.engine.onnxruntime.optimized import fails_as_on_x86, settled
         from edgekit.engine.onnxruntime.precision import precision_of
         from edgekit.engine.onnxruntime.products import weights_alone
         from edgekit.engine.onnxruntime.trial import refused_nodes
@@ -64,9 +63,10 @@ class OnnxRuntimeBackend:
             raise UnsupportedError(
                 f"ONNX Runtime cannot run this model on {target.name}", hint=refused[0].remedy, refusals=[one.line() for one in refused]
             )
+        low = for_kernels(low, is_arm=is_arm)
         onnx_file.save(low, out)
-        opened = partial(options.for_session, without=misread_fusion(low), weights_at_once=weights_alone(low))
         path = out / ENGINE_FILE
+        without, found = settled(path, low, options, target.arch)
         data = path.with_name(f"{ENGINE_FILE}.data")
         engine = Engine(
             file=ENGINE_FILE,
@@ -78,8 +78,8 @@ class OnnxRuntimeBackend:
             outputs=tuple(ports.get(tensor.name) or port_of(tensor) for tensor in model.signature.outputs),
             bytes=path.stat().st_size + (data.stat().st_size if data.exists() else 0),
             sha256=file_sha256(path),
-            options=opened(as_on_arm=is_arm and fails_as_on_x86(low)),
-            details=kernels(path, opened(as_on_arm=is_arm), target.arch),
+            options=options.for_session(as_on_arm=is_arm and fails_as_on_x86(low), without=without, weights_at_once=weights_alone(low)),
+            details=found,
         )
         return seal_engine(out, engine)
 

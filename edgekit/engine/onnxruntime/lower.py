@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING
 import msgspec.structs
 
 from edgekit.engine.contract import Port, port_of
+from edgekit.engine.onnxruntime.clamps import with_clamps_behind
 from edgekit.engine.onnxruntime.options import OnnxRuntimeOptions
 from edgekit.engine.onnxruntime.products import with_own_products
+from edgekit.engine.onnxruntime.unsigned import to_unsigned
 from edgekit.errors import UnsupportedError, UsageError
+from edgekit.graph.channel_scales import with_tensor_scales
 from edgekit.model import Signature, Tensor
 
 if TYPE_CHECKING:
@@ -44,6 +47,14 @@ def lowered(proto: onnx.ModelProto, signature: Signature, max_opset: int, option
         for tensor in (one for one in signature.inputs if one.layout not in ("", options.io_layout)):
             ports[tensor.name] = _transposed_input(low.graph, ports.get(tensor.name) or port_of(tensor))
     return low, ports
+
+
+def for_kernels(proto: onnx.ModelProto, *, is_arm: bool) -> onnx.ModelProto:
+    """The same numbers in the form that ONNX Runtime has integer kernels for; the same graph where it is in that form."""
+    low = with_clamps_behind(with_tensor_scales(proto))
+    if not is_arm:
+        to_unsigned(low)
+    return low
 
 
 def _in_opset(proto: onnx.ModelProto, max_opset: int) -> onnx.ModelProto:
@@ -111,11 +122,12 @@ def _transposed_input(graph: onnx.GraphProto, port: Port) -> Port:
 def _integer_port(graph: onnx.GraphProto, tensor: Tensor, node: onnx.NodeProto, dtype: str) -> Port:
     from onnx import numpy_helper
 
-    constants = {one.name: one for one in graph.initializer}
-    scale, zero_point = (numpy_helper.to_array(constants[name]) for name in node.input[1:3])
-    if zero_point.dtype.name != dtype:
+    constants = {one.name: numpy_helper.to_array(one) for one in graph.initializer if one.name in node.input[1:]}
+    scale, zero_point = (constants.get(name) for name in (*node.input[1:], "")[:2])
+    if scale is None or zero_point is None or zero_point.dtype.name != dtype or scale.size != 1:
         raise _not_stored_so(tensor, dtype)
-    return Port(name=tensor.name, dtype=dtype, shape=tensor.shape, layout=tensor.layout, scale=float(scale), zero_point=int(zero_point))
+    step, zero = float(scale.reshape(())), int(zero_point.reshape(()))
+    return Port(name=tensor.name, dtype=dtype, shape=tensor.shape, layout=tensor.layout, scale=step, zero_point=zero)
 
 
 def _not_stored_so(tensor: Tensor, dtype: str) -> UsageError:

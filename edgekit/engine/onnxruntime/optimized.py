@@ -9,13 +9,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekit.engine.onnxruntime.precision import WEIGHTED
-from edgekit.engine.onnxruntime.products import INT8_PRODUCT
+from edgekit.engine.onnxruntime.products import INT8_PRODUCT, weights_alone
+from edgekit.engine.onnxruntime.trial import is_opened
 from edgekit.plugins import version_of
 
 if TYPE_CHECKING:
     import onnx
 
+    from edgekit.engine.onnxruntime.options import OnnxRuntimeOptions
+
 _ERRORS_ONLY = 3
+_GEMM = "MatMulAddFusion"
 _INTEGER = frozenset({"QLinearConv", "QGemm", "QLinearMatMul", "MatMulIntegerToFloat", "DynamicQuantizeMatMul", "ConvInteger", "MatMulInteger"})
 _FLOAT = WEIGHTED | {"FusedConv", "FusedGemm", "FusedMatMul", "MatMulNBits"}
 
@@ -56,18 +60,61 @@ def _rounds_activations(node: onnx.NodeProto) -> bool:
     return node.op_type == "MatMulNBits" and levels == [INT8_PRODUCT]
 
 
+def settled(path: Path, proto: onnx.ModelProto, options: OnnxRuntimeOptions, arch: str) -> tuple[str, dict[str, Any]]:
+    """The rewrites that an engine is to be opened without, and the kernels that it then has.
+
+    Of a MatMul and an Add, ONNX Runtime makes a Gemm, for which it has an integer kernel only where the result is stored
+    as integers; for the MatMul alone it has one in any case. On x86 whichever leaves less in float is taken.
+
+    Args:
+        path: the engine.
+        proto: what is in it.
+        options: of the target.
+        arch: the target's processor architecture.
+    """
+    is_arm, weights_at_once = arch != "x86_64", weights_alone(proto)
+
+    def tried(*rewrites: str) -> tuple[str, dict[str, Any]]:
+        without = ";".join(filter(None, rewrites))
+        return without, kernels(path, options.for_session(as_on_arm=is_arm, without=without, weights_at_once=weights_at_once), arch)
+
+    without, found = tried(misread_fusion(proto), "" if is_arm else broken_rewrites(proto))
+    is_stored = any(node.op_type == "DequantizeLinear" for node in proto.graph.node)
+    if is_arm or not is_stored or not found["float_nodes"] or _GEMM in without or not _has_biased_product(proto):
+        return without, found
+    other = tried(without, _GEMM)
+    return other if other[1]["integer_nodes"] > found["integer_nodes"] else (without, found)
+
+
 def fails_as_on_x86(proto: onnx.ModelProto) -> bool:
     """Whether a session on x86 fails to open an int8 graph by its own rule for int8 activations.
 
     ONNX Runtime 1.31 rewrites them to uint8 there, and forgets a type where it made a Gemm of MatMul and Add. By ARM's
     rule such a graph opens, but convolutions run several times slower on x86, so only such graphs ask for it.
     """
+    return _stores_int8(proto) and (_has_biased_product(proto) or not is_opened(proto))
+
+
+def broken_rewrites(proto: onnx.ModelProto) -> str:
+    """The rewrites without which a session on x86 opens an int8 graph that it fails to open otherwise; "" if it opens.
+
+    The first makes the Gemm of :func:`fails_as_on_x86`. The second copies Q/DQ over Reshape and Transpose, from opset 21
+    on with the type that their integers had before they were made uint8. Without both a vision transformer ran three
+    times as fast as by ARM's rule.
+    """
+    return f"{_GEMM};QDQPropagationTransformer" if _stores_int8(proto) and not is_opened(proto) else ""
+
+
+def _has_biased_product(proto: onnx.ModelProto) -> bool:
+    products = {node.output[0] for node in proto.graph.node if node.op_type == "MatMul"}
+    return any(node.op_type == "Add" and not products.isdisjoint(node.input) for node in proto.graph.node)
+
+
+def _stores_int8(proto: onnx.ModelProto) -> bool:
     import onnx
 
     kinds = {tensor.name: tensor.data_type for tensor in proto.graph.initializer}
-    is_int8 = any(node.op_type == "QuantizeLinear" and kinds.get(node.input[2]) == onnx.TensorProto.INT8 for node in proto.graph.node)
-    products = {node.output[0] for node in proto.graph.node if node.op_type == "MatMul"}
-    return is_int8 and any(node.op_type == "Add" and not products.isdisjoint(node.input) for node in proto.graph.node)
+    return any(node.op_type == "QuantizeLinear" and kinds.get("".join(node.input[2:3])) == onnx.TensorProto.INT8 for node in proto.graph.node)
 
 
 def misread_fusion(proto: onnx.ModelProto) -> str:

@@ -44,7 +44,7 @@ class OnnxRuntimeOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True
 
         Args:
             as_on_arm: say that int8 activations become integer kernels, which is the default on ARM alone.
-            without: a rewrite of ONNX Runtime to leave out, besides those that the options name.
+            without: rewrites of ONNX Runtime to leave out, besides those that the options name.
             weights_at_once: dequantize constants once, when the session opens; only for graphs that quantize nothing else.
         """
         rules = {**(AS_ON_ARM if as_on_arm else {}), **(WEIGHTS_AT_ONCE if weights_at_once else {})}

@@ -35,13 +35,18 @@ def refused_nodes(proto: onnx.ModelProto) -> tuple[Refusal, ...]:
     return tuple(found) or (_refusal("graph", "", "", whole),)
 
 
+def is_opened(proto: onnx.ModelProto) -> bool:
+    """Whether ONNX Runtime opens a graph with all of its rewrites, by the rules of this machine."""
+    return not _fault(proto, rewritten=True)
+
+
 def _refusal(node: str, op: str, shapes: str, reason: str) -> Refusal:
     version = version_of("onnxruntime")["onnxruntime"]
     remedy = f"write this part of the model with operators that ONNX Runtime {version} runs on the CPU, or choose another runtime"
     return Refusal(node=node, op=op, shapes=shapes, reason=reason, remedy=remedy)
 
 
-def _fault(proto: onnx.ModelProto) -> str:
+def _fault(proto: onnx.ModelProto, *, rewritten: bool = False) -> str:
     """Why ONNX Runtime does not open a graph, in one line; "" if it does."""
     import onnxruntime
     from onnxruntime.capi import onnxruntime_pybind11_state as native
@@ -50,7 +55,8 @@ def _fault(proto: onnx.ModelProto) -> str:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _SILENT_BELOW_FATAL
     options.intra_op_num_threads = 1
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    if not rewritten:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:
         onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
     except own as error:

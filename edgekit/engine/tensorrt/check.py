@@ -10,11 +10,16 @@ from edgekit.engine.contract import Refusal
 from edgekit.engine.tensorrt.rules import Restriction, Version, has_int64, newest_op_release, restrictions, supported_ops
 from edgekit.graph.edit import Graph
 from edgekit.graph.node import Node
+from edgekit.graph.quantized import INTEGER_OPS
 
 Fault = tuple[str, str]
 """Reason and remedy."""
 
-QUANTIZE_AGAIN = "quantize for this target: edgekit build with the recipe static_wi8_ai8 writes symmetric int8"
+QUANTIZE_AGAIN = (
+    "quantize the float model for this target with the recipe static_wi8_ai8, or by the tool that did it: int8, zero point 0,"
+    " one scale for each activation"
+)
+_COMPUTED_SCALES = "quantize the float model with constant scales: the recipe static_wi8_ai8 does"
 _INNER_GRAPHS = frozenset({"If", "Loop", "Scan", "SequenceMap"})
 _INT32 = np.iinfo(np.int32)
 
@@ -41,6 +46,8 @@ def _operator(node: Node, supported: frozenset[str]) -> Fault | None:
         return "its inner graph cannot be checked before it is on the board", "export the model without control flow"
     if node.op in supported:
         return None
+    if node.op in INTEGER_OPS:
+        return "it computes on integers, which TensorRT reads as Q/DQ only", _COMPUTED_SCALES
     since = newest_op_release(node.op)
     if since:
         return f"TensorRT reads it from release {since} on", "build for a target with a newer JetPack, or export the model without it"

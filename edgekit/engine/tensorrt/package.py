@@ -14,6 +14,7 @@ from edgekit.engine.tensorrt.check import refusal, refusals_of
 from edgekit.engine.tensorrt.opset import lower, set_opset
 from edgekit.engine.tensorrt.plan import BuildPlan, Precision, flags_of, open_dimensions, profiles_of, typing_of, workspace_mib
 from edgekit.engine.tensorrt.rules import TensorrtOptions, Version, has_int64, options_of, version_of
+from edgekit.engine.tensorrt.signed import to_signed
 from edgekit.engine.tensorrt.trtexec import shell_script, time_options
 from edgekit.errors import UnsupportedError
 from edgekit.graph import onnx_file
@@ -68,6 +69,7 @@ def prepare(model: Model, target: Target) -> Prepared:
     options = options_of(runtime.options, where=f"{target.name}: runtimes.options")
     opset = min(runtime.max_opset, STORE_OPSET)
     graph = Graph(onnx_file.load(model.path))
+    to_signed(graph)
     found = {one.node: one for one in refusals_of(graph, release)}
     advice = f"this release of TensorRT reads opset {opset}: export the model without it"
     for node, reason in lower(graph, opset).items():

@@ -23,6 +23,7 @@ from edgekit.engine.tflite.orders import Order
 from edgekit.engine.tflite.reading import read_graph
 from edgekit.engine.tflite.writer import file_bytes
 from edgekit.errors import UnsupportedError
+from edgekit.graph.quantized import INTEGER_OPS
 from edgekit.model import Model, Tensor
 
 _REMEDY = "replace that layer, or build for another runtime, such as onnxruntime"
@@ -115,7 +116,7 @@ def _wish(graph: Graph) -> Any:
 def _fault(node: Node, graph: Graph) -> Fault | None:
     lowering = LOWERINGS.get(node.op)
     if lowering is None:
-        return Fault("TFLite has no operator for it that this backend knows")
+        return Fault(*precision.DYNAMIC) if node.op in INTEGER_OPS else Fault("TFLite has no operator for it that this backend knows")
     for name in (*graph.computed(node), *filter(None, node.outputs)):
         value = graph.values[name]
         if value.dtype not in ("float32", "") and value.quant is None:

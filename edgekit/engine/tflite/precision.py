@@ -18,6 +18,14 @@ import numpy as np
 from edgekit.engine.tflite.graph import Array, Constant, Fault, Graph, Node, NotConstantError, Quant, Value
 
 _Q, _DQ, _DYNAMIC = "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"
+DYNAMIC = (
+    "its integers are at a scale found anew for each input, in a form that this backend does not read",
+    "build the float model with the recipe dynamic_wi8_afp32 or static_wi8_ai8, or this one for onnxruntime",
+)
+PER_CHANNEL = (
+    "it has a scale for each channel of what is computed",
+    "quantize activations per tensor: NNCF does with QuantizationParameters(per_channel=False) for activations; or build for onnxruntime",
+)
 _FEW_BITS = {"int4": 0, "uint4": 8}
 """Types below 8 bits, with what makes signed numbers of them."""
 _AS_THEY_ARE = ("float32", "float16")
@@ -70,7 +78,7 @@ def _settle_node(graph: Graph, node: Node, consumers: dict[str, list[Node]], kno
     constant = graph.constants.get(source)
     quant, dtype, fault = _quant(graph, node, constant)
     if fault is None and constant is None and quant is not None and not quant.is_per_tensor:
-        fault = Fault("it has a scale for each channel of what is computed", "quantize activations per tensor")
+        fault = Fault(*PER_CHANNEL)
     if fault is not None or quant is None:
         return fault, True
     if constant is not None:

@@ -7,10 +7,11 @@ from typing import Any
 
 from edgekit.engine.tflite.graph import Constant, Graph, Node, Value
 from edgekit.errors import SourceError
+from edgekit.graph.channel_scales import with_tensor_scales
 
 
 def read_graph(path: Path) -> Graph:
-    """Read an ONNX file; shapes that it does not state are inferred.
+    """Read an ONNX file; shapes that it does not state are inferred, scales by channel of what is computed made one where they can.
 
     Raises:
         SourceError: it cannot be read, or is no ONNX file.
@@ -22,6 +23,7 @@ def read_graph(path: Path) -> Graph:
         model = onnx.load(path)
     except (OSError, DecodeError, onnx.checker.ValidationError) as error:
         raise SourceError(f"{path}: no ONNX model can be read from it: {error}", hint="is the file whole?") from error
+    model = with_tensor_scales(model)
     if not _states_all_shapes(model.graph):
         try:
             model = onnx.shape_inference.infer_shapes(model)

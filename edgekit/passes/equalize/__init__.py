@@ -16,6 +16,8 @@ from edgekit.plugins import version_of
 class Equalize:
     """The pass ``equalize``. It expects a simplified and fused graph, and leaves what the graph computes as it is.
 
+    A graph that came quantized is left alone altogether: its scales belong to its channels as they are.
+
     Attributes:
         clipped: also scale channels before a Clip such as ReLU6, as far as the Clip does not cut off more than it did.
         min_sqnr_db: least fidelity of the equalized float graph to the float graph, on the samples; where channels before
@@ -35,11 +37,15 @@ class Equalize:
             SourceError: the model cannot be run.
         """
         from edgekit.graph.onnx_file import infer_shapes, load, save
+        from edgekit.passes.already import left_as_it_is
         from edgekit.passes.equalize.equalizing import equalized
 
-        if supplies.samples is None:
-            raise SamplesError("equalize: needs samples", hint="--samples DIR, or --recipe fp16")
-        proto, did = equalized(model, infer_shapes(load(model.path)), supplies, clipped=self.clipped, min_sqnr_db=self.min_sqnr_db)
+        proto = infer_shapes(load(model.path))
+        did = left_as_it_is(proto)
+        if did is None:
+            if supplies.samples is None:
+                raise SamplesError("equalize: needs samples", hint="--samples DIR, or --recipe fp16")
+            proto, did = equalized(model, proto, supplies, clipped=self.clipped, min_sqnr_db=self.min_sqnr_db)
         save(proto, out)
         step = Step(name="equalize", options=asdict(self), tools=self.tools(), did=did)
         return seal_model(out, model.signature, (*model.history, step))

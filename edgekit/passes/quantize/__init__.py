@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 class Quantize:
     """Store weights and activations as integers, or as float16; the target's scheme says how.
 
+    A graph that came quantized is left as it is, and the step's record says so.
+
     Attributes:
         mode: ``static`` int8 with ranges from samples; ``dynamic`` int8 with ranges as they come at run time;
             ``weight_only``: integer weights, float arithmetic; ``float16``.
@@ -80,9 +82,13 @@ class Quantize:
         if lack := lacking(self, supplies.scheme):
             raise UsageError(f"quantize: {lack.partition(': ')[0]}", hint=lack.partition(": ")[2])
         from edgekit.graph import onnx_file
+        from edgekit.passes.already import left_as_it_is
 
         proto = onnx_file.infer_shapes(onnx_file.load(model.path))
-        if self.mode == "float16":
+        left = left_as_it_is(proto)
+        if left is not None:
+            did = left
+        elif self.mode == "float16":
             from edgekit.passes.quantize.float16 import to_float16
 
             did = to_float16(proto, supplies.scheme.float16)

@@ -38,7 +38,7 @@ REFUSED = {
     ),
     "double precision": ("net (double[2] x) => (double[2] y) { y = Relu(x) }", "x is of type double"),
     "unsigned integers": (
-        "net (float[2] x) => (float[2] y) <float s = {0.1}, uint8 z = {128}> { q = QuantizeLinear(x, s, z)  y = DequantizeLinear(q, s, z) }",
+        "net (float[2] x) => (float[2] y) <float s = {0.1}, uint8 z = {127}> { q = QuantizeLinear(x, s, z)  y = DequantizeLinear(q, s, z) }",
         "the integers are uint8; TensorRT takes int8",
     ),
     "unsigned integers by default": (
@@ -49,9 +49,13 @@ REFUSED = {
         "net (float[2] x) => (float[2] y) <float s = {0.1}, int8 z = {-3}> { q = QuantizeLinear(x, s, z)  y = DequantizeLinear(q, s, z) }",
         "the zero point is -3; TensorRT takes 0",
     ),
-    "an int32 bias": (
-        "net (float[2] x) => (float[2] y) <int32[2] b = {1, 2}, float s = {0.1}> { d = DequantizeLinear(b, s)  y = Add(x, d) }",
+    "int32 that is computed": (
+        "net (int32[2] b, float[2] x) => (float[2] y) <float s = {0.1}> { d = DequantizeLinear(b, s)  y = Add(x, d) }",
         "TensorRT reads no int32 bias",
+    ),
+    "scales found anew for each input": (
+        "net (float[2] x) => (uint8[2] q, float s, uint8 z) { q, s, z = DynamicQuantizeLinear(x) }",
+        "it computes on integers, which TensorRT reads as Q/DQ only; quantize the float model with constant scales",
     ),
     "a scale for each channel of an activation": (
         """net (float[1,2] x) => (float[1,2] y) <float[2] s = {0.1, 0.2}, int8[2] z = {0, 0}> {

@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from edgekit.graph.rules import Rule
-from edgekit.passes.simplify.rules import auto_pad, cast_like, constant, fold, nothing, shape
+from edgekit.passes.simplify.rules import auto_pad, cast_like, constant, dequantize_moved, fold, nothing, quantize_constant, shape
 
 RULES: tuple[Rule[Any], ...] = (
     constant.RULE,
     cast_like.RULE,
     shape.RULE,
     fold.RULE,
+    quantize_constant.RULE,
+    dequantize_moved.RULE,
     nothing.RULE,
     auto_pad.RULE,
 )

@@ -1,0 +1,63 @@
+"""What a report must say of a model that came quantized, and of what engines make of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from edgekit.passes.already import LEFT
+from edgekit.pipeline.line import Built
+from edgekit.report import StepEntry
+
+_NAMED = 3
+_HEAVY = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "FULLY_CONNECTED", "BATCH_MATMUL"})
+_WHY = {
+    "onnxruntime": "ONNX Runtime has integer kernels only where what is made, too, is stored as integers right behind, at one scale each",
+    "tflite": "LiteRT has integer kernels only for symmetric int8 weights, and where what is made is stored as integers right behind",
+}
+
+
+def on_steps(entries: Sequence[StepEntry]) -> tuple[str, ...]:
+    """A sentence on a model that came quantized, with the steps that left it as it was; none on any other."""
+    left = [entry for entry in entries if LEFT in entry.did]
+    return (_left(list(dict.fromkeys(entry.name for entry in left)), left[-1].did[LEFT]),) if left else ()
+
+
+def _left(steps: Sequence[str], found: dict[str, Any]) -> str:
+    reads = f"{found['both_sides']} of {found['products']} convolutions and matrix products read integers on both sides"
+    if found["kind"] == "weights":
+        reads = f"{found['weights_alone']} of {found['products']} convolutions and matrix products read integers as weights, none as input"
+    rest = f"; in float are {_some(found['in_float'])}" if found["in_float"] else ""
+    return (
+        f"The model came quantized ({', '.join((found['kind'], *found['types']))}; {reads}{rest}): {' and '.join(steps)} left it as it is,"
+        " nothing was calibrated, and fidelity is that of the engines to the model as given."
+    )
+
+
+def _some(names: Sequence[str]) -> str:
+    more = len(names) - _NAMED
+    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+def on_engine(built: Built) -> tuple[str, ...]:
+    """How many products the engine computes in float though their maker stored both sides as integers."""
+    found = next((step.did[LEFT] for step in built.model.history if LEFT in step.did), None)
+    stored = found["both_sides"] if found is not None else 0
+    count = min(stored, _in_float(built, stored, found["products"])) if found is not None else 0
+    if count <= 0:
+        return ()
+    why = _WHY[built.engine.runtime]
+    return (
+        f"{count} of {stored} convolutions and matrix products are computed in float though the model stores both of their sides as integers: {why}.",
+    )
+
+
+def _in_float(built: Built, stored: int, products: int) -> int:
+    """Products computed in float, those that the model has in float left out; 0 where the runtime decides it on the device."""
+    details = built.engine.details
+    if built.engine.runtime == "onnxruntime":
+        return stored - int(details.get("integer_nodes", stored))
+    if built.engine.runtime == "tflite":
+        heavy = sum(count for op, count in details.get("float_operators", {}).items() if op in _HEAVY)
+        return int(heavy) - (products - stored)
+    return 0
