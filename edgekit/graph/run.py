@@ -43,7 +43,6 @@ class Runner:
         options.log_severity_level = _SILENT_BELOW_FATAL
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
-        options.enable_cpu_mem_arena = False  # it never gives back what the largest run took
         for key, value in _BROKEN_FUSIONS.items():
             options.add_session_config_entry(key, value)
         if isinstance(model, Path):

@@ -42,16 +42,9 @@ class Moments:
         Args:
             rows: inputs, shape (groups, rows, inputs).
         """
-        rows = np.asarray(rows, np.float32)
-        count = rows.shape[1]
-        product = np.matmul(rows.transpose(0, 2, 1), rows)
-        return cls(
-            total=product,
-            mean_total=rows.sum(axis=1, dtype=np.float64),
-            squares=np.square(product).sum(axis=(1, 2), dtype=np.float64) / count,
-            rows=count,
-            batches=1,
-        )
+        batch = Batch()
+        batch.add(rows)
+        return batch.moments()
 
     def add(self, other: Moments) -> None:
         """Count the batches of ``other``, too."""
@@ -109,3 +102,31 @@ def _is_definite(matrix: F64) -> bool:
     except np.linalg.LinAlgError:
         return False
     return True
+
+
+class Batch:
+    """Sums over the rows of one batch, part by part, so that its rows need not be held together."""
+
+    def __init__(self) -> None:
+        self._product: NDArray[np.float32] | None = None
+        self._total: F64 | None = None
+        self._rows = 0
+
+    def add(self, rows: NDArray[Any]) -> None:
+        """Count rows of the batch, shape (groups, rows, inputs)."""
+        rows = np.asarray(rows, np.float32)
+        product, total = np.matmul(rows.transpose(0, 2, 1), rows), rows.sum(axis=1, dtype=np.float64)
+        self._product = product if self._product is None else np.add(self._product, product, out=self._product)
+        self._total = total if self._total is None else self._total + total
+        self._rows += rows.shape[1]
+
+    def moments(self) -> Moments:
+        """The moments of the batch.
+
+        Raises:
+            ValueError: it has no rows.
+        """
+        if self._product is None or self._total is None:
+            raise ValueError("a batch without rows has no moments")
+        squares = np.array([np.vdot(one, one) for one in self._product], np.float64) / self._rows
+        return Moments(total=self._product, mean_total=self._total, squares=squares, rows=self._rows, batches=1)

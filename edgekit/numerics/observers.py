@@ -105,8 +105,10 @@ class Histogram:
             counts[-first] = self.counts.sum()
         else:
             times = round(width / self.width)
-            places = np.floor_divide(self.first + np.arange(len(self.counts)), times) - first
-            np.add.at(counts, places, self.counts)
+            offset = self.first // times - first
+            padded = np.pad(self.counts, (self.first % times, -(self.first + len(self.counts)) % times))
+            joined = padded.reshape(-1, times).sum(axis=1)
+            counts[offset : offset + len(joined)] = joined
         self.width, self.first, self.counts = width, first, counts
 
 

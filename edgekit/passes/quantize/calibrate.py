@@ -9,12 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from edgekit.errors import SamplesError, SourceError
 from edgekit.graph.run import Runner
-from edgekit.numerics.moments import Moments
+from edgekit.numerics.moments import Batch, Moments
 from edgekit.numerics.observers import Histogram
 from edgekit.passes.quantize.patches import in_blocks, patches
 from edgekit.passes.quantize.view import View
@@ -102,14 +101,14 @@ class _Look:
     def __call__(self, chunk: Numbered) -> Seen:
         """What a chunk of numbered samples shows."""
         seen = Seen(samples=len(chunk))
-        rows: dict[str, list[NDArray[np.float32]]] = {}
+        batches: dict[str, Batch] = {}
         for number, feed in chunk:
             for tensor, values in self._values(feed):
                 if tensor in self._tensors:
                     _observe(seen.histograms.setdefault(tensor, Histogram()), tensor, values)
                 for one in self._weighted.get(tensor, ()):
-                    rows.setdefault(one.node, []).append(in_blocks(patches(one, values, number)))
-        seen.moments = {node: Moments.of(np.concatenate(rows.pop(node), axis=1)) for node in list(rows)}
+                    batches.setdefault(one.node, Batch()).add(in_blocks(patches(one, values, number)))
+        seen.moments = {node: batch.moments() for node, batch in batches.items()}
         return seen
 
     def _values(self, feed: Feed) -> Iterator[tuple[str, NDArray[Any]]]:

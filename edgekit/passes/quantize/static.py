@@ -92,7 +92,8 @@ def ready(model: Model, proto: onnx.ModelProto, supplies: Supplies, how: Static)
         raise UsageError("quantize: a static int8 model needs samples and a scheme", hint="--samples DIR")
     view = View(proto)
     chosen = dict.fromkeys(_named(view, how.keep_float), "kept in float by keep_float")
-    return Ready(view, observed(model, view, supplies, rounding=how.rounding), supplies.scheme, how, chosen)
+    seen = observed(model, view, supplies, rounding=how.rounding, inputs=how.rounding == "compensated" or how.correct_bias)
+    return Ready(view, seen, supplies.scheme, how, chosen)
 
 
 def quantize_static(model: Model, proto: onnx.ModelProto, supplies: Supplies, how: Static) -> dict[str, Any]:
@@ -169,7 +170,7 @@ def _named(view: View, patterns: tuple[str, ...]) -> list[str]:
     return found
 
 
-def observed(model: Model, view: View, supplies: Supplies, *, rounding: Rounding) -> Observations:
+def observed(model: Model, view: View, supplies: Supplies, *, rounding: Rounding, inputs: bool) -> Observations:
     """What flows through a model on the samples that calibrate, and its weights rounded on it: seen once, shared by all
     schemes that store weights alike, and by all observers."""
     samples, scheme = supplies.samples, supplies.scheme
@@ -179,7 +180,7 @@ def observed(model: Model, view: View, supplies: Supplies, *, rounding: Rounding
 
     def make(folder: Path) -> None:
         supplies.watcher.begin("calibrate", len(samples.calibrating))
-        weighted = weighted_nodes(view)
+        weighted = weighted_nodes(view) if inputs else {}
         seen = calibrate.calibrate(model.path, view, samples.feeds("calibrating", model.signature), supplies.watcher, tuple(weighted.values()))
         rounded = round_weights(view, weighted, seen.moments, grid, per_channel=per_channel) if rounding == "compensated" else {}
         averages = {name: _average(view, weighted[name], one) for name, one in seen.moments.items()}
@@ -191,7 +192,7 @@ def observed(model: Model, view: View, supplies: Supplies, *, rounding: Rounding
         "model": model.sha256,
         "samples": samples.sha256,
         "signature": model.signature,
-        "rounding": [rounding, grid, per_channel],
+        "rounding": [rounding, grid, per_channel, inputs],
         "tools": version_of("numpy", "onnxruntime", "pillow"),
     }
     return read(supplies.shared("observations", decided_by, make))
