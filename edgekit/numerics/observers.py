@@ -19,7 +19,8 @@ COUNTED = 65_536
 """Of a sample's values about so many are counted, evenly spread, if there are more; its extremes are those of all values."""
 
 _CLIPS = 48
-"""Candidate ends of a clipped range: from all that was seen down to a quarter of it."""
+"""Candidate ends of a clipped range: from all that was seen down to a quarter of it, or to a twentieth where a function
+makes nothing of what is clipped."""
 
 Counts = NDArray[np.int64]
 
@@ -201,21 +202,21 @@ def range_of_least_error(
     def judge(values: NDArray[np.float64], counts: NDArray[np.float64], affine: Affine) -> float:
         return float(np.dot(counts, np.square(respond(_stored(values, affine)) - respond(values))))
 
-    return _searched(histogram, judge, grid, symmetric=symmetric)
+    return _searched(histogram, judge, grid, symmetric=symmetric, least=0.05)
 
 
 Judge = Callable[[NDArray[np.float64], NDArray[np.float64], Affine], float]
 """How bad a way to store is, for values and their counts."""
 
 
-def _searched(histogram: Histogram, judge: Judge, grid: IntGrid, *, symmetric: bool) -> tuple[float, float]:
+def _searched(histogram: Histogram, judge: Judge, grid: IntGrid, *, symmetric: bool, least: float = 0.25) -> tuple[float, float]:
     """The best of many clipped ranges: both ends by the same share if symmetric, otherwise one after the other, twice."""
     low, high = range_seen(histogram)
     if histogram.width == 0.0:
         return low, high
     kept = np.flatnonzero(histogram.counts)
     values, counts = histogram.centres()[kept], histogram.counts[kept].astype(np.float64)
-    shares = np.linspace(0.25, 1.0, _CLIPS)[::-1]
+    shares = np.linspace(least, 1.0, _CLIPS)[::-1]
 
     def best(ranges: list[tuple[float, float]]) -> tuple[float, float]:
         errors = [judge(values, counts, affine_from_range(*ends, grid, symmetric=symmetric)) for ends in ranges]
