@@ -4,8 +4,8 @@
 
 ``samples/`` is what ``edgekit build --samples`` takes; the same samples calibrate edgekit and ONNX Runtime (QDQ, per channel,
 MinMax, uint8 activations), the others judge all engines against the float model. All engines run in one process, one thread,
-in rounds of random order; the speed is the median over rounds of (float / engine), of processor time. A peer's .tflite must
-take NHWC float32 if the model takes NCHW.
+in rounds of random order; the speed is the median over rounds of (float / engine), of the runtime's processor time. A peer's
+.tflite must take NHWC if the model takes NCHW; its ports may be integers.
 """
 
 from __future__ import annotations
@@ -15,10 +15,12 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
 import edgekit
+from edgekit.engine.contract import read_engine
 from edgekit.graph.onnx_file import load
 from edgekit.graph.signature import signature_of
 from edgekit.numerics.fidelity import fidelity
@@ -27,15 +29,24 @@ from edgekit.samples import read_samples, with_preprocess
 Run = Callable[[np.ndarray], np.ndarray]
 
 
-def onnx_engine(path: Path) -> Run:
+def onnx_engine(path: Path, config: dict[str, str] = MappingProxyType({})) -> Run:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 3
+    for key, value in config.items():
+        options.add_session_config_entry(key, value)
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
-    return lambda x: session.run(None, {name: x})[0]
+
+    def run(x: np.ndarray) -> np.ndarray:
+        began = time.process_time()
+        made = session.run(None, {name: x})[0]
+        run.took = time.process_time() - began
+        return made
+
+    return run
 
 
 def tflite_engine(path: Path) -> Run:
@@ -47,9 +58,19 @@ def tflite_engine(path: Path) -> Run:
 
     def run(x: np.ndarray) -> np.ndarray:
         laid = x if tuple(given["shape"]) == x.shape else np.ascontiguousarray(x.transpose(0, 2, 3, 1))
+        if given["dtype"] != np.float32:
+            scale, zero_point = given["quantization"]
+            limits = np.iinfo(given["dtype"])
+            laid = np.clip(np.rint(laid / scale) + zero_point, limits.min, limits.max).astype(given["dtype"])
         interpreter.set_tensor(given["index"], laid)
+        began = time.process_time()
         interpreter.invoke()
-        return interpreter.get_tensor(got["index"])
+        run.took = time.process_time() - began
+        made = interpreter.get_tensor(got["index"])
+        if made.dtype != np.float32:
+            scale, zero_point = got["quantization"]
+            made = ((made.astype(np.float32) - zero_point) * scale).astype(np.float32)
+        return made
 
     return run
 
@@ -83,9 +104,8 @@ def cpu_rounds(engines: dict[str, Run], inputs: list[np.ndarray], rounds: int) -
             engines[label](x)
             times = []
             for _ in range(3):
-                began = time.process_time()
                 engines[label](x)
-                times.append(time.process_time() - began)
+                times.append(engines[label].took)  # the runtime alone: integer ports are converted outside of it
             if turn:  # the first round warms up
                 seen[label].append(float(np.median(times)))
     return {label: np.array(times) for label, times in seen.items()}
@@ -108,7 +128,10 @@ def main() -> None:
         paths["onnxruntime quantize_static"] = onnxruntime_int8(given.model, name, parts["calibrating"], Path(folder))
         paths |= {label: Path(path) for label, _, path in (peer.partition("=") for peer in given.peers)}
         engines = {"float onnxruntime": onnx_engine(given.model)}
-        engines |= {label: (tflite_engine if path.suffix == ".tflite" else onnx_engine)(path) for label, path in paths.items()}
+        recorded = {Path(folder, entry.path): read_engine(Path(folder, entry.path).parent).options for entry in report.engines}
+        for label, path in paths.items():
+            opened = recorded.get(path, {}).get("session_config", {})
+            engines[label] = tflite_engine(path) if path.suffix == ".tflite" else onnx_engine(path, opened)
         reference = [{"y": engines["float onnxruntime"](x)} for x in parts["judging"]]
         times = cpu_rounds(engines, parts["judging"], given.rounds)
         print(f"{'engine':32}{'SQNR dB':>9}{'agreement':>11}{'CPU ms':>9}{'x float':>9}")
