@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,10 +15,13 @@ from edgekit.numerics.affine import Affine
 from edgekit.numerics.observers import Histogram
 from edgekit.passes.quantize.decide import Decision
 from edgekit.passes.quantize.diagnosis import Diagnosis, Finding, TensorDiagnosis, WeightsDiagnosis
-from edgekit.passes.quantize.mixed import region
 from edgekit.passes.quantize.observations import Observations
+from edgekit.passes.quantize.place import Placement
 from edgekit.passes.quantize.sensitivity import Sensitivity, Trial, with_numbers
 from edgekit.passes.quantize.view import View
+
+Remedy = Callable[[Sequence[str]], str]
+"""What to do so that some tensors are not rounded."""
 
 BARS = 64
 """Bars of a histogram as it is shown."""
@@ -32,7 +35,7 @@ def decibels(error: float) -> float | None:
     return None if error <= 0.0 else round(-10.0 * math.log10(error), 2)
 
 
-def diagnose(trial: Trial, view: View, decision: Decision, seen: Observations, found: Sensitivity, keep_float: tuple[str, ...] = ()) -> Diagnosis:
+def diagnose(trial: Trial, view: View, decision: Decision, seen: Observations, found: Sensitivity, remedy: Remedy) -> Diagnosis:
     """Look at every part of a decision.
 
     Args:
@@ -41,7 +44,7 @@ def diagnose(trial: Trial, view: View, decision: Decision, seen: Observations, f
         decision: what it becomes.
         seen: what flowed through it.
         found: what each part of the decision costs, weights too.
-        keep_float: what is kept in float already, by the option of this name.
+        remedy: what to do about some tensors.
     """
     total = max(sum(found.groups.values()) + sum(found.weights.values()), 1e-300)
     cumulative, sizes = _inside(trial, view, decision)
@@ -58,7 +61,7 @@ def diagnose(trial: Trial, view: View, decision: Decision, seen: Observations, f
         tensors=tuple(tensors.values()),
         weights=tuple(sorted(weights, key=lambda one: -one.share)),
         left_float=decision.placement.left_float,
-        findings=tuple(_findings(view, decision, tensors, keep_float)),
+        findings=tuple(_findings(decision.placement, tensors, remedy)),
     )
 
 
@@ -171,12 +174,12 @@ BEYOND_DOUBT_DB = 40.0
 """Above it, no tensor is."""
 
 
-def _findings(view: View, decision: Decision, tensors: Mapping[str, TensorDiagnosis], keep_float: tuple[str, ...]) -> Iterator[Finding]:
+def _findings(placed: Placement, tensors: Mapping[str, TensorDiagnosis], remedy: Remedy) -> Iterator[Finding]:
     """What the costliest tensors suffer from; they are given by group."""
     for group, one in tensors.items():
         if one.share >= GRAVE and one.alone_db is not None and one.alone_db <= BEYOND_DOUBT_DB:
-            nodes = region(view, decision.placement, group)
-            yield Finding(where=one.tensor, what=_reason(one), remedy=_remedy(nodes, keep_float))
+            members = [tensor for tensor, name in placed.tensors.items() if name == group]
+            yield Finding(where=one.tensor, what=_reason(one), remedy=remedy(members))
 
 
 def _reason(one: TensorDiagnosis) -> str:
@@ -192,8 +195,8 @@ def _reason(one: TensorDiagnosis) -> str:
     return f"{cost}: what comes after it answers strongly to small changes"
 
 
-def _remedy(nodes: tuple[str, ...], keep_float: tuple[str, ...]) -> str:
-    """What to type so that a group of tensors stays float: the nodes that make and read it, besides those that are kept already."""
+def kept_float(nodes: Sequence[str], keep_float: tuple[str, ...]) -> str:
+    """What to type so that nodes stay float, besides those that are kept by these patterns already."""
     patterns = [*keep_float, *(node.translate(LITERALLY) for node in nodes)]
     setting = "quantize.keep_float=" + json.dumps(patterns, ensure_ascii=False)
     return f"--set {shlex.quote(setting)}"

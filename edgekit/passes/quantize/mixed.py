@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -156,16 +156,19 @@ CONSIDERED = 24
 
 def _regions(view: View, placed: Placement, found: Sensitivity) -> Iterator[tuple[str, ...]]:
     """Sets of nodes that together free a group of tensors from rounding."""
-    groups = sorted(set(placed.tensors.values()), key=lambda group: -found.groups.get(group, 0.0))[:CONSIDERED]
-    return iter(dict.fromkeys(filter(None, (region(view, placed, group) for group in groups))))
+    members: dict[str, list[str]] = {}
+    for tensor, group in placed.tensors.items():
+        members.setdefault(group, []).append(tensor)
+    groups = sorted(members, key=lambda group: -found.groups.get(group, 0.0))[:CONSIDERED]
+    return iter(dict.fromkeys(filter(None, (region(view, placed, members[group]) for group in groups))))
 
 
-def region(view: View, placed: Placement, group: str) -> tuple[str, ...]:
-    """The integer nodes that make or read the tensors of a group: kept in float together, they free it from rounding."""
+def region(view: View, placed: Placement, tensors: Iterable[str]) -> tuple[str, ...]:
+    """The integer nodes that make or read some tensors: kept in float together, they free them from rounding."""
     integer = frozenset(placed.integer)
     adders = {one.bias_adder: one.node for one in placed.weighted.values() if one.bias_adder is not None}
     around: set[str] = set()
-    for tensor in (tensor for tensor, name in placed.tensors.items() if name == group):
+    for tensor in tensors:
         around.update(reader.name for reader, _ in view.readers(tensor))
         around.update(_makers(view, tensor, integer, adders))
     return tuple(sorted(around & integer))

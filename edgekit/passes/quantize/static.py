@@ -6,7 +6,7 @@ import fnmatch
 import itertools
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,9 +19,9 @@ from edgekit.passes.contract import Supplies
 from edgekit.passes.quantize import calibrate
 from edgekit.passes.quantize.apply import apply
 from edgekit.passes.quantize.decide import Decision, Observer, decide, is_per_channel, ranging, weight_grid
-from edgekit.passes.quantize.diagnose import decibels, diagnose
+from edgekit.passes.quantize.diagnose import decibels, diagnose, kept_float
 from edgekit.passes.quantize.diagnosis import Diagnosis, Repair
-from edgekit.passes.quantize.mixed import LOOKED_AT, SAMPLES, Mixed, Search
+from edgekit.passes.quantize.mixed import LOOKED_AT, SAMPLES, Mixed, Search, region
 from edgekit.passes.quantize.observations import VERSION, Observations, read, write
 from edgekit.passes.quantize.place import Placement, place
 from edgekit.passes.quantize.round_weights import round_weights
@@ -132,7 +132,12 @@ def diagnosed(model: Model, proto: onnx.ModelProto, supplies: Supplies, how: Sta
     mixed = None if how.min_sqnr_db is None else _search(trial, looked_at, how.min_sqnr_db, None).run()
     decision = looked_at.decide(looked_at.place({})) if mixed is None else mixed.decision
     found = sensitivity(trial, decision, weights=True, samples=LOOKED_AT)
-    diagnosis = diagnose(trial, looked_at.view, decision, looked_at.seen, found, how.keep_float)
+    whole = looked_at.place({})  # what a budget keeps in float now it may not where other nodes are
+
+    def remedy(tensors: Sequence[str]) -> str:
+        return kept_float(region(looked_at.view, whole, tensors), how.keep_float)
+
+    diagnosis = diagnose(trial, looked_at.view, decision, looked_at.seen, found, remedy)
     corrections = _corrections(trial, looked_at)
     if mixed is not None and mixed.kept:
         corrections = {"nodes kept in float": round(mixed.all_integer_sqnr_db, 2), **corrections}
