@@ -108,9 +108,9 @@ def _tensors(diagnosis: Diagnosis, top: int) -> Markup | None:
     rows = [tensor_row(one) for one in diagnosis.tensors]
     return joined(
         size_bars(bars) if bars else None,
-        element("p", legend, class_="intro") if bars else None,
+        element("p", legend, class_="note") if bars else None,
         drawn if bars else None,
-        element("p", _columns_explained(), class_="intro"),
+        element("p", _columns_explained(), class_="note"),
         _table(TENSOR_COLUMNS, rows, kind="stack dense"),
     )
 
