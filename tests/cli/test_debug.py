@@ -91,10 +91,12 @@ def test_the_page_is_written_and_names_the_tensor(edgekit, uneven, pictures):
 
 
 def test_a_poor_quantization_ends_with_a_command_that_repairs_it(edgekit, uneven, pictures):
-    options = ("--set", "quantize.max_float_share=0.9", "--recipe", "static_wi8_ai8", "--set", "quantize.min_sqnr_db=1")
+    options = ("--set", "quantize.max_float_share=0.9", "--recipe", "static_wi8_ai8", "--set", "quantize.min_sqnr_db=-50")
     repair = debug(edgekit, uneven, pictures, *options).out.splitlines()[-1]
     flag, setting, *_ = shlex.split(repair)
-    mended = debug(edgekit, uneven, pictures, *options, flag, setting, "--json").data[0]["diagnosis"]
+    said = debug(edgekit, uneven, pictures, *options, flag, setting, "--json")
+    assert said.status == 0, (repair, said.err)
+    mended = said.data[0]["diagnosis"]
 
     assert repair.startswith("--set quantize.min_sqnr_db=25 keeps ")
     assert mended["sqnr_db"] >= 25.0

@@ -143,7 +143,9 @@ def _clipped(histogram: Histogram, low: float, high: float) -> float:
 def _bars(histogram: Histogram) -> tuple[int, ...]:
     if histogram.width == 0.0:
         return ()
-    bars, _ = np.histogram(histogram.centres(), BARS, (min(histogram.low, 0.0), max(histogram.high, 0.0)), weights=histogram.counts)
+    low, high = min(histogram.low, 0.0), max(histogram.high, 0.0)
+    # the outermost bins of what was seen reach beyond it
+    bars, _ = np.histogram(np.clip(histogram.centres(), low, high), BARS, (low, high), weights=histogram.counts)
     return tuple(int(count) for count in bars)
 
 
