@@ -1,6 +1,7 @@
 import numpy as np
 import onnx
 import pytest
+from onnx.reference import ReferenceEvaluator
 
 from edgekit.errors import UsageError
 from edgekit.passes.quantize.mixed import region
@@ -87,7 +88,7 @@ def test_what_a_float_node_makes_another_float_node_reads_as_it_was_made(model_o
     samples = samples_of(x=[draw.normal(size=(1, 4, 8, 8)).astype(np.float32) for _ in range(3)])
     proto, _ = quantized(model, schemes["x86"], samples)
     feed = {"x": draw.normal(size=(1, 4, 8, 8)).astype(np.float32)}
-    before, after = (onnx.reference.ReferenceEvaluator(one).run(["y", "z"], feed) for one in (onnx.load(model.path), proto))
+    before, after = (ReferenceEvaluator(one).run(["y", "z"], feed) for one in (onnx.load(model.path), proto))
 
     assert "Softplus_2" in {node.name for node in proto.graph.node}
     assert not np.array_equal(before[0], after[0])
