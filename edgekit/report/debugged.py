@@ -109,8 +109,8 @@ def repair_lines(diagnosis: Diagnosis, *, most: int | None = NAMED) -> Iterator[
 
 
 NO_REPAIR = (
-    "no few nodes in float make it much better: allow more with --set quantize.max_float_share=0.5 --set quantize.min_sqnr_db=25, "
-    "or quantize weights alone with --recipe weight_only_wi8_afp32"
+    "no nodes within quantize.max_float_share bring 3 dB more: allow more, such as --set quantize.max_float_share=0.5 "
+    "--set quantize.min_sqnr_db=25, or quantize weights alone: --recipe weight_only_wi8_afp32"
 )
 
 

@@ -9,7 +9,9 @@ import msgspec
 import numpy as np
 import pytest
 
+from edgekit.cli.terminal import print_table_or_lines
 from edgekit.report import Debugged
+from edgekit.report.words import NONE
 
 
 def debug(edgekit, model, pictures, *more, target="x86"):
@@ -110,6 +112,12 @@ def test_a_remedy_can_be_pasted_behind_the_command(edgekit, uneven, pictures):
     mended = debug(edgekit, uneven, pictures, *shlex.split(finding["remedy"]), "--json").data[0]["diagnosis"]
 
     assert finding["where"] not in {tensor["tensor"] for tensor in mended["tensors"]}
+
+
+def test_a_row_too_wide_for_a_table_takes_a_few_lines_without_what_is_empty(capsys):
+    print_table_or_lines(("Node", "Weights", "Share"), [("n" * 200, "8×3", NONE), ("conv", "4×4", "1 %")])
+
+    assert capsys.readouterr().out == f"\n{'n' * 200}\n  Weights        8×3\n\nconv\n  Weights        4×4\n  Share          1 %\n\n"
 
 
 def test_the_project_file_is_respected(edgekit, net, pictures):

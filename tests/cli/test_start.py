@@ -22,7 +22,7 @@ def loaded_by(code: str) -> set[str]:
     return set(ran.stderr.split())
 
 
-@pytest.mark.parametrize("arguments", ["['--help']", "['build', '--help']", "['version']"])
+@pytest.mark.parametrize("arguments", ["['--help']", "['build', '--help']", "['debug', 'quantization', '--help']", "['version']"])
 def test_help_loads_nothing_heavy(arguments):
     modules = loaded_by(f"from edgekit.cli import run\nrun({arguments})")
 
