@@ -62,6 +62,19 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, title:
     console().print(table)
 
 
+def print_table_or_lines(columns: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str] = ()) -> None:
+    """A table on stdout; where it is too wide for the terminal, a few lines a row, without what is empty."""
+    if console().width >= table_width(columns, rows):
+        print_table(columns, rows, right=right)
+        return
+    for name, *cells in rows:
+        say(f"\n{name}")
+        for column, cell in zip(columns[1:], cells, strict=True):
+            if cell not in ("", "\N{EN DASH}"):
+                say(f"  {column:14} {cell}")
+    say("")
+
+
 def table_width(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> int:
     """Characters that :func:`print_table` needs to break no cell."""
     widths = [max(map(len, cells)) for cells in zip(columns, *rows, strict=True)]

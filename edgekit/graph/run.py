@@ -20,6 +20,8 @@ _BROKEN_FUSIONS = {"optimization.disable_specified_optimizers": "MatMulAddFusion
 """By the first, ONNX Runtime 1.31 makes int8 graphs with MatMul and Add on three axes invalid, on x86; by the second, the
 zeros before a MaxPool never are its maximum; by the third, int8 graphs of opset 21 with Reshape or Transpose are invalid, on
 x86; by the fourth, weights that a graph keeps in float between integers are rounded."""
+_AS_WRITTEN = {"session.qdq_matmulnbits_accuracy_level": "1"}
+"""ONNX Runtime multiplies by integer weights with a kernel of its own, which otherwise rounds activations that the graph does not."""
 _WHILE_RUNNING = "while running"
 """ONNX Runtime says so of errors inside the graph; of inputs that do not fit it speaks before."""
 
@@ -43,7 +45,7 @@ class Runner:
         options.log_severity_level = _SILENT_BELOW_FATAL
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
-        for key, value in _BROKEN_FUSIONS.items():
+        for key, value in {**_BROKEN_FUSIONS, **_AS_WRITTEN}.items():
             options.add_session_config_entry(key, value)
         if isinstance(model, Path):
             options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(model.parent.absolute()))

@@ -1,7 +1,9 @@
 """The Report of a build as plain data, the renderers that make JSON, Markdown and HTML of it, and two of them compared."""
 
 from edgekit.report.compare import ComparedEngine, ReportComparison, compare_reports
-from edgekit.report.files import read_report, write_reports
+from edgekit.report.debug_html import render_debug_html
+from edgekit.report.debugged import Debugged
+from edgekit.report.files import read_report, write_debug_page, write_reports
 from edgekit.report.html import render_html
 from edgekit.report.markdown import render_markdown
 from edgekit.report.record import (
@@ -26,6 +28,7 @@ __all__ = [
     "TEXT_COLUMNS",
     "Accuracy",
     "ComparedEngine",
+    "Debugged",
     "Energy",
     "EngineEntry",
     "Fidelity",
@@ -41,10 +44,12 @@ __all__ = [
     "compare_reports",
     "notes",
     "read_report",
+    "render_debug_html",
     "render_html",
     "render_markdown",
     "summary_row",
     "summary_rows",
     "verdict_sentence",
+    "write_debug_page",
     "write_reports",
 ]

@@ -149,6 +149,34 @@ def _counted(latency: Latency, axis: Axis) -> tuple[list[int], int]:
     return counts, beyond
 
 
+def distribution(counts: Sequence[int], seen: tuple[float, float], stored: tuple[float, float], name: str) -> Markup:
+    """How often each value was seen, as a logarithm, and the range that is stored.
+
+    Args:
+        counts: of bars of one width from the smallest to the largest value.
+        seen: these values.
+        stored: the ends of the range.
+        name: of what is shown.
+    """
+    axis = Axis(low=min(seen[0], stored[0]), high=max(seen[1], stored[1]), log=False)
+    most = math.log1p(max(counts)) or 1.0
+    left, right = (axis.share(end) * WIDTH for end in seen)
+    outline = [f"M{left:.1f} {HEIGHT}"]
+    for index, count in enumerate(counts, 1):
+        outline.append(f"V{HEIGHT - math.log1p(count) / most * (HEIGHT - TOP):.1f}H{left + (right - left) * index / len(counts):.1f}")
+    outline.append(f"V{HEIGHT}Z")
+    low, high = (axis.share(end) for end in stored)
+    beyond = [
+        element("rect", x=f"{start * WIDTH:.1f}", y=0, width=f"{(end - start) * WIDTH:.1f}", height=HEIGHT, class_="beyond")
+        for start, end in ((0.0, low), (high, 1.0))
+        if end - start > 1e-3
+    ]
+    label = f"{name}: values seen from {number(seen[0])} to {number(seen[1])}, stored from {number(stored[0])} to {number(stored[1])}"
+    drawn = _svg(*beyond, element("path", d="".join(outline), class_="area"), _upright(low, "p50"), _upright(high, "p50"), label=label)
+    ends = element("div", element("span", number(axis.low)), element("span", number(axis.high)), class_="scale ends")
+    return element("div", element("div", drawn, class_="canvas"), ends, class_="plot")
+
+
 def over_time(latency: Latency, series: int, name: str) -> Markup:
     """Each query in order, and the running median, which shows drift."""
     low, high = min(latency.samples_ns) / 1e6, _body_end(latency) / 1e6

@@ -1,9 +1,10 @@
-"""Reports as files: ``report.json``, ``report.md`` and ``report.html``."""
+"""Reports as files: ``report.json``, ``report.md`` and ``report.html``; the page of a diagnosis."""
 
 from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -11,6 +12,8 @@ import msgspec
 from edgekit import strict
 from edgekit.errors import UsageError
 from edgekit.model.store import writing
+from edgekit.report.debug_html import render_debug_html
+from edgekit.report.debugged import Debugged
 from edgekit.report.html import render_html
 from edgekit.report.markdown import render_markdown
 from edgekit.report.record import Report
@@ -52,6 +55,23 @@ def write_reports(report: Report, folder: Path) -> tuple[Path, Path, Path]:
         for name, content in rendered.items():
             _replace(folder / name, content)
     return folder / JSON_FILE, folder / MARKDOWN_FILE, folder / HTML_FILE
+
+
+def write_debug_page(found: Sequence[Debugged], path: Path, *, top: int = 10) -> None:
+    """Write what the doctor of quantization found as one page; it appears whole or not at all.
+
+    Args:
+        found: one for each target.
+        path: of the page; its folder is made if it is not there.
+        top: so many of the costliest parts are drawn.
+
+    Raises:
+        StoreError: the folder cannot be written.
+    """
+    rendered = render_debug_html(found, top=top).encode()
+    with writing(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _replace(path, rendered)
 
 
 def _replace(path: Path, content: bytes) -> None:

@@ -1,13 +1,13 @@
-"""The Report as one HTML file: no network, no script, light and dark, on paper and on a telephone."""
+"""The Report as one HTML file."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib.resources import files
 
 from edgekit.report import tables
 from edgekit.report.charts import Bar, histogram, lines_legend, mark, over_time, shared_axis, size_bars
 from edgekit.report.markup import Markup, element, joined
+from edgekit.report.page import file_name, navigation, page, section
 from edgekit.report.record import EngineEntry, Latency, MeasuredOn, Report
 from edgekit.report.summary import heading, speed
 from edgekit.report.words import (
@@ -46,27 +46,9 @@ def render_html(report: Report) -> str:
         ("files", "Files", "Relative to this page.", tables.files_table(report)),
     )
     shown = [(anchor, name, intro, body) for anchor, name, intro, body in sections if body is not None]
-    nav = element("nav", *(element("a", name, href=f"#{anchor}") for anchor, name, _, _ in shown))
-    body = [_section(anchor, name, intro, content) for anchor, name, intro, content in shown]
-    return _page(report, joined(_header(report), nav, element("main", *body), _footer(report)))
-
-
-def _page(report: Report, body: Markup) -> str:
-    style = files("edgekit.report").joinpath("report.css").read_text(encoding="utf-8")
-    head = element(
-        "head",
-        element("meta", charset="utf-8"),
-        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        element("meta", name="color-scheme", content="light dark"),
-        element("meta", http_equiv="Content-Security-Policy", content="default-src 'none'; style-src 'unsafe-inline'"),
-        element("title", f"{_name(report)}: {report.recipe.name} · edgekit"),
-        element("style", Markup(style)),
-    )
-    return "<!doctype html>\n" + element("html", head, element("body", body), lang="en") + "\n"
-
-
-def _name(report: Report) -> str:
-    return report.model.source.rstrip("/").rpartition("/")[2] or report.model.source
+    nav = navigation([(anchor, name) for anchor, name, _, _ in shown])
+    body = [section(anchor, name, intro, content) for anchor, name, intro, content in shown]
+    return page(f"{file_name(report.model.source)}: {report.recipe.name}", joined(_header(report), nav, element("main", *body), _footer(report)))
 
 
 def _header(report: Report) -> Markup:
@@ -76,7 +58,11 @@ def _header(report: Report) -> Markup:
     banner = element("div", mark(word) if word else None, said, class_=f"banner {kept}")
     facts = f"{report.recipe.title or report.recipe.name} · {_date(report.created)} · built in {seconds(report.wall_s)} on {report.host.cpu}"
     return element(
-        "header", element("p", "edgekit report", class_="brand"), element("h1", _name(report)), element("p", facts, class_="facts"), banner
+        "header",
+        element("p", "edgekit report", class_="brand"),
+        element("h1", file_name(report.model.source)),
+        element("p", facts, class_="facts"),
+        banner,
     )
 
 
@@ -91,10 +77,6 @@ def _broken(report: Report) -> list[str]:
 
 def _date(created: str) -> str:
     return created.replace("T", " ", 1)[:16]
-
-
-def _section(anchor: str, name: str, intro: str | None, body: Markup) -> Markup:
-    return element("section", element("h2", name), element("p", intro, class_="intro") if intro else None, body, id=anchor)
 
 
 def _remarks(remarks: Sequence[str]) -> Markup | None:

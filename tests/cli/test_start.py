@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 HEAVY = ("numpy", "onnx", "onnx_ir", "onnxruntime", "torch", "tensorflow", "keras", "PIL", "ai_edge_litert", "rich.progress")
-VERBS = ("init", "build", "plan", "inspect", "bench", "report", "compare", "targets", "recipes", "doctor", "schema", "clean", "version")
+VERBS = ("init", "build", "plan", "inspect", "bench", "report", "compare", "debug", "targets", "recipes", "doctor", "schema", "clean", "version")
 README = Path(__file__).resolve().parents[2] / "README.md"
 
 
@@ -22,7 +22,7 @@ def loaded_by(code: str) -> set[str]:
     return set(ran.stderr.split())
 
 
-@pytest.mark.parametrize("arguments", ["['--help']", "['build', '--help']", "['version']"])
+@pytest.mark.parametrize("arguments", ["['--help']", "['build', '--help']", "['debug', 'quantization', '--help']", "['version']"])
 def test_help_loads_nothing_heavy(arguments):
     modules = loaded_by(f"from edgekit.cli import run\nrun({arguments})")
 

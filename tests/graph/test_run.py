@@ -81,3 +81,12 @@ def test_zeros_before_a_maximum_count(onnx_text):
     proto = onnx_text(text, t=3.0, p=np.array([0, 0, 1, 1, 0, 0, 1, 1]))
     found = Runner(proto.SerializeToString())({"x": np.zeros((1, 1, 4, 4), np.float32)})
     np.testing.assert_array_equal(found["y"], [[[[0, 0], [0, -3]]]])
+
+
+def test_a_product_by_integer_weights_does_not_round_what_it_multiplies(onnx_text):
+    text = "net (float[2,32] x) => (float[2,4] y) { w = DequantizeLinear<axis=1>(q, s)  y = MatMul(x, w) }"
+    draw = np.random.default_rng(0)
+    integers, scale = draw.integers(-127, 128, (32, 4)).astype(np.int8), np.full(4, 0.01, np.float32)
+    x = draw.normal(size=(2, 32)).astype(np.float32)
+    found = Runner(onnx_text(text, q=integers, s=scale).SerializeToString())({"x": x})
+    np.testing.assert_allclose(found["y"], x @ (integers * scale), atol=1e-5)

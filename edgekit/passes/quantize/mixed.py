@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -40,6 +41,7 @@ class Mixed:
         sqnr_db: of the decision on the samples of the trial, decibels; before any node was kept in float, too.
         sensitivity: what each rounding costs; None where it was not needed.
         is_reached: whether the budget holds.
+        float_share: of all multiply-adds, that the kept nodes do, 0 to 1.
     """
 
     decision: Decision
@@ -48,6 +50,7 @@ class Mixed:
     all_integer_sqnr_db: float
     sensitivity: Sensitivity | None
     is_reached: bool
+    float_share: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +65,7 @@ class Search:
         decide: in which numbers.
         min_sqnr_db: the budget.
         max_float_share: most of the multiply-adds that may stay in float, 0 to 1.
+        found: what each rounding costs with all integer; None if it is to be measured.
     """
 
     proto: onnx.ModelProto
@@ -71,9 +75,14 @@ class Search:
     decide: Callable[[Placement], Decision]
     min_sqnr_db: float
     max_float_share: float
+    found: Sensitivity | None = None
 
     def run(self) -> Mixed:
-        """Keep nodes in float, the most useful for what they cost first, until the outputs are near enough.
+        """Keep nodes in float, the most useful for what they cost first, until the outputs are near enough."""
+        return deque(self.steps(), maxlen=1).pop()
+
+    def steps(self) -> Iterator[Mixed]:
+        """The search one step after the other, from no node in float to the budget, or to where nothing helps.
 
         A tensor is stored in float only if all that make it and read it compute so: nodes are therefore kept as regions,
         everything around one group of tensors at a time. Which is next is worked out from what each rounding costs alone;
@@ -82,20 +91,20 @@ class Search:
         decision = self.decide(self.place({}))
         error = first = self.trial.error(decision)
         wanted = 10.0 ** (-self.min_sqnr_db / 10.0)
+        yield Mixed(decision, (), _db(error), _db(first), self.found, is_reached=error <= wanted, float_share=0.0)
         if error <= wanted:
-            return Mixed(decision, (), _db(error), _db(first), None, is_reached=True)
+            return
         costs = _Costs(self.proto, self.view)
-        found = sensitivity(self.trial, decision, weights=False, samples=LOOKED_AT)
+        found = self.found or sensitivity(self.trial, decision, weights=False, samples=LOOKED_AT)
         kept: dict[str, str] = {}
-        placed = decision.placement
         while error > wanted:
-            step = self._best_step(kept, placed, found, costs)
+            step = self._best_step(kept, decision.placement, found, costs)
             if step is None:
-                break
+                return
             kept, placed = step
             decision = self.decide(placed)
             error = self.trial.error(decision)
-        return Mixed(decision, tuple(kept), _db(error), _db(first), found, is_reached=error <= wanted)
+            yield Mixed(decision, tuple(kept), _db(error), _db(first), found, is_reached=error <= wanted, float_share=costs.share(kept))
 
     def _best_step(self, kept: Mapping[str, str], placed: Placement, found: Sensitivity, costs: _Costs) -> tuple[dict[str, str], Placement] | None:
         """The next nodes to keep: those that take most error away for what they cost."""
@@ -147,19 +156,22 @@ CONSIDERED = 24
 
 def _regions(view: View, placed: Placement, found: Sensitivity) -> Iterator[tuple[str, ...]]:
     """Sets of nodes that together free a group of tensors from rounding."""
+    members: dict[str, list[str]] = {}
+    for tensor, group in placed.tensors.items():
+        members.setdefault(group, []).append(tensor)
+    groups = sorted(members, key=lambda group: -found.groups.get(group, 0.0))[:CONSIDERED]
+    return iter(dict.fromkeys(filter(None, (region(view, placed, members[group]) for group in groups))))
+
+
+def region(view: View, placed: Placement, tensors: Iterable[str]) -> tuple[str, ...]:
+    """The integer nodes that make or read some tensors: kept in float together, they free them from rounding."""
     integer = frozenset(placed.integer)
     adders = {one.bias_adder: one.node for one in placed.weighted.values() if one.bias_adder is not None}
-    groups = sorted(set(placed.tensors.values()), key=lambda group: -found.groups.get(group, 0.0))[:CONSIDERED]
-    seen: set[tuple[str, ...]] = set()
-    for group in groups:
-        around: set[str] = set()
-        for tensor in (tensor for tensor, name in placed.tensors.items() if name == group):
-            around.update(reader.name for reader, _ in view.readers(tensor))
-            around.update(_makers(view, tensor, integer, adders))
-        nodes = tuple(sorted(around & integer))
-        if nodes and nodes not in seen:
-            seen.add(nodes)
-            yield nodes
+    around: set[str] = set()
+    for tensor in tensors:
+        around.update(reader.name for reader, _ in view.readers(tensor))
+        around.update(_makers(view, tensor, integer, adders))
+    return tuple(sorted(around & integer))
 
 
 def _makers(view: View, tensor: str, integer: frozenset[str], adders: Mapping[str, str]) -> Iterator[str]:

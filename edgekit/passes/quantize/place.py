@@ -58,7 +58,8 @@ def place(view: View, scheme: Scheme, keep_float: Mapping[str, str] = MappingPro
     Args:
         view: the graph.
         scheme: the integers that the runtime wants.
-        keep_float: names of nodes that are to compute in float all the same, each with the reason.
+        keep_float: names of nodes that are to compute in float all the same, each with the reason; what is computed along
+            with one, such as the Add of its bias, goes with it.
     """
     weighted = weighted_nodes(view)
     units, left_float = _units(view, scheme, weighted, keep_float)
@@ -107,13 +108,14 @@ def _units(view: View, scheme: Scheme, weighted: dict[str, Weighted], keep_float
         places = (0,) if node.name in weighted else view.data_inputs(node)
         if not all(view.is_float(node.input[at]) for at in places) or not view.is_float(node.output[0]) or is_inside(view, node.input[0]):
             continue
-        reason = keep_float.get(node.name) or _reason_for_float(view, node, weighted)
-        if reason:
-            left_float[node.name] = reason
-            continue
         ends_here = node.op_type in copies or node.op_type in scheme.fixed_output
         tail = [] if ends_here else _tail(view, node, weighted.get(node.name))
-        absorbed.update(one.name for one in tail)
+        reason = keep_float.get(node.name) or _reason_for_float(view, node, weighted)
+        along = [one.name for one in tail] if node.name in keep_float or not reason else []
+        absorbed.update(along)
+        if reason:
+            left_float |= dict.fromkeys([node.name, *along], reason)
+            continue
         output = (tail or [node])[-1].output[0]
         units.append(_Unit(node=node, reads=tuple((node.name, at) for at in places), output=output))
     others = [node for node in view.nodes if node.op_type not in scheme.integer_ops and node.name not in absorbed and view.is_float(node.output[0])]

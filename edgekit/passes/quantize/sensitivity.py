@@ -52,27 +52,27 @@ class Sensitivity:
 class Trial:
     """A float graph and its outputs on a few samples, to try decisions on.
 
-    Args:
+    Attributes:
         proto: the float graph; it is left alone.
         feeds: the samples.
     """
 
     def __init__(self, proto: onnx.ModelProto, feeds: Sequence[Feed]) -> None:
-        self._proto = proto
-        self._feeds = feeds
+        self.proto = proto
+        self.feeds = feeds
         runner = Runner(proto.SerializeToString(), threads=1)
         self._wanted = [runner(feed) for feed in feeds]
 
     @property
     def samples(self) -> int:
         """How many there are."""
-        return len(self._feeds)
+        return len(self.feeds)
 
     def error(self, decision: Decision, *, samples: int | None = None) -> float:
         """Relative squared error of the outputs with these numbers in the graph, on the first so many samples."""
-        runner = Runner(with_numbers(self._proto, decision).SerializeToString(), threads=1)
+        runner = Runner(with_numbers(self.proto, decision).SerializeToString(), threads=1)
         lost = power = 0.0
-        for feed, wanted in itertools.islice(zip(self._feeds, self._wanted, strict=True), samples):
+        for feed, wanted in itertools.islice(zip(self.feeds, self._wanted, strict=True), samples):
             got = runner(feed)
             lost += sum(_power(np.subtract(values, got[name], dtype=np.float64)) for name, values in wanted.items())
             power += sum(map(_power, wanted.values()))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import fnmatch
 import itertools
+import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -21,13 +22,14 @@ from edgekit.passes.contract import Supplies
 from edgekit.passes.quantize import calibrate
 from edgekit.passes.quantize.apply import apply
 from edgekit.passes.quantize.decide import Decision, Observer, decide, is_per_channel, ranging, weight_grid
-from edgekit.passes.quantize.diagnosis import Diagnosis, decibels, diagnose
-from edgekit.passes.quantize.mixed import SAMPLES, Mixed, Search
+from edgekit.passes.quantize.diagnose import decibels, diagnose, kept_float
+from edgekit.passes.quantize.diagnosis import Diagnosis, Repair
+from edgekit.passes.quantize.mixed import LOOKED_AT, SAMPLES, Mixed, Search, region
 from edgekit.passes.quantize.observations import VERSION, Observations, read, write
 from edgekit.passes.quantize.patches import from_blocks
 from edgekit.passes.quantize.place import Placement, place
 from edgekit.passes.quantize.round_weights import round_weights
-from edgekit.passes.quantize.sensitivity import Trial
+from edgekit.passes.quantize.sensitivity import Sensitivity, Trial, sensitivity
 from edgekit.passes.quantize.view import View
 from edgekit.passes.quantize.weighted import Weighted, weighted_nodes
 from edgekit.plugins import version_of
@@ -103,32 +105,57 @@ def quantize_static(model: Model, proto: onnx.ModelProto, supplies: Supplies, ho
         What was done, for the step's record.
     """
     looked_at = ready(model, proto, supplies, how)
-    mixed = searched(model, proto, supplies, looked_at)
+    mixed = None if how.min_sqnr_db is None else _search(_trial(model, proto, supplies), looked_at, how.min_sqnr_db, None).run()
     decision = looked_at.decide(looked_at.place({})) if mixed is None else mixed.decision
     did = _did(looked_at.view, decision, looked_at.seen, mixed)
     apply(proto, decision)
     return did
 
 
-def searched(model: Model, proto: onnx.ModelProto, supplies: Supplies, looked_at: Ready) -> Mixed | None:
-    """The search for nodes to keep in float; None if there is no budget to search for."""
-    how = looked_at.how
-    if how.min_sqnr_db is None or supplies.samples is None:
-        return None
-    trial = Trial(proto, list(itertools.islice(supplies.samples.feeds("calibrating", model.signature), SAMPLES)))
-    return Search(proto, looked_at.view, trial, looked_at.place, looked_at.decide, how.min_sqnr_db, how.max_float_share).run()
+def _search(trial: Trial, looked_at: Ready, min_sqnr_db: float, found: Sensitivity | None) -> Search:
+    share = looked_at.how.max_float_share
+    return Search(trial.proto, looked_at.view, trial, looked_at.place, looked_at.decide, min_sqnr_db, share, found)
+
+
+def _trial(model: Model, proto: onnx.ModelProto, supplies: Supplies) -> Trial:
+    """The float graph on some of the samples that calibrate."""
+    feeds = supplies.samples.feeds("calibrating", model.signature) if supplies.samples is not None else ()
+    return Trial(proto, list(itertools.islice(feeds, SAMPLES)))
+
+
+POOR_DB = 25.0
+"""Below it, a repair is looked for, which shall bring as much."""
+
+WORTH_DB = 3.0
+"""A repair that gains less is not worth float nodes."""
 
 
 def diagnosed(model: Model, proto: onnx.ModelProto, supplies: Supplies, how: Static) -> Diagnosis:
-    """What a quantization with these options costs, part by part, and what each correction gains."""
+    """What a quantization with these options costs, part by part, what each correction gains, and what would repair it."""
     looked_at = ready(model, proto, supplies, how)
-    mixed = searched(model, proto, supplies, looked_at)
-    samples = supplies.samples
-    feeds = list(itertools.islice(samples.feeds("calibrating", model.signature), SAMPLES)) if samples is not None else []
+    trial = _trial(model, proto, supplies)
+    mixed = None if how.min_sqnr_db is None else _search(trial, looked_at, how.min_sqnr_db, None).run()
     decision = looked_at.decide(looked_at.place({})) if mixed is None else mixed.decision
-    found = diagnose(proto, looked_at.view, decision, looked_at.seen, feeds)
-    trial = Trial(proto, feeds)
+    found = sensitivity(trial, decision, weights=True, samples=LOOKED_AT)
+    whole = looked_at.place({})  # what a budget keeps in float now it may not where other nodes are
+
+    def remedy(tensors: Sequence[str]) -> str:
+        return kept_float(region(looked_at.view, whole, tensors), how.keep_float)
+
+    diagnosis = diagnose(trial, looked_at.view, decision, looked_at.seen, found, remedy)
+    corrections = _corrections(trial, looked_at)
+    if mixed is not None and mixed.kept:
+        corrections = {"nodes kept in float": round(mixed.all_integer_sqnr_db, 2), **corrections}
+        found = mixed.sensitivity or found
+    is_poor = diagnosis.sqnr_db is not None and diagnosis.sqnr_db < POOR_DB
+    repair = _repair(trial, looked_at, found, diagnosis.sqnr_db) if is_poor else None
+    return msgspec.structs.replace(diagnosis, corrections=corrections, is_poor=is_poor, repair=repair)
+
+
+def _corrections(trial: Trial, looked_at: Ready) -> dict[str, float | None]:
+    """SQNR with each correction switched off, and with all of them, no node kept in float for a budget."""
     nearest = replace(looked_at.seen, weights={})
+    how = looked_at.how
     without = {
         "rounding = nearest": replace(looked_at, seen=nearest),
         "correct_bias = false": replace(looked_at, how=replace(how, correct_bias=False)),
@@ -138,18 +165,33 @@ def diagnosed(model: Model, proto: onnx.ModelProto, supplies: Supplies, how: Sta
         ),
     }
     placement = looked_at.place({})
-    corrections = {name: decibels(trial.error(one.decide(placement))) for name, one in without.items()}
-    if mixed is not None and mixed.kept:
-        corrections = {"nodes kept in float": decibels(trial.error(looked_at.decide(placement))), **corrections}
-    return msgspec.structs.replace(found, corrections=corrections)
+    return {name: decibels(trial.error(one.decide(placement))) for name, one in without.items()}
+
+
+def _repair(trial: Trial, looked_at: Ready, found: Sensitivity, now_db: float | None) -> Repair | None:
+    """The nodes to keep in float that bring the outputs much nearer; None where there are none, or the budget asks for as much already.
+
+    Args:
+        trial: samples to judge by.
+        looked_at: the graph.
+        found: what each rounding costs with all integer.
+        now_db: SQNR without the repair.
+    """
+    if now_db is None or (looked_at.how.min_sqnr_db or 0.0) >= POOR_DB:
+        return None
+    steps = [(one.sqnr_db, one.kept, one.float_share) for one in _search(trial, looked_at, POOR_DB, found).steps()]
+    best = max(sqnr for sqnr, _, _ in steps)
+    if best < now_db + WORTH_DB:
+        return None
+    budget = min(POOR_DB, math.floor(best * 10.0) / 10.0)
+    sqnr, kept, share = next(step for step in steps if step[0] >= budget)  # where a search for this budget would end
+    return Repair(min_sqnr_db=budget, kept=kept, sqnr_db=round(sqnr, 2), float_share=share)
 
 
 def sqnr_db(model: Model, proto: onnx.ModelProto, supplies: Supplies, how: Static) -> float | None:
     """SQNR of the outputs with all that can be integer stored so; None where nothing changes."""
     looked_at = ready(model, proto, supplies, how)
-    samples = supplies.samples
-    feeds = list(itertools.islice(samples.feeds("calibrating", model.signature), SAMPLES)) if samples is not None else []
-    return decibels(Trial(proto, feeds).error(looked_at.decide(looked_at.place({}))))
+    return decibels(_trial(model, proto, supplies).error(looked_at.decide(looked_at.place({}))))
 
 
 def _average(view: View, one: Weighted, moments: Moments) -> NDArray[np.float64]:
@@ -162,7 +204,7 @@ def _named(view: View, patterns: tuple[str, ...]) -> list[str]:
     """Nodes whose name, or operator, fits a pattern such as ``/head/*`` or ``Softmax``."""
     found: list[str] = []
     for pattern in patterns:
-        fitting = [node.name for node in view.nodes if fnmatch.fnmatchcase(node.name, pattern) or node.op_type == pattern]
+        fitting = [node.name for node in view.nodes if pattern in (node.name, node.op_type) or fnmatch.fnmatchcase(node.name, pattern)]
         if not fitting:
             close = nearest(pattern, [node.name for node in view.nodes])
             raise UsageError(f"quantize: keep_float: no node is called {pattern}{close}", hint="edgekit inspect lists the nodes of the model")

@@ -4,6 +4,7 @@ import sys
 import numpy as np
 import onnx
 import pytest
+from onnx.reference import ReferenceEvaluator
 
 from edgekit.engine.contract import read_engine
 from edgekit.engine.onnxruntime import OnnxRuntimeBackend
@@ -202,3 +203,29 @@ def test_zeros_before_a_maximum_count(model_of, target_of, compile_for, run):
     assert engine.options == {"session_config": {key: "GeluFusion;Pad_Fusion"}}
     assert engine.details["operators"] == {"MaxPool": 1, "Pad": 1, "Sub": 1}
     np.testing.assert_array_equal(found, [[[[0, 0], [0, -3]]]])
+
+
+BETWEEN_INTEGERS = """net (float[1,3,8,8] x) => (float[1,4,8,8] y) {
+    xq = QuantizeLinear(x, s, z)  xd = DequantizeLinear(xq, s, z)
+    a = Conv(xd, w)
+    aq = QuantizeLinear(a, t, z)  ad = DequantizeLinear(aq, t, z)
+    vd = DequantizeLinear(vq, u)
+    b = Conv(ad, vd)
+    yq = QuantizeLinear(b, t, z)  y = DequantizeLinear(yq, t, z)
+}"""
+
+
+def test_the_weights_of_a_convolution_kept_in_float_between_integers_are_not_rounded(model_of, target_of, compile_for, run):
+    draw = np.random.default_rng(3)
+    w = draw.normal(size=(4, 3, 1, 1)).astype(np.float32)
+    w[0] = 1000.0  # with one scale for all weights, as ONNX Runtime would have it, nothing of the others is left
+    numbers = {"s": np.float32(0.02), "t": np.float32(0.02), "u": np.float32(0.01), "z": np.uint8(128)}
+    model = model_of(BETWEEN_INTEGERS, w=w, vq=draw.integers(-127, 128, (4, 4, 1, 1)).astype(np.int8), **numbers)
+    engine, out = compile_for(model, target_of())
+    x = draw.normal(size=(1, 3, 8, 8)).astype(np.float32)
+    wanted = ReferenceEvaluator(onnx.load(model.path)).run(None, {"x": x})[0]
+
+    assert "WeightBiasQuantization" in engine.options["session_config"]["optimization.disable_specified_optimizers"].split(";")
+    assert (engine.details["float_nodes"], engine.details["integer_nodes"]) == (1, 1)
+    np.testing.assert_allclose(run(out / engine.file, config=engine.options["session_config"], x=x)[0], wanted, atol=0.0201)
+    assert np.abs(run(out / engine.file, x=x)[0] - wanted).max() > 0.5

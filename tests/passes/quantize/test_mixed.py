@@ -1,0 +1,117 @@
+import numpy as np
+import onnx
+import pytest
+from onnx.reference import ReferenceEvaluator
+
+from edgekit.errors import UsageError
+from edgekit.passes.quantize.mixed import region
+from edgekit.passes.quantize.place import place
+from edgekit.passes.quantize.view import View
+
+AROUND = ["Conv_0", "Conv_2"]
+"""The convolutions that make and read the uneven tensors."""
+
+
+def rounded(proto):
+    """Tensors that a graph rounds."""
+    return {node.input[0] for node in proto.graph.node if node.op_type == "QuantizeLinear"}
+
+
+def test_the_nodes_around_a_tensor_that_no_scale_fits_stay_float_and_no_others(uneven, quantized, schemes):
+    model, samples = uneven
+    proto, did = quantized(model, schemes["x86"], samples, min_sqnr_db=30.0, max_float_share=1.0)
+
+    assert sorted(did["kept_float"]) == AROUND
+    assert did["budget_reached"] is True
+    assert did["sqnr_db_all_integer"] < 30.0 <= did["sqnr_db_on_samples"]
+    assert did["integer_nodes"] == {"Conv": 1}
+    assert not rounded(proto) & {"x", "a", "h"}
+    assert [did["left_float"][name] for name in AROUND] == ["kept in float for min_sqnr_db"] * 2
+
+
+def test_the_fidelity_that_is_reported_is_that_of_the_written_graph(uneven, quantized, schemes, sqnr_of):
+    model, samples = uneven
+    proto, did = quantized(model, schemes["x86"], samples, min_sqnr_db=30.0, max_float_share=1.0)
+    whole, _ = quantized(model, schemes["x86"], samples)
+    feeds = list(samples.feeds("calibrating", model.signature))
+
+    assert did["sqnr_db_on_samples"] == pytest.approx(sqnr_of(onnx.load(model.path), proto, feeds), abs=0.05)
+    assert did["sqnr_db_all_integer"] == pytest.approx(sqnr_of(onnx.load(model.path), whole, feeds), abs=0.05)
+
+
+def test_a_budget_that_holds_already_keeps_nothing(uneven, quantized, schemes):
+    model, samples = uneven
+    proto, did = quantized(model, schemes["x86"], samples, min_sqnr_db=1.0)
+    whole, _ = quantized(model, schemes["x86"], samples)
+
+    assert did["kept_float"] == []
+    assert did["budget_reached"] is True
+    assert proto.graph.SerializeToString() == whole.graph.SerializeToString()
+
+
+def test_no_more_multiply_adds_than_allowed_stay_float_and_a_missed_budget_is_said(uneven, quantized, schemes):
+    model, samples = uneven
+    _, did = quantized(model, schemes["x86"], samples, min_sqnr_db=30.0, max_float_share=0.4)  # one of three equal convolutions
+
+    assert len(did["kept_float"]) <= 1
+    assert did["budget_reached"] is False
+    assert did["sqnr_db_on_samples"] < 30.0
+
+
+@pytest.mark.parametrize("pattern", ["Conv_0", "*_0", "Conv_[0]"])
+def test_a_node_is_kept_float_by_its_name_or_a_pattern(uneven, quantized, schemes, pattern):
+    model, samples = uneven
+    _, did = quantized(model, schemes["x86"], samples, keep_float=(pattern,))
+
+    assert did["left_float"]["Conv_0"] == "kept in float by keep_float"
+    assert did["integer_nodes"] == {"Conv": 2}
+
+
+def test_all_nodes_of_an_operator_are_kept_float_by_its_name(uneven, quantized, schemes):
+    model, samples = uneven
+    proto, did = quantized(model, schemes["x86"], samples, keep_float=("Conv",))
+
+    assert did["integer_nodes"] == {}
+    assert not rounded(proto)
+
+
+def test_a_node_that_is_not_there_is_refused_with_the_nearest(uneven, quantized, schemes):
+    model, samples = uneven
+    with pytest.raises(UsageError, match=r"keep_float: no node is called Conv_00; did you mean Conv_0\?"):
+        quantized(model, schemes["x86"], samples, keep_float=("Conv_00",))
+
+
+def test_what_a_float_node_makes_another_float_node_reads_as_it_was_made(model_of, samples_of, quantized, schemes):
+    text = "net (float[1,4,8,8] x) => (float[1,4,8,8] y, float[1,4,8,8] z) { s = Softsign(x)  y = Conv(s, w)  z = Softplus(s) }"
+    draw = np.random.default_rng(1)
+    model = model_of(text, w=draw.normal(size=(4, 4, 1, 1)).astype(np.float32))
+    samples = samples_of(x=[draw.normal(size=(1, 4, 8, 8)).astype(np.float32) for _ in range(3)])
+    proto, _ = quantized(model, schemes["x86"], samples)
+    feed = {"x": draw.normal(size=(1, 4, 8, 8)).astype(np.float32)}
+    before, after = (ReferenceEvaluator(one).run(["y", "z"], feed) for one in (onnx.load(model.path), proto))
+
+    assert "Softplus_2" in {node.name for node in proto.graph.node}
+    assert not np.array_equal(before[0], after[0])
+    np.testing.assert_array_equal(before[1], after[1])
+
+
+BIASED = """net (float[1,6,8] x) => (float[1,6,4] y) {
+    m = MatMul(x, w)
+    a = Add(m, b)
+    t = Sigmoid(a)
+    y = MatMul(t, v)
+}"""
+
+
+def test_the_add_of_a_bias_stays_float_with_its_product(proto_of, schemes):
+    draw = np.random.default_rng(2)
+    weights = {"w": draw.normal(size=(8, 4)), "b": draw.normal(size=4), "v": draw.normal(size=(4, 4))}
+    view = View(proto_of(BIASED, **{name: value.astype(np.float32) for name, value in weights.items()}))
+    placed = place(view, schemes["tflite"])
+    around = region(view, placed, ["a"])
+    kept = place(view, schemes["tflite"], dict.fromkeys(around, "kept"))
+
+    assert "a" in placed.tensors
+    assert around == ("MatMul_0", "Sigmoid_2")
+    assert kept.left_float == dict.fromkeys(("MatMul_0", "Add_1", "Sigmoid_2"), "kept")
+    assert set(kept.tensors) == {"t", "y"}
