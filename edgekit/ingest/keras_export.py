@@ -14,7 +14,7 @@ from edgekit.extras import extra
 from edgekit.graph.onnx_file import save
 from edgekit.ingest.feeds import RAW_PIXELS, record_parity
 from edgekit.ingest.job import EXPORT_FOLDER, Exported, Job
-from edgekit.ingest.names import name_constants, rename, unique
+from edgekit.ingest.names import name_constants, number_names, rename, unique
 from edgekit.ingest.naming import naming
 from edgekit.ingest.shapes import Sizes, pinned
 from edgekit.ingest.sniff import Kind
@@ -185,6 +185,7 @@ def _onnx_of(callee: Callee, shapes: Mapping[str, Sizes]) -> onnx.ModelProto:
             proto.graph.input.insert(position, onnx.helper.make_tensor_value_info(placeholder, kind, shapes[name]))
     outputs = dict(zip((value.name for value in proto.graph.output), callee.outputs, strict=True))
     rename(proto, {**placeholders, **outputs})
+    number_names(proto)
     name_constants(proto)
     return proto
 

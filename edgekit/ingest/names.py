@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,26 @@ def rename(proto: onnx.ModelProto, names: Mapping[str, str]) -> None:
             names[new] = other
             taken.add(other)
     _rename(proto.graph, names)
+
+
+def number_names(proto: onnx.ModelProto) -> None:
+    """Count anew the numbers in the names of nodes and of what they make, in the order of the nodes.
+
+    tf2onnx counts every name it makes, those of nodes that it drops again included, and how many these are is not the same
+    each time: a name ends in ``__29`` now, in ``__30`` then.
+    """
+    numbers: dict[str, str] = {}
+
+    def renumbered(name: str) -> str:
+        return re.sub(r"__(\d+)", lambda found: "__" + numbers.setdefault(found[1], str(len(numbers))), name)
+
+    graph = proto.graph
+    kept = {"", *(value.name for value in graph.input), *(value.name for value in graph.output)}
+    names: dict[str, str] = {}
+    for node in graph.node:
+        node.name = renumbered(node.name)
+        names |= {name: renumbered(name) for name in node.output if name not in kept}
+    rename(proto, names)
 
 
 def name_constants(proto: onnx.ModelProto) -> None:

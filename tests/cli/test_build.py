@@ -194,9 +194,11 @@ def test_two_builds_at_once_in_one_store_do_not_hurt_each_other(command):
     assert one == two
 
 
-def test_control_c_ends_with_130_and_one_line(command):
+def test_control_c_ends_with_130_and_one_line(command, own_store):
     running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    time.sleep(1.2)
+    while not own_store.exists() and running.poll() is None:  # a loaded machine takes a while to begin
+        time.sleep(0.05)
+    time.sleep(0.3)
     running.send_signal(signal.SIGINT)
     _, err = running.communicate(timeout=30)
 

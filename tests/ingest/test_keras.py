@@ -121,3 +121,24 @@ def test_the_same_keras_file_gives_the_same_bytes(keras_files, ingested, tmp_pat
     copy = tmp_path / "copy.keras"
     shutil.copy(keras_files / "cnn.keras", copy)
     assert ingested(keras_files / "cnn.keras").sha256 == ingested(copy).sha256
+
+
+def test_numbers_that_the_converter_counted_in_names_are_counted_anew():
+    import onnx
+
+    from edgekit.ingest.names import number_names
+
+    def net(first, second):
+        squeezed, half = f"mean/Squeeze__{first}:0", f"mean__{second}/half"
+        text = "net (float[1,4] x) => (float[1,4] y) { a = Relu(x)  b = Neg(a)  y = Abs(b) }"
+        proto = onnx.parser.parse_model(f'<ir_version: 10, opset_import: ["" : 21]> {text}')
+        renamed = {"a": squeezed, "b": half}
+        for node, name in zip(proto.graph.node, (f"mean/Squeeze__{first}", f"mean__{second}", "last"), strict=True):
+            node.name = name
+            node.input[:] = [renamed.get(one, one) for one in node.input]
+            node.output[:] = [renamed.get(one, one) for one in node.output]
+        number_names(proto)
+        return proto
+
+    assert [node.name for node in net(29, 7).graph.node] == ["mean/Squeeze__0", "mean__1", "last"]
+    assert net(29, 7) == net(1, 0) == net(30, 29)
