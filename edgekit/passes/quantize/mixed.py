@@ -19,8 +19,14 @@ if TYPE_CHECKING:
 Place = Callable[[Mapping[str, str]], Placement]
 """Where integers go with these nodes kept in float, each with the reason."""
 
-SAMPLES = 16
-"""So many judge a decision."""
+SAMPLES = 64
+"""So many judge a decision; of fewer, one that is answered badly decides what stays in float."""
+
+MARGIN_DB = 1.0
+"""Once nodes are kept, so much more than the budget is asked for: the samples that chose them flatter them."""
+
+HELD_BYTES = 64 * 2**20
+"""… or as many as fit, but not fewer than :data:`LOOKED_AT`."""
 
 LOOKED_AT = 8
 """Of these, so many tell what each rounding costs."""
@@ -97,7 +103,7 @@ class Search:
         costs = _Costs(self.proto, self.view)
         found = self.found or sensitivity(self.trial, decision, weights=False, samples=LOOKED_AT)
         kept: dict[str, str] = {}
-        while error > wanted:
+        while error > wanted * 10.0 ** (-MARGIN_DB / 10.0):
             step = self._best_step(kept, decision.placement, found, costs)
             if step is None:
                 return

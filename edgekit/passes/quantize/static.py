@@ -24,7 +24,7 @@ from edgekit.passes.quantize.apply import apply
 from edgekit.passes.quantize.decide import Decision, Observer, decide, is_per_channel, ranging, weight_grid
 from edgekit.passes.quantize.diagnose import decibels, diagnose, kept_float
 from edgekit.passes.quantize.diagnosis import Diagnosis, Repair
-from edgekit.passes.quantize.mixed import LOOKED_AT, SAMPLES, Mixed, Search, region
+from edgekit.passes.quantize.mixed import HELD_BYTES, LOOKED_AT, SAMPLES, Mixed, Search, region
 from edgekit.passes.quantize.observations import VERSION, Observations, read, write
 from edgekit.passes.quantize.patches import from_blocks
 from edgekit.passes.quantize.place import Placement, place
@@ -32,6 +32,7 @@ from edgekit.passes.quantize.round_weights import round_weights
 from edgekit.passes.quantize.sensitivity import Sensitivity, Trial, sensitivity
 from edgekit.passes.quantize.view import View
 from edgekit.passes.quantize.weighted import Weighted, weighted_nodes
+from edgekit.passes.streaming import Feed
 from edgekit.plugins import version_of
 from edgekit.strict import nearest
 from edgekit.target import Scheme
@@ -120,7 +121,12 @@ def _search(trial: Trial, looked_at: Ready, min_sqnr_db: float, found: Sensitivi
 def _trial(model: Model, proto: onnx.ModelProto, supplies: Supplies) -> Trial:
     """The float graph on some of the samples that calibrate."""
     feeds = supplies.samples.feeds("calibrating", model.signature) if supplies.samples is not None else ()
-    return Trial(proto, list(itertools.islice(feeds, SAMPLES)))
+    held: list[Feed] = []
+    for feed in itertools.islice(feeds, SAMPLES):
+        held.append(feed)
+        if len(held) >= LOOKED_AT and sum(values.nbytes for one in held for values in one.values()) >= HELD_BYTES:
+            break
+    return Trial(proto, held)
 
 
 POOR_DB = 25.0
