@@ -10,6 +10,7 @@ import msgspec
 
 from edgekit.graph.edit import Graph, Shape
 from edgekit.graph.node import Node
+from edgekit.graph.quantized import PRODUCTS
 from edgekit.graph.shapes import infer_shapes
 
 if TYPE_CHECKING:
@@ -155,7 +156,7 @@ def macs_of(graph: Graph, node: Node) -> int:
 
     Bias, activation, pooling and normalization are not counted, as is usual.
     """
-    if node.op not in ("Conv", "ConvTranspose", "Gemm", "MatMul"):
+    if node.op not in PRODUCTS:
         return 0
     source, weight, output = (graph.shape(name) for name in (node.inputs[0], node.inputs[1], node.outputs[0]))
     if source is None or weight is None or output is None:

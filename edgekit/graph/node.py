@@ -103,3 +103,11 @@ def in_order(nodes: Sequence[Node], known: set[str]) -> list[Node]:
             else:
                 stack.append(waiting[0])
     return ordered
+
+
+def drop_unread_constants(graph: onnx.GraphProto) -> None:
+    """Take out the initializers that no node reads and no output is, subgraphs heeded."""
+    read = {name for proto in graph.node for name in [*proto.input, *Node(proto).captured()]} | {value.name for value in graph.output}
+    kept = [tensor for tensor in graph.initializer if tensor.name in read]
+    del graph.initializer[:]
+    graph.initializer.extend(kept)

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgekit.engine.onnxruntime.precision import WEIGHTED
 from edgekit.engine.onnxruntime.products import INT8_PRODUCT, weights_alone
 from edgekit.engine.onnxruntime.trial import is_opened
+from edgekit.graph.quantized import PRODUCTS
 from edgekit.plugins import version_of
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _ERRORS_ONLY = 3
 _GEMM = "MatMulAddFusion"
 _INTEGER = frozenset({"QLinearConv", "QGemm", "QLinearMatMul", "MatMulIntegerToFloat", "DynamicQuantizeMatMul", "ConvInteger", "MatMulInteger"})
-_FLOAT = WEIGHTED | {"FusedConv", "FusedGemm", "FusedMatMul", "MatMulNBits"}
+_FLOAT = PRODUCTS | {"FusedConv", "FusedGemm", "FusedMatMul", "MatMulNBits"}
 
 
 def kernels(path: Path, opened: dict[str, Any], arch: str) -> dict[str, Any]:
@@ -133,7 +133,7 @@ def _keeps_float_weights(proto: onnx.ModelProto) -> bool:
     """Whether a node multiplies what was stored as integers with weights that were not."""
     dequantized = {node.output[0] for node in proto.graph.node if node.op_type == "DequantizeLinear"}
     constants = {tensor.name for tensor in proto.graph.initializer}
-    return any(node.op_type in WEIGHTED and node.input[0] in dequantized and node.input[1] in constants for node in proto.graph.node)
+    return any(node.op_type in PRODUCTS and node.input[0] in dequantized and node.input[1] in constants for node in proto.graph.node)
 
 
 def _all_nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:

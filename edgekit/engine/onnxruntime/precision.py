@@ -6,11 +6,10 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from edgekit.engine.onnxruntime.products import bits_of
+from edgekit.graph.quantized import PRODUCTS
 
 if TYPE_CHECKING:
     import onnx
-
-WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 
 
 def precision_of(proto: onnx.ModelProto) -> str:
@@ -25,7 +24,7 @@ def precision_of(proto: onnx.ModelProto) -> str:
     """
     makers = {name: node for node in proto.graph.node for name in node.output}
     constants = {tensor.name: tensor for tensor in proto.graph.initializer}
-    found = Counter(_form(node, makers, constants) for node in proto.graph.node if node.op_type in WEIGHTED)
+    found = Counter(_form(node, makers, constants) for node in proto.graph.node if node.op_type in PRODUCTS)
     return found.most_common(1)[0][0] if found else "float32"
 
 

@@ -6,16 +6,17 @@ invalid (see ``optimized.broken_rewrites``). Done here, of 50 convolutions of an
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from edgekit.graph.node import drop_unread_constants
+from edgekit.graph.quantized import PRODUCTS
 
 if TYPE_CHECKING:
     import onnx
 
 _SHIFT = 128
-_WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 _Q, _DQ = "QuantizeLinear", "DequantizeLinear"
 
 
@@ -49,7 +50,7 @@ class _Rewriter:
         kept = [value for value in self._graph.value_info if value.name not in changed]
         del self._graph.value_info[:]
         self._graph.value_info.extend(kept)
-        self._drop_unread()
+        drop_unread_constants(self._graph)
 
     def _is_int8(self, node: onnx.NodeProto) -> bool:
         """Whether a node's integers are int8 at one scale, and only its zero point says so."""
@@ -65,7 +66,7 @@ class _Rewriter:
     def _is_operand(self, node: onnx.NodeProto) -> bool:
         """Whether a constant is added or multiplied element by element, where both sides must be of one type."""
         readers = self._readers.get(node.output[0], [])
-        weights = any(reader.op_type in _WEIGHTED and node.output[0] in list(reader.input)[1:] for reader in readers)
+        weights = any(reader.op_type in PRODUCTS and node.output[0] in list(reader.input)[1:] for reader in readers)
         return node.input[0] in self._constants and self._is_int8(node) and not weights and node.output[0] not in self._ports
 
     def _shifted(self, name: str) -> str:
@@ -77,17 +78,3 @@ class _Rewriter:
             self._made[name] = f"{name}/unsigned"
             self._graph.initializer.append(numpy_helper.from_array(values.astype(np.uint8), self._made[name]))
         return self._made[name]
-
-    def _drop_unread(self) -> None:
-        read = set(self._read_names())
-        kept = [tensor for tensor in self._graph.initializer if tensor.name in read]
-        del self._graph.initializer[:]
-        self._graph.initializer.extend(kept)
-
-    def _read_names(self) -> Iterator[str]:
-        from edgekit.graph.node import Node
-
-        for node in self._graph.node:
-            yield from node.input
-            yield from Node(node).captured()
-        yield from self._ports

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekit.passes.quantize.view import View, attributes
-from edgekit.passes.quantize.weighted import Weighted, weighted_nodes
+from edgekit.graph.view import View, attributes
+from edgekit.graph.weighted import Weighted, weighted_nodes
 
 if TYPE_CHECKING:
     import onnx

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from edgekit.errors import SamplesError
 from edgekit.graph.run import Runner
+from edgekit.graph.view import View
+from edgekit.graph.weighted import Weighted
 from edgekit.model import Model
 from edgekit.numerics.fidelity import fidelity
 from edgekit.passes.contract import Supplies
@@ -19,8 +21,6 @@ from edgekit.passes.equalize.channels import Channels, channels_of
 from edgekit.passes.equalize.factors import Equalized, factors
 from edgekit.passes.equalize.statistics import Extent, extents
 from edgekit.passes.quantize.calibrate import observed_tensors
-from edgekit.passes.quantize.view import View
-from edgekit.passes.quantize.weighted import Weighted
 
 if TYPE_CHECKING:
     import onnx
@@ -64,7 +64,7 @@ def _seen(model: Model, view: View, channels: Channels, samples: Samples, suppli
     axes = _looked_at(view, channels)
     if not axes:
         return {}
-    held = sum(4 * math.prod(size for size in view.shape(tensor) or () if isinstance(size, int)) for tensor in axes)
+    held = 4 * sum(map(view.numbers, axes))
     supplies.watcher.begin("equalize", len(samples.calibrating))
     seen = extents(model.path, axes, samples.feeds("calibrating", model.signature), supplies.watcher, bytes_held=held)
     supplies.watcher.end(f"{len(seen)} tensors")
@@ -76,10 +76,9 @@ def _looked_at(view: View, channels: Channels) -> dict[str, int]:
     axes = {tensor: held.axis for tensor, held in channels.carried.items() if not channels.is_frozen(channels.roots(tensor)).all()}
     axes |= {clip.source: channels.carried[clip.source].axis for clip in channels.clips if clip.result in axes}
     for one, tensor in channels.readers:
-        made = next(node.output[0] for node in view.nodes if node.name == one.node)
-        shape = view.shape(made)
+        shape = view.shape(one.output)
         if tensor in axes and shape:
-            axes.setdefault(made, 1 if one.window is not None else len(shape) - 1)
+            axes.setdefault(one.output, 1 if one.window is not None else len(shape) - 1)
     return {tensor: axis for tensor, axis in axes.items() if view.is_float(tensor)}
 
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from edgekit.graph.view import View
+from edgekit.graph.weighted import Weighted
 from edgekit.passes.equalize.channels import Channels, Clipped
 from edgekit.passes.equalize.statistics import Extent
-from edgekit.passes.quantize.view import View
-from edgekit.passes.quantize.weighted import Weighted
 
 F64 = NDArray[np.float64]
 
@@ -130,12 +130,7 @@ class _Weighing:
 
     def output_power(self, one: Weighted, rows: int) -> float:
         """Sum over its outputs of their mean squares."""
-        made = self._made(one)
-        return float(self._seen[made].mean_square.mean() * rows) if made in self._seen else float(rows)
-
-    def _made(self, one: Weighted) -> str:
-        node = next(node for node in self._view.nodes if node.name == one.node)
-        return str(node.output[0])
+        return float(self._seen[one.output].mean_square.mean() * rows) if one.output in self._seen else float(rows)
 
     def of(self, tensor: str) -> F64:
         """Shape (channels,)."""

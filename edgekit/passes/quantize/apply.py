@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekit.graph.node import Node
+from edgekit.graph.node import drop_unread_constants
+from edgekit.graph.view import View
+from edgekit.graph.weighted import Weighted
 from edgekit.numerics.affine import Affine, quantized
 from edgekit.passes.quantize.decide import Decision, Weights
-from edgekit.passes.quantize.view import View
-from edgekit.passes.quantize.weighted import Weighted
 
 if TYPE_CHECKING:
     import onnx
@@ -51,7 +51,7 @@ class _Writer:
             self._make(node, read_as)
         del self._graph.node[:]
         self._graph.node.extend(self._written)
-        self._drop_unread()
+        drop_unread_constants(self._graph)
 
     def _read(self, node: onnx.NodeProto, read_as: dict[str, str]) -> None:
         placed = self._decision.placement
@@ -135,12 +135,6 @@ class _Writer:
             name += "_"
         self._taken.add(name)
         return name
-
-    def _drop_unread(self) -> None:
-        read = {name for node in self._graph.node for name in [*node.input, *Node(node).captured()]} | self._view.outputs
-        kept = [tensor for tensor in self._graph.initializer if tensor.name in read]
-        del self._graph.initializer[:]
-        self._graph.initializer.extend(kept)
 
 
 def _drop_attributes(node: onnx.NodeProto, *names: str) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,11 +11,11 @@ from numpy.typing import NDArray
 
 from edgekit.errors import SamplesError, SourceError
 from edgekit.graph.run import Runner
+from edgekit.graph.view import View
+from edgekit.graph.weighted import Weighted, is_inside
 from edgekit.numerics.moments import Batch, Moments
 from edgekit.numerics.observers import Histogram
 from edgekit.passes.quantize.patches import in_blocks, patches
-from edgekit.passes.quantize.view import View
-from edgekit.passes.quantize.weighted import Weighted, is_inside
 from edgekit.passes.streaming import Feed, Numbered, in_chunks
 from edgekit.watch import Watcher
 
@@ -94,7 +92,7 @@ class _Look:
         made = {name for node in view.nodes for name in node.output}
         wanted = [name for name in made if name in self._tensors or name in self._weighted]
         portions = list(_portions(view, sorted(wanted)))
-        largest = max((sum(map(functools.partial(_bytes, view), portion)) for portion in portions), default=0)
+        largest = max((4 * sum(map(view.numbers, portion)) for portion in portions), default=0)
         self.bytes_held = 3 * largest + 2**20  # its values, and about as much twice while they are computed and counted
         self._portions = [Runner(path, outputs=portion, threads=1) for portion in portions]
 
@@ -124,7 +122,7 @@ def _portions(view: View, tensors: list[str]) -> Iterator[list[str]]:
     portion: list[str] = []
     held = 0
     for tensor in tensors:
-        size = _bytes(view, tensor)
+        size = 4 * view.numbers(tensor)
         if portion and held + size > FETCHED_AT_ONCE_BYTES:
             yield portion
             portion, held = [], 0
@@ -132,11 +130,6 @@ def _portions(view: View, tensors: list[str]) -> Iterator[list[str]]:
         held += size
     if portion:
         yield portion
-
-
-def _bytes(view: View, tensor: str) -> int:
-    """Size of a float tensor; open sizes count as 1."""
-    return 4 * math.prod(size for size in view.shape(tensor) or () if isinstance(size, int))
 
 
 def _observe(histogram: Histogram, tensor: str, values: NDArray[Any]) -> None:

@@ -10,6 +10,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from edgekit.graph.view import View
+from edgekit.graph.weighted import Weighted
 from edgekit.numerics.affine import (
     INT8,
     INT8_REDUCED,
@@ -32,8 +34,6 @@ from edgekit.passes.quantize.observations import Observations, Rounded
 from edgekit.passes.quantize.place import Placement
 from edgekit.passes.quantize.response import Response, response
 from edgekit.passes.quantize.round_weights import row_scales
-from edgekit.passes.quantize.view import View
-from edgekit.passes.quantize.weighted import Weighted
 from edgekit.target import Scheme
 
 Observer = Literal["minmax", "moving_average", "percentile", "entropy", "mse"]

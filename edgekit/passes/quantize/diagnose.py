@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekit.graph.run import Runner
+from edgekit.graph.view import View
 from edgekit.numerics.affine import Affine
 from edgekit.numerics.observers import Histogram
 from edgekit.passes.quantize.decide import Decision
@@ -18,7 +19,6 @@ from edgekit.passes.quantize.diagnosis import Diagnosis, Finding, TensorDiagnosi
 from edgekit.passes.quantize.observations import Observations
 from edgekit.passes.quantize.place import Placement
 from edgekit.passes.quantize.sensitivity import Sensitivity, Trial, with_numbers
-from edgekit.passes.quantize.view import View
 
 Remedy = Callable[[Sequence[str]], str]
 """What to do so that some tensors are not rounded."""

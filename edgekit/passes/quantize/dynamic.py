@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from edgekit.graph.edit import Graph
 from edgekit.graph.node import Node
+from edgekit.graph.quantized import PRODUCTS
+from edgekit.graph.view import View
+from edgekit.graph.weighted import Weighted, weighted_nodes
 from edgekit.passes.quantize.stored import Form, Storing
-from edgekit.passes.quantize.view import View
-from edgekit.passes.quantize.weighted import PRODUCTS, Weighted, weighted_nodes
 from edgekit.target import Scheme
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekit.graph.node import Node
-from edgekit.passes.quantize.view import View
+from edgekit.graph.node import Node, drop_unread_constants
+from edgekit.graph.view import View
 
 if TYPE_CHECKING:
     import onnx
@@ -101,7 +101,7 @@ class _Graph:
             self._need_full(output)
         del self._graph.node[:]
         self._graph.node.extend(self._written)
-        self._drop_unread()
+        drop_unread_constants(self._graph)
         return {"form": "graph", "float16_nodes": count, "float32_nodes": len(self._view.nodes) - count, "kept_float32": kept}
 
     def _half_inputs(self, node: onnx.NodeProto) -> list[int]:
@@ -170,9 +170,3 @@ class _Graph:
         from onnx import helper
 
         self._written.append(helper.make_node("Cast", [source], [result], name=f"{result}/Cast", to=to))
-
-    def _drop_unread(self) -> None:
-        read = {name for node in self._graph.node for name in [*node.input, *Node(node).captured()]} | self._view.outputs
-        kept = [tensor for tensor in self._graph.initializer if tensor.name in read]
-        del self._graph.initializer[:]
-        self._graph.initializer.extend(kept)

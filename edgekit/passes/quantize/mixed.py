@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from edgekit.graph.view import View
 from edgekit.passes.quantize.decide import Decision
 from edgekit.passes.quantize.place import Placement
 from edgekit.passes.quantize.sensitivity import Sensitivity, Trial, sensitivity
-from edgekit.passes.quantize.view import View
 
 if TYPE_CHECKING:
     import onnx
@@ -146,14 +146,11 @@ class _Costs:
     def of(self, nodes: Mapping[str, str]) -> float:
         """Cost of these nodes: their products, and every number they read or make."""
         moved = {name for node in nodes for name in [*self._nodes[node].input, *self._nodes[node].output] if name not in self._view.constants}
-        return sum(self._macs.get(node, 0.0) for node in nodes) + NUMBER_COST * sum(self._numbers(name) for name in moved)
+        return sum(self._macs.get(node, 0.0) for node in nodes) + NUMBER_COST * sum(map(self._view.numbers, moved))
 
     def share(self, nodes: Mapping[str, str]) -> float:
         """Share of all multiply-adds that these nodes do."""
         return sum(self._macs.get(node, 0.0) for node in nodes) / self._total
-
-    def _numbers(self, tensor: str) -> int:
-        return math.prod(size for size in self._view.shape(tensor) or () if isinstance(size, int))
 
 
 CONSIDERED = 24

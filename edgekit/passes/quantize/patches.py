@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekit.passes.quantize.weighted import Weighted, Window
+from edgekit.graph.weighted import Weighted, Window
 
 NUMBERS = 32_768
 """About so many are taken from one sample for one node, but never fewer places than :data:`FEWEST`."""

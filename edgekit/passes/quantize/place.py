@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from edgekit.passes.quantize.view import View, attributes
-from edgekit.passes.quantize.weighted import ACTIVATIONS, PRODUCTS, Weighted, is_inside, weighted_nodes
+from edgekit.graph.quantized import PRODUCTS
+from edgekit.graph.view import View, attributes
+from edgekit.graph.weighted import ACTIVATIONS, Weighted, is_inside, weighted_nodes
 from edgekit.target import Scheme
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekit.passes.quantize.view import View, attributes
+from edgekit.graph.view import View, attributes
 
 if TYPE_CHECKING:
     import onnx

@@ -7,13 +7,13 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from edgekit.graph.view import View
+from edgekit.graph.weighted import Weighted
 from edgekit.numerics.affine import IntGrid
 from edgekit.numerics.moments import Moments
 from edgekit.numerics.rounding import added_variance, compensated, rounded
 from edgekit.passes.quantize.observations import Rounded
 from edgekit.passes.quantize.patches import block_sizes, from_blocks, in_blocks
-from edgekit.passes.quantize.view import View
-from edgekit.passes.quantize.weighted import Weighted
 
 F64 = NDArray[np.float64]
 

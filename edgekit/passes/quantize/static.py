@@ -16,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekit.errors import SamplesError, UsageError
+from edgekit.graph.view import View
+from edgekit.graph.weighted import Weighted, weighted_nodes
 from edgekit.model import Model
 from edgekit.numerics.moments import Moments
 from edgekit.passes.contract import Supplies
@@ -30,8 +32,6 @@ from edgekit.passes.quantize.patches import from_blocks
 from edgekit.passes.quantize.place import Placement, place
 from edgekit.passes.quantize.round_weights import round_weights
 from edgekit.passes.quantize.sensitivity import Sensitivity, Trial, sensitivity
-from edgekit.passes.quantize.view import View
-from edgekit.passes.quantize.weighted import Weighted, weighted_nodes
 from edgekit.passes.streaming import Feed
 from edgekit.plugins import version_of
 from edgekit.strict import nearest

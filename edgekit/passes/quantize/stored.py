@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from edgekit.errors import SourceError
 from edgekit.graph.edit import Graph
 from edgekit.graph.node import Node
+from edgekit.graph.view import View
+from edgekit.graph.weighted import Weighted
 from edgekit.numerics.affine import INT2_SYMMETRIC, INT4_SYMMETRIC, INT8_REDUCED, INT8_SYMMETRIC, UINT2, UINT4, UINT8, IntGrid
 from edgekit.numerics.scales import round_rows
-from edgekit.passes.quantize.view import View
-from edgekit.passes.quantize.weighted import Weighted
 
 _GRIDS = {
     (8, True): INT8_SYMMETRIC,

@@ -6,9 +6,10 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from edgekit.graph.edit import Graph
+from edgekit.graph.quantized import PRODUCTS
+from edgekit.graph.view import View
+from edgekit.graph.weighted import weighted_nodes
 from edgekit.passes.quantize.stored import Form, Storing
-from edgekit.passes.quantize.view import View
-from edgekit.passes.quantize.weighted import PRODUCTS, weighted_nodes
 from edgekit.target import Scheme
 
 if TYPE_CHECKING:

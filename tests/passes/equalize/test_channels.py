@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from edgekit.graph.view import View
 from edgekit.passes.equalize.channels import channels_of
-from edgekit.passes.quantize.view import View
 
 GENERATOR = np.random.default_rng(0)
 

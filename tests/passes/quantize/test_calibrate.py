@@ -6,14 +6,14 @@ import pytest
 
 from edgekit.errors import SamplesError, SourceError
 from edgekit.graph import onnx_file
+from edgekit.graph.view import View
+from edgekit.graph.weighted import weighted_nodes
 from edgekit.numerics.affine import INT8_SYMMETRIC
 from edgekit.numerics.observers import COUNTED, Histogram
 from edgekit.passes.quantize import calibrate as calibrating
 from edgekit.passes.quantize.calibrate import calibrate
 from edgekit.passes.quantize.observations import Observations, Rounded, read, write
 from edgekit.passes.quantize.round_weights import round_weights
-from edgekit.passes.quantize.view import View
-from edgekit.passes.quantize.weighted import weighted_nodes
 from edgekit.watch import SILENT
 
 NET = """net (float[1,3,8,8] x) => (float[1,2] y) {

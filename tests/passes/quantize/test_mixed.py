@@ -4,9 +4,9 @@ import pytest
 from onnx.reference import ReferenceEvaluator
 
 from edgekit.errors import UsageError
+from edgekit.graph.view import View
 from edgekit.passes.quantize.mixed import region
 from edgekit.passes.quantize.place import place
-from edgekit.passes.quantize.view import View
 
 AROUND = ["Conv_0", "Conv_2"]
 """The convolutions that make and read the uneven tensors."""

@@ -3,9 +3,9 @@ import itertools
 import numpy as np
 import pytest
 
+from edgekit.graph.view import View
+from edgekit.graph.weighted import weighted_nodes
 from edgekit.passes.quantize.patches import FEWEST, LARGEST_BLOCK, MOST, block_sizes, from_blocks, in_blocks, patches
-from edgekit.passes.quantize.view import View
-from edgekit.passes.quantize.weighted import weighted_nodes
 
 GENERATOR = np.random.default_rng(0)
 

@@ -1,8 +1,8 @@
 import msgspec
 import numpy as np
 
+from edgekit.graph.view import View
 from edgekit.passes.quantize.place import place
-from edgekit.passes.quantize.view import View
 
 RNG = np.random.default_rng(0)
 

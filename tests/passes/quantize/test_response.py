@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from edgekit.graph.view import View
 from edgekit.passes.quantize.response import response
-from edgekit.passes.quantize.view import View
 
 POINTS = np.array([-20.0, -3.0, -1.0, 0.0, 0.5, 2.0, 20.0])
 

@@ -2,9 +2,9 @@ import numpy as np
 import onnxruntime
 import pytest
 
+from edgekit.graph.view import View
+from edgekit.graph.weighted import weighted_nodes
 from edgekit.passes.quantize.patches import patches
-from edgekit.passes.quantize.view import View
-from edgekit.passes.quantize.weighted import weighted_nodes
 
 RNG = np.random.default_rng(0)
 

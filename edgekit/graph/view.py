@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -78,6 +79,10 @@ class View:
         if found is None or not found.HasField("shape"):
             return None
         return tuple(dim.dim_value if dim.HasField("dim_value") else dim.dim_param or "?" for dim in found.shape.dim)
+
+    def numbers(self, tensor: str) -> int:
+        """How many a tensor holds; sizes left open count as 1."""
+        return math.prod(size for size in self.shape(tensor) or () if isinstance(size, int))
 
     def value(self, tensor: str) -> NDArray[Any]:
         """The value of a constant."""

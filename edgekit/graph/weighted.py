@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekit.passes.quantize.view import View, attributes
+from edgekit.graph.quantized import PRODUCTS
+from edgekit.graph.view import View, attributes
 
 if TYPE_CHECKING:
     import onnx
 
 F64 = NDArray[np.float64]
-
-PRODUCTS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 
 ACTIVATIONS = frozenset({"Relu", "Clip"})
 """They stay between a node and its QuantizeLinear: every runtime computes them with the node."""
