@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from edgekit.errors import SamplesError, UsageError
+from edgekit.errors import UsageError
 from edgekit.model import Model, Step, seal_model
 from edgekit.passes.contract import Need, Supplies
 from edgekit.passes.quantize.options import contradiction, lacking
@@ -110,8 +110,6 @@ class Quantize:
     def _static(self, model: Model, proto: Any, supplies: Supplies) -> dict[str, Any]:
         from edgekit.passes.quantize.static import quantize_static
 
-        if supplies.samples is None:
-            raise SamplesError("quantize: needs samples", hint="--samples DIR, or --recipe fp16")
         return quantize_static(model, proto, supplies, self._how())
 
     def diagnose(self, model: Model, supplies: Supplies) -> Diagnosis:

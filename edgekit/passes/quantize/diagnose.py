@@ -18,7 +18,7 @@ from edgekit.passes.quantize.decide import Decision
 from edgekit.passes.quantize.diagnosis import Diagnosis, Finding, TensorDiagnosis, WeightsDiagnosis
 from edgekit.passes.quantize.observations import Observations
 from edgekit.passes.quantize.place import Placement
-from edgekit.passes.quantize.sensitivity import Sensitivity, Trial, with_numbers
+from edgekit.passes.quantize.sensitivity import Sensitivity, Trial, decibels, with_numbers
 
 Remedy = Callable[[Sequence[str]], str]
 """What to do so that some tensors are not rounded."""
@@ -28,11 +28,6 @@ BARS = 64
 
 DEAD = 1e-3
 """A channel whose size is less than this share of the largest has no integer left but zero, nearly."""
-
-
-def decibels(error: float) -> float | None:
-    """A relative squared error as SQNR; None if there is none."""
-    return None if error <= 0.0 else round(-10.0 * math.log10(error), 2)
 
 
 def diagnose(trial: Trial, view: View, decision: Decision, seen: Observations, found: Sensitivity, remedy: Remedy) -> Diagnosis:

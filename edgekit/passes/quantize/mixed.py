@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -16,14 +14,11 @@ from edgekit.passes.quantize.sensitivity import Sensitivity, Trial, sensitivity
 if TYPE_CHECKING:
     import onnx
 
-Place = Callable[[Mapping[str, str]], Placement]
-"""Where integers go with these nodes kept in float, each with the reason."""
+MARGIN_DB = 1.0
+"""Once nodes are kept, so much more than the budget is asked for: the samples that chose them flatter them."""
 
 SAMPLES = 64
 """So many judge a decision; of fewer, one that is answered badly decides what stays in float."""
-
-MARGIN_DB = 1.0
-"""Once nodes are kept, so much more than the budget is asked for: the samples that chose them flatter them."""
 
 HELD_BYTES = 64 * 2**20
 """… or as many as fit, but not fewer than :data:`LOOKED_AT`."""
@@ -44,7 +39,8 @@ class Mixed:
     Attributes:
         decision: with as few nodes in float as it took.
         kept: these nodes.
-        sqnr_db: of the decision on the samples of the trial, decibels; before any node was kept in float, too.
+        error: relative squared error of the decision on the samples of the trial.
+        all_integer_error: the same before any node was kept in float.
         sensitivity: what each rounding costs; None where it was not needed.
         is_reached: whether the budget holds.
         float_share: of all multiply-adds, that the kept nodes do, 0 to 1.
@@ -52,8 +48,8 @@ class Mixed:
 
     decision: Decision
     kept: tuple[str, ...]
-    sqnr_db: float
-    all_integer_sqnr_db: float
+    error: float
+    all_integer_error: float
     sensitivity: Sensitivity | None
     is_reached: bool
     float_share: float
@@ -67,7 +63,7 @@ class Search:
         proto: the float graph.
         view: of it.
         trial: samples to judge by.
-        place: where integers go.
+        place: where integers go with these nodes kept in float, each with the reason.
         decide: in which numbers.
         min_sqnr_db: the budget.
         max_float_share: most of the multiply-adds that may stay in float, 0 to 1.
@@ -77,7 +73,7 @@ class Search:
     proto: onnx.ModelProto
     view: View
     trial: Trial
-    place: Place
+    place: Callable[[Mapping[str, str]], Placement]
     decide: Callable[[Placement], Decision]
     min_sqnr_db: float
     max_float_share: float
@@ -85,7 +81,7 @@ class Search:
 
     def run(self) -> Mixed:
         """Keep nodes in float, the most useful for what they cost first, until the outputs are near enough."""
-        return deque(self.steps(), maxlen=1).pop()
+        return min(self.steps(), key=lambda one: one.error)
 
     def steps(self) -> Iterator[Mixed]:
         """The search one step after the other, from no node in float to the budget, or to where nothing helps.
@@ -97,7 +93,7 @@ class Search:
         decision = self.decide(self.place({}))
         error = first = self.trial.error(decision)
         wanted = 10.0 ** (-self.min_sqnr_db / 10.0)
-        yield Mixed(decision, (), _db(error), _db(first), self.found, is_reached=error <= wanted, float_share=0.0)
+        yield Mixed(decision, (), error, first, self.found, is_reached=error <= wanted, float_share=0.0)
         if error <= wanted:
             return
         costs = _Costs(self.proto, self.view)
@@ -110,7 +106,7 @@ class Search:
             kept, placed = step
             decision = self.decide(placed)
             error = self.trial.error(decision)
-            yield Mixed(decision, tuple(kept), _db(error), _db(first), found, is_reached=error <= wanted, float_share=costs.share(kept))
+            yield Mixed(decision, tuple(kept), error, first, found, is_reached=error <= wanted, float_share=costs.share(kept))
 
     def _best_step(self, kept: Mapping[str, str], placed: Placement, found: Sensitivity, costs: _Costs) -> tuple[dict[str, str], Placement] | None:
         """The next nodes to keep: those that take most error away for what they cost."""
@@ -126,10 +122,6 @@ class Search:
             if gain > 1e-3 * before and (best is None or worth > best[0]):
                 best = worth, wider, candidate
         return None if best is None else (best[1], best[2])
-
-
-def _db(error: float) -> float:
-    return -10.0 * math.log10(max(error, 1e-30))
 
 
 class _Costs:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -17,12 +18,15 @@ from edgekit.graph.run import Runner
 from edgekit.passes.quantize.apply import apply
 from edgekit.passes.quantize.decide import Decision
 from edgekit.passes.quantize.place import Placement
+from edgekit.passes.streaming import Feed
 
 if TYPE_CHECKING:
     import onnx
 
-Outputs = Mapping[str, NDArray[Any]]
-Feed = Mapping[str, NDArray[Any]]
+
+def decibels(error: float) -> float | None:
+    """A relative squared error as SQNR; None if there is none."""
+    return None if error <= 0.0 else round(-10.0 * math.log10(error), 2)
 
 
 @dataclass(frozen=True, slots=True)

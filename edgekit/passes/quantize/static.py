@@ -24,16 +24,17 @@ from edgekit.passes.contract import Supplies
 from edgekit.passes.quantize import calibrate
 from edgekit.passes.quantize.apply import apply
 from edgekit.passes.quantize.decide import Decision, Observer, decide, is_per_channel, ranging, weight_grid
-from edgekit.passes.quantize.diagnose import decibels, diagnose, kept_float
+from edgekit.passes.quantize.diagnose import diagnose, kept_float
 from edgekit.passes.quantize.diagnosis import Diagnosis, Repair
 from edgekit.passes.quantize.mixed import HELD_BYTES, LOOKED_AT, SAMPLES, Mixed, Search, region
 from edgekit.passes.quantize.observations import VERSION, Observations, read, write
 from edgekit.passes.quantize.patches import from_blocks
 from edgekit.passes.quantize.place import Placement, place
 from edgekit.passes.quantize.round_weights import round_weights
-from edgekit.passes.quantize.sensitivity import Sensitivity, Trial, sensitivity
+from edgekit.passes.quantize.sensitivity import Sensitivity, Trial, decibels, sensitivity
 from edgekit.passes.streaming import Feed
 from edgekit.plugins import version_of
+from edgekit.samples import Samples
 from edgekit.strict import nearest
 from edgekit.target import Scheme
 
@@ -51,9 +52,9 @@ class Static:
     percentile: float
     rounding: Rounding
     correct_bias: bool
-    keep_float: tuple[str, ...] = ()
-    min_sqnr_db: float | None = None
-    max_float_share: float = 1.0
+    keep_float: tuple[str, ...]
+    min_sqnr_db: float | None
+    max_float_share: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,12 +92,13 @@ def ready(model: Model, proto: onnx.ModelProto, supplies: Supplies, how: Static)
         SamplesError: samples are missing or do not fit the model.
         UsageError: there is no scheme, or ``keep_float`` names what is not there.
     """
-    if supplies.scheme is None or supplies.samples is None:
-        raise UsageError("quantize: a static int8 model needs samples and a scheme", hint="--samples DIR")
+    if supplies.scheme is None:
+        raise UsageError("quantize: this target's runtime has no quantization scheme", hint="choose a target or runtime that has one")
+    if supplies.samples is None:
+        raise SamplesError("quantize: needs samples", hint="--samples DIR, or --recipe fp16")
     view = View(proto)
     chosen = dict.fromkeys(_named(view, how.keep_float), "kept in float by keep_float")
-    seen = observed(model, view, supplies, rounding=how.rounding, inputs=how.rounding == "compensated" or how.correct_bias)
-    return Ready(view, seen, supplies.scheme, how, chosen)
+    return Ready(view, _observed(model, view, supplies.samples, supplies.scheme, supplies, how), supplies.scheme, how, chosen)
 
 
 def quantize_static(model: Model, proto: onnx.ModelProto, supplies: Supplies, how: Static) -> dict[str, Any]:
@@ -106,11 +108,19 @@ def quantize_static(model: Model, proto: onnx.ModelProto, supplies: Supplies, ho
         What was done, for the step's record.
     """
     looked_at = ready(model, proto, supplies, how)
-    mixed = None if how.min_sqnr_db is None else _search(_trial(model, proto, supplies), looked_at, how.min_sqnr_db, None).run()
-    decision = looked_at.decide(looked_at.place({})) if mixed is None else mixed.decision
+    decision, mixed = _decided(_trial(model, proto, supplies) if how.min_sqnr_db is not None else None, looked_at)
     did = _did(looked_at.view, decision, looked_at.seen, mixed)
     apply(proto, decision)
     return did
+
+
+def _decided(trial: Trial | None, looked_at: Ready) -> tuple[Decision, Mixed | None]:
+    """All numbers, and the search for nodes to keep in float, where there is a budget to search for."""
+    budget = looked_at.how.min_sqnr_db
+    if trial is None or budget is None:
+        return looked_at.decide(looked_at.place({})), None
+    mixed = _search(trial, looked_at, budget, None).run()
+    return mixed.decision, mixed
 
 
 def _search(trial: Trial, looked_at: Ready, min_sqnr_db: float, found: Sensitivity | None) -> Search:
@@ -140,8 +150,7 @@ def diagnosed(model: Model, proto: onnx.ModelProto, supplies: Supplies, how: Sta
     """What a quantization with these options costs, part by part, what each correction gains, and what would repair it."""
     looked_at = ready(model, proto, supplies, how)
     trial = _trial(model, proto, supplies)
-    mixed = None if how.min_sqnr_db is None else _search(trial, looked_at, how.min_sqnr_db, None).run()
-    decision = looked_at.decide(looked_at.place({})) if mixed is None else mixed.decision
+    decision, mixed = _decided(trial, looked_at)
     found = sensitivity(trial, decision, weights=True, samples=LOOKED_AT)
     whole = looked_at.place({})  # what a budget keeps in float now it may not where other nodes are
 
@@ -151,7 +160,7 @@ def diagnosed(model: Model, proto: onnx.ModelProto, supplies: Supplies, how: Sta
     diagnosis = diagnose(trial, looked_at.view, decision, looked_at.seen, found, remedy)
     corrections = _corrections(trial, looked_at)
     if mixed is not None and mixed.kept:
-        corrections = {"nodes kept in float": round(mixed.all_integer_sqnr_db, 2), **corrections}
+        corrections = {"nodes kept in float": decibels(mixed.all_integer_error), **corrections}
         found = mixed.sensitivity or found
     is_poor = diagnosis.sqnr_db is not None and diagnosis.sqnr_db < POOR_DB
     repair = _repair(trial, looked_at, found, diagnosis.sqnr_db) if is_poor else None
@@ -185,13 +194,14 @@ def _repair(trial: Trial, looked_at: Ready, found: Sensitivity, now_db: float | 
     """
     if now_db is None or (looked_at.how.min_sqnr_db or 0.0) >= POOR_DB:
         return None
-    steps = [(one.sqnr_db, one.kept, one.float_share) for one in _search(trial, looked_at, POOR_DB, found).steps()]
-    best = max(sqnr for sqnr, _, _ in steps)
+    steps = [(decibels(one.error), one.kept, one.float_share) for one in _search(trial, looked_at, POOR_DB, found).steps()]
+    known = [(sqnr, kept, share) for sqnr, kept, share in steps if sqnr is not None]  # some node stays integer, so there is an error
+    best = max((sqnr for sqnr, _, _ in known), default=now_db)
     if best < now_db + WORTH_DB:
         return None
-    budget = min(POOR_DB, math.floor(best * 10.0) / 10.0)
-    sqnr, kept, share = next(step for step in steps if step[0] >= budget)  # where a search for this budget would end
-    return Repair(min_sqnr_db=budget, kept=kept, sqnr_db=round(sqnr, 2), float_share=share)
+    budget = POOR_DB if best >= POOR_DB else math.floor(best * 10.0) / 10.0
+    sqnr, kept, share = next(step for step in known if step[0] >= budget)  # where a search for this budget would end
+    return Repair(min_sqnr_db=budget, kept=kept, sqnr_db=sqnr, float_share=share)
 
 
 def sqnr_db(model: Model, proto: onnx.ModelProto, supplies: Supplies, how: Static) -> float | None:
@@ -218,19 +228,17 @@ def _named(view: View, patterns: tuple[str, ...]) -> list[str]:
     return found
 
 
-def observed(model: Model, view: View, supplies: Supplies, *, rounding: Rounding, inputs: bool) -> Observations:
+def _observed(model: Model, view: View, samples: Samples, scheme: Scheme, supplies: Supplies, how: Static) -> Observations:
     """What flows through a model on the samples that calibrate, and its weights rounded on it: seen once, shared by all
     schemes that store weights alike, and by all observers."""
-    samples, scheme = supplies.samples, supplies.scheme
-    if samples is None or scheme is None:
-        raise SamplesError("quantize: needs samples", hint="--samples DIR, or --recipe fp16")
     grid, per_channel = weight_grid(scheme), is_per_channel(scheme)
+    inputs = how.rounding == "compensated" or how.correct_bias
 
     def make(folder: Path) -> None:
         supplies.watcher.begin("calibrate", len(samples.calibrating))
         weighted = weighted_nodes(view) if inputs else {}
         seen = calibrate.calibrate(model.path, view, samples.feeds("calibrating", model.signature), supplies.watcher, tuple(weighted.values()))
-        rounded = round_weights(view, weighted, seen.moments, grid, per_channel=per_channel) if rounding == "compensated" else {}
+        rounded = round_weights(view, weighted, seen.moments, grid, per_channel=per_channel) if how.rounding == "compensated" else {}
         averages = {name: _average(view, weighted[name], one) for name, one in seen.moments.items()}
         write(Observations(histograms=seen.histograms, averages=averages, weights=rounded, samples=seen.samples), folder)
         supplies.watcher.end(f"{seen.samples} samples, {len(seen.histograms)} tensors")
@@ -240,7 +248,7 @@ def observed(model: Model, view: View, supplies: Supplies, *, rounding: Rounding
         "model": model.sha256,
         "samples": samples.sha256,
         "signature": model.signature,
-        "rounding": [rounding, grid, per_channel, inputs],
+        "rounding": [how.rounding, grid, per_channel, inputs],
         "tools": version_of("numpy", "onnxruntime", "pillow"),
     }
     return read(supplies.shared("observations", decided_by, make))
@@ -262,8 +270,8 @@ def _did(view: View, decision: Decision, seen: Observations, mixed: Mixed | None
 def _searched(mixed: Mixed) -> dict[str, Any]:
     """What the search for nodes to keep in float came to."""
     return {
-        "sqnr_db_on_samples": round(mixed.sqnr_db, 2),
-        "sqnr_db_all_integer": round(mixed.all_integer_sqnr_db, 2),
+        "sqnr_db_on_samples": decibels(mixed.error),
+        "sqnr_db_all_integer": decibels(mixed.all_integer_error),
         "kept_float": list(mixed.kept),
         "budget_reached": mixed.is_reached,
     }

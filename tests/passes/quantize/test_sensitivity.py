@@ -8,7 +8,7 @@ from edgekit.passes.contract import Supplies
 from edgekit.passes.quantize.sensitivity import Trial, sensitivity
 from edgekit.passes.quantize.static import Static, ready
 
-PLAIN = Static(observer="minmax", percentile=100.0, rounding="nearest", correct_bias=False)
+PLAIN = Static(observer="minmax", percentile=100.0, rounding="nearest", correct_bias=False, keep_float=(), min_sqnr_db=None, max_float_share=0.25)
 
 
 def found_in(model, samples, scheme, how=PLAIN):
