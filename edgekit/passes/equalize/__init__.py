@@ -45,7 +45,7 @@ class Equalize:
         if did is None:
             if supplies.samples is None:
                 raise SamplesError("equalize: needs samples", hint="--samples DIR, or --recipe fp16")
-            proto, did = equalized(model, proto, supplies, clipped=self.clipped, min_sqnr_db=self.min_sqnr_db)
+            proto, did = equalized(model, proto, supplies.samples, supplies.watcher, clipped=self.clipped, min_sqnr_db=self.min_sqnr_db)
         save(proto, out)
         step = Step(name="equalize", options=asdict(self), tools=self.tools(), did=did)
         return seal_model(out, model.signature, (*model.history, step))

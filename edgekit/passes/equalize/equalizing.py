@@ -10,13 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekit.errors import SamplesError
 from edgekit.graph.run import Runner
 from edgekit.graph.view import View
 from edgekit.graph.weighted import Weighted
 from edgekit.model import Model
 from edgekit.numerics.fidelity import fidelity
-from edgekit.passes.contract import Supplies
 from edgekit.passes.equalize.channels import Channels, channels_of
 from edgekit.passes.equalize.factors import Equalized, factors
 from edgekit.passes.equalize.statistics import Extent, extents
@@ -26,25 +24,19 @@ if TYPE_CHECKING:
     import onnx
 
     from edgekit.samples import Samples
+    from edgekit.watch import Watcher
 
 CHECKED = 32
 """Samples that the equalized graph is compared with the original on."""
 
 
 def equalized(
-    model: Model, proto: onnx.ModelProto, supplies: Supplies, *, clipped: bool, min_sqnr_db: float
+    model: Model, proto: onnx.ModelProto, samples: Samples, watcher: Watcher, *, clipped: bool, min_sqnr_db: float
 ) -> tuple[onnx.ModelProto, dict[str, Any]]:
-    """The graph of ``model``, all shapes inferred, with channels of about the same size; and what was done.
-
-    Raises:
-        SamplesError: there are no samples.
-    """
-    samples = supplies.samples
-    if samples is None:
-        raise SamplesError("equalize: needs samples", hint="--samples DIR")
+    """The graph of ``model``, all shapes inferred, with channels of about the same size; and what was done."""
     view = View(proto)
     channels = channels_of(view)
-    seen = _seen(model, view, channels, samples, supplies)
+    seen = _seen(model, view, channels, samples, watcher)
     stored = frozenset(observed_tensors(view))
     result, done = _scaled(proto, view, channels, seen, stored, clipped=clipped)
     sqnr_db = _sqnr_db(model, result, samples) if done else None
@@ -60,14 +52,14 @@ def equalized(
     return result, did
 
 
-def _seen(model: Model, view: View, channels: Channels, samples: Samples, supplies: Supplies) -> dict[str, Extent]:
+def _seen(model: Model, view: View, channels: Channels, samples: Samples, watcher: Watcher) -> dict[str, Extent]:
     axes = _looked_at(view, channels)
     if not axes:
         return {}
     held = 4 * sum(map(view.numbers, axes))
-    supplies.watcher.begin("equalize", len(samples.calibrating))
-    seen = extents(model.path, axes, samples.feeds("calibrating", model.signature), supplies.watcher, bytes_held=held)
-    supplies.watcher.end(f"{len(seen)} tensors")
+    watcher.begin("equalize", len(samples.calibrating))
+    seen = extents(model.path, axes, samples.feeds("calibrating", model.signature), watcher, bytes_held=held)
+    watcher.end(f"{len(seen)} tensors")
     return seen
 
 
