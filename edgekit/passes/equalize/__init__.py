@@ -19,6 +19,7 @@ class Equalize:
     A graph that came quantized is left alone altogether: its scales belong to its channels as they are.
 
     Attributes:
+        center: move channels so that they lie around 0, where biases take the offsets in.
         clipped: also scale channels before a Clip such as ReLU6, as far as the Clip does not cut off more than it did.
         min_sqnr_db: least fidelity of the equalized float graph to the float graph, on the samples; where channels before
             a Clip make it less, they are left alone.
@@ -26,6 +27,7 @@ class Equalize:
 
     needs: ClassVar[frozenset[Need]] = frozenset({Need.SAMPLES})
 
+    center: bool = True
     clipped: bool = True
     min_sqnr_db: float = 40.0
 
@@ -45,7 +47,7 @@ class Equalize:
         if did is None:
             if supplies.samples is None:
                 raise SamplesError("equalize: needs samples", hint="--samples DIR, or --recipe fp16")
-            proto, did = equalized(model, proto, supplies.samples, supplies.watcher, clipped=self.clipped, min_sqnr_db=self.min_sqnr_db)
+            proto, did = equalized(model, proto, supplies.samples, supplies.watcher, self)
         save(proto, out)
         step = Step(name="equalize", options=asdict(self), tools=self.tools(), did=did)
         return seal_model(out, model.signature, (*model.history, step))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,14 +16,16 @@ from edgekit.graph.view import View
 from edgekit.graph.weighted import Weighted
 from edgekit.model import Model
 from edgekit.numerics.fidelity import fidelity
+from edgekit.passes.equalize.centers import Offsets, centered, offsets_of, write
 from edgekit.passes.equalize.channels import Channels, channels_of
-from edgekit.passes.equalize.factors import Equalized, factors
+from edgekit.passes.equalize.factors import Equalized, Weighing, factors
 from edgekit.passes.equalize.statistics import Extent, extents
 from edgekit.passes.quantize.calibrate import observed_tensors
 
 if TYPE_CHECKING:
     import onnx
 
+    from edgekit.passes.equalize import Equalize
     from edgekit.samples import Samples
     from edgekit.watch import Watcher
 
@@ -30,20 +33,42 @@ CHECKED = 32
 """Samples that the equalized graph is compared with the original on."""
 
 
-def equalized(
-    model: Model, proto: onnx.ModelProto, samples: Samples, watcher: Watcher, *, clipped: bool, min_sqnr_db: float
-) -> tuple[onnx.ModelProto, dict[str, Any]]:
-    """The graph of ``model``, all shapes inferred, with channels of about the same size; and what was done."""
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """A graph and what was seen of it.
+
+    Attributes:
+        proto, view: the graph, all shapes inferred.
+        channels: of it.
+        extents: of channels, by tensor.
+    """
+
+    proto: onnx.ModelProto
+    view: View
+    channels: Channels
+    extents: Mapping[str, Extent]
+
+
+def equalized(model: Model, proto: onnx.ModelProto, samples: Samples, watcher: Watcher, how: Equalize) -> tuple[onnx.ModelProto, dict[str, Any]]:
+    """The graph of ``model``, all shapes inferred, with channels around 0 and of about the same size; and what was done."""
     view = View(proto)
     channels = channels_of(view)
-    seen = _seen(model, view, channels, samples, watcher)
+    offsets = offsets_of(view, channels) if how.center else Offsets()
+    seen = _Seen(proto, view, channels, _extents(model, view, channels, offsets, samples, watcher))
+    weighing = Weighing(view, channels, seen.extents)
     stored = frozenset(observed_tensors(view))
-    result, done = _scaled(proto, view, channels, seen, stored, clipped=clipped)
-    sqnr_db = _sqnr_db(model, result, samples) if done else None
-    if any(one.is_clipped for one in done) and sqnr_db is not None and sqnr_db < min_sqnr_db:
-        result, done = _scaled(proto, view, channels, seen, stored, clipped=False)
+    costs = {tensor: weighing.of(tensor) for tensor in offsets.terms if tensor in stored and tensor in seen.extents}
+    moved = centered(offsets, seen.extents, {tensor: cost for tensor, cost in costs.items() if cost.any()})
+    if moved:
+        extents, seen = seen.extents, _moved(seen, offsets, moved)
+        weighing = Weighing(seen.view, seen.channels, extents)  # what is moved weighs as much as it did
+    result, done = _scaled(seen, stored, weighing, clipped=how.clipped)
+    sqnr_db = _sqnr_db(model, result, samples) if done or moved else None
+    if any(one.is_clipped for one in done) and sqnr_db is not None and sqnr_db < how.min_sqnr_db:
+        result, done = _scaled(seen, stored, weighing, clipped=False)
         sqnr_db = _sqnr_db(model, result, samples)
     did = {
+        "centered": sum(any(maker in moved for maker, _ in terms) for terms in offsets.terms.values()),
         "groups": len(done),
         "before_a_clip": sum(one.is_clipped for one in done),
         "sqnr_db": None if sqnr_db is None else round(sqnr_db, 1),
@@ -52,8 +77,20 @@ def equalized(
     return result, did
 
 
-def _seen(model: Model, view: View, channels: Channels, samples: Samples, watcher: Watcher) -> dict[str, Extent]:
-    axes = _looked_at(view, channels)
+def _moved(seen: _Seen, offsets: Offsets, moved: Mapping[str, NDArray[np.float64]]) -> _Seen:
+    """The same with channels moved."""
+    import onnx
+
+    proto = onnx.ModelProto()
+    proto.CopyFrom(seen.proto)
+    write(proto, seen.view, offsets, moved)
+    view = View(proto)
+    extents = {tensor: one.moved(offsets.of(tensor, moved)) if tensor in offsets.terms else one for tensor, one in seen.extents.items()}
+    return _Seen(proto, view, channels_of(view), extents)
+
+
+def _extents(model: Model, view: View, channels: Channels, offsets: Offsets, samples: Samples, watcher: Watcher) -> dict[str, Extent]:
+    axes = _looked_at(view, channels, offsets)
     if not axes:
         return {}
     held = 4 * sum(map(view.numbers, axes))
@@ -63,9 +100,10 @@ def _seen(model: Model, view: View, channels: Channels, samples: Samples, watche
     return seen
 
 
-def _looked_at(view: View, channels: Channels) -> dict[str, int]:
+def _looked_at(view: View, channels: Channels, offsets: Offsets) -> dict[str, int]:
     """Tensors with slots that are not frozen, and what their readers make, each with the axis of its channels."""
     axes = {tensor: held.axis for tensor, held in channels.carried.items() if not channels.is_frozen(channels.roots(tensor)).all()}
+    axes |= {tensor: channels.carried[tensor].axis for tensor in offsets.terms}
     axes |= {clip.source: channels.carried[clip.source].axis for clip in channels.clips if clip.result in axes}
     for one, tensor in channels.readers:
         shape = view.shape(one.output)
@@ -74,15 +112,13 @@ def _looked_at(view: View, channels: Channels) -> dict[str, int]:
     return {tensor: axis for tensor, axis in axes.items() if view.is_float(tensor)}
 
 
-def _scaled(
-    proto: onnx.ModelProto, view: View, channels: Channels, seen: Mapping[str, Extent], stored: frozenset[str], *, clipped: bool
-) -> tuple[onnx.ModelProto, list[Equalized]]:
+def _scaled(seen: _Seen, stored: frozenset[str], weighing: Weighing, *, clipped: bool) -> tuple[onnx.ModelProto, list[Equalized]]:
     import onnx
 
-    scaled, done = factors(view, channels, seen, stored, clipped=clipped)
+    scaled, done = factors(seen.channels, seen.extents, stored, weighing, clipped=clipped)
     result = onnx.ModelProto()
-    result.CopyFrom(proto)
-    changed = _constants(view, channels, scaled)
+    result.CopyFrom(seen.proto)
+    changed = _constants(seen.view, seen.channels, scaled)
     for at, tensor in enumerate(result.graph.initializer):
         if tensor.name in changed:
             result.graph.initializer[at].CopyFrom(onnx.numpy_helper.from_array(np.ascontiguousarray(changed[tensor.name], np.float32), tensor.name))

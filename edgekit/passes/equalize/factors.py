@@ -58,15 +58,15 @@ class Equalized:
 
 
 def factors(
-    view: View, channels: Channels, seen: Mapping[str, Extent], stored: frozenset[str], *, clipped: bool
+    channels: Channels, seen: Mapping[str, Extent], stored: frozenset[str], weighing: Weighing, *, clipped: bool
 ) -> tuple[dict[int, float], list[Equalized]]:
     """The factor of every slot that is scaled, and what was done.
 
     Args:
-        view: the graph.
         channels: of the graph.
         seen: extents by tensor; tensors that are missing are not looked at.
         stored: tensors that will be stored in 8 bits.
+        weighing: what errors in their channels cost.
         clipped: whether channels before a Clip are scaled, too.
 
     Source:
@@ -76,7 +76,6 @@ def factors(
     """
     scaled: dict[int, float] = {}
     done: list[Equalized] = []
-    weighing = _Weighing(view, channels, seen)
     for tensors in _groups(channels, seen):
         group = _Group(channels, tensors, seen, weighing, stored)
         if group.clips and not clipped:
@@ -107,7 +106,7 @@ def _groups(channels: Channels, seen: Mapping[str, Extent]) -> list[list[str]]:
     return list(groups.values())
 
 
-class _Weighing:
+class Weighing:
     """How much an error in each channel of a tensor matters to those who read it: relative squared error of their outputs."""
 
     def __init__(self, view: View, channels: Channels, seen: Mapping[str, Extent]) -> None:
@@ -158,7 +157,7 @@ class _Weighing:
 class _Group:
     """Tensors whose channels are scaled together."""
 
-    def __init__(self, channels: Channels, tensors: list[str], seen: Mapping[str, Extent], weighing: _Weighing, stored: frozenset[str]) -> None:
+    def __init__(self, channels: Channels, tensors: list[str], seen: Mapping[str, Extent], weighing: Weighing, stored: frozenset[str]) -> None:
         self.tensors = tensors
         self.slots = np.unique(np.concatenate([channels.roots(tensor) for tensor in tensors]))
         self.clips = [one for one in channels.clips if one.result in tensors]

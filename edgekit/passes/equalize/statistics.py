@@ -44,6 +44,12 @@ class Extent:
         self.square_total += other.square_total
         self.samples += other.samples
 
+    def moved(self, offset: F64) -> Extent:
+        """What would have been seen with an offset taken from each channel."""
+        squares = self.square_total - 2 * offset * self.mean_total + self.samples * np.square(offset)
+        mean_total = self.mean_total - self.samples * offset
+        return Extent(self.largest - offset, self.smallest - offset, mean_total, np.maximum(squares, 0.0), self.samples)
+
     @property
     def size(self) -> F64:
         """Largest distance from 0."""

@@ -64,7 +64,7 @@ def test_a_group_of_channels_is_named_in_the_record_of_the_step(model_of, sample
     result = equalize(model_of(DEPTHWISE, **depthwise()), samples_of(x=pictures()))
     step = result.history[-1]
 
-    assert (step.name, step.options) == ("equalize", {"clipped": True, "min_sqnr_db": 40.0})
+    assert (step.name, step.options) == ("equalize", {"center": True, "clipped": True, "min_sqnr_db": 40.0})
     assert step.did["groups"] >= 1
     assert step.did["before_a_clip"] == 0
     assert step.did["sqnr_db"] > 80
@@ -230,7 +230,7 @@ def test_where_nothing_may_be_scaled_the_weights_keep_their_bytes(model_of, samp
 
     assert [one.SerializeToString() for one in after.initializer] == [one.SerializeToString() for one in before.initializer]
     assert [one.SerializeToString() for one in after.node] == [one.SerializeToString() for one in before.node]
-    assert result.history[-1].did == {"groups": 0, "before_a_clip": 0, "sqnr_db": None, "expected_gain_db": {}}
+    assert result.history[-1].did == {"centered": 0, "groups": 0, "before_a_clip": 0, "sqnr_db": None, "expected_gain_db": {}}
 
 
 def test_channels_that_are_alike_stay_as_they_are(model_of, samples_of, equalize, constants):
