@@ -124,8 +124,17 @@ def _decided(trial: Trial | None, looked_at: Ready) -> tuple[Decision, Mixed | N
 
 
 def _search(trial: Trial, looked_at: Ready, min_sqnr_db: float, found: Sensitivity | None) -> Search:
-    share = looked_at.how.max_float_share
-    return Search(trial.proto, looked_at.view, trial, looked_at.place, looked_at.decide, min_sqnr_db, share, found)
+    return Search(
+        proto=trial.proto,
+        view=looked_at.view,
+        trial=trial,
+        place=looked_at.place,
+        decide=looked_at.decide,
+        min_sqnr_db=min_sqnr_db,
+        max_float_share=looked_at.how.max_float_share,
+        speedup=looked_at.scheme.speedup,
+        found=found,
+    )
 
 
 def _trial(model: Model, proto: onnx.ModelProto, supplies: Supplies) -> Trial:

@@ -1,3 +1,4 @@
+import msgspec
 import numpy as np
 import onnx
 import pytest
@@ -47,6 +48,34 @@ def test_a_budget_that_holds_already_keeps_nothing(uneven, quantized, schemes):
     assert did["kept_float"] == []
     assert did["budget_reached"] is True
     assert proto.graph.SerializeToString() == whole.graph.SerializeToString()
+
+
+SLOW = {"first Conv": 0.1}
+"""Integers take ten times as long as float for a convolution that reads four channels, as all three do."""
+
+
+def test_what_integers_make_no_faster_stays_float_where_that_helps_whatever_the_budget(uneven, quantized, schemes):
+    model, samples = uneven
+    proto, did = quantized(model, msgspec.structs.replace(schemes["x86"], speedup=SLOW), samples, min_sqnr_db=1.0, max_float_share=0.7)
+
+    assert sorted(did["kept_float"]) == AROUND
+    assert did["left_float"]["Conv_0"] == "kept in float: this runtime computes it no faster in integers"
+    assert did["budget_reached"] is True
+    assert not rounded(proto) & {"x", "a", "h"}
+
+
+def test_without_a_budget_all_that_can_be_is_integer_however_slow(uneven, quantized, schemes):
+    model, samples = uneven
+    _, did = quantized(model, msgspec.structs.replace(schemes["x86"], speedup=SLOW), samples)
+
+    assert did["integer_nodes"] == {"Conv": 3}
+
+
+def test_what_integers_make_no_faster_is_integer_all_the_same_where_float_does_not_help(uneven, quantized, schemes):
+    model, samples = uneven  # one convolution alone frees only what does not make the error
+    _, did = quantized(model, msgspec.structs.replace(schemes["x86"], speedup=SLOW), samples, min_sqnr_db=1.0, max_float_share=0.4)
+
+    assert did["kept_float"] == []
 
 
 def test_no_more_multiply_adds_than_allowed_stay_float_and_a_missed_budget_is_said(uneven, quantized, schemes):
