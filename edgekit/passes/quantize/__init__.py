@@ -37,6 +37,9 @@ class Quantize:
         keep_float: nodes that stay float32: names, patterns such as ``/head/*``, or operators.
         min_sqnr_db: least fidelity to the float graph on the samples; where int8 alone does not reach it, the nodes that
             cost least for what they give stay float32 until it is reached. None keeps none.
+        min_agreement: least share of the samples that calibrate whose top-1 class is that of the float graph, 0 to 1.
+        max_accuracy_drop: most that their top-1 accuracy may fall below that of the float graph, 0 to 1; needs labels. For
+            these two nodes stay float32 as for ``min_sqnr_db``; all that are given hold.
         max_float_share: most of the multiply-adds that may stay float32 for that, 0 to 1.
         block: of ``weight_only``: inputs that share a scale; 0 if all of a channel do.
         symmetric: of ``weight_only``: without zero points.
@@ -51,6 +54,8 @@ class Quantize:
     correct_bias: bool = True
     keep_float: tuple[str, ...] = ()
     min_sqnr_db: float | None = None
+    min_agreement: float | None = None
+    max_accuracy_drop: float | None = None
     max_float_share: float = 0.25
     block: Literal[0, 16, 32, 64, 128, 256] = 0
     symmetric: bool = True
@@ -139,6 +144,7 @@ class Quantize:
         return sqnr_db(model, onnx_file.infer_shapes(onnx_file.load(model.path)), supplies, self._how())
 
     def _how(self) -> Static:
+        from edgekit.passes.quantize.mixed import Aim
         from edgekit.passes.quantize.static import Static
 
         return Static(
@@ -147,7 +153,7 @@ class Quantize:
             rounding=self.rounding,
             correct_bias=self.correct_bias,
             keep_float=self.keep_float,
-            min_sqnr_db=self.min_sqnr_db,
+            aim=Aim(self.min_sqnr_db, self.min_agreement, self.max_accuracy_drop),
             max_float_share=self.max_float_share,
         )
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edgekit.graph.view import View, attributes
+from edgekit.graph.view import View
+from edgekit.passes.quantize.costs import Costs
 from edgekit.passes.quantize.decide import Decision
 from edgekit.passes.quantize.place import Placement
-from edgekit.passes.quantize.sensitivity import Sensitivity, Trial, sensitivity
+from edgekit.passes.quantize.sensitivity import Judged, Sensitivity, Trial, sensitivity
 
 if TYPE_CHECKING:
     import onnx
@@ -24,21 +24,50 @@ SAMPLES = 64
 HELD_BYTES = 64 * 2**20
 """… or as many as fit, but not fewer than :data:`LOOKED_AT`."""
 
+COUNTED, COUNTED_BYTES = 512, 256 * 2**20
+"""The same where their classes are counted: of 64, one is 1.6 percentage points."""
+
 LOOKED_AT = 8
 """Of these, so many tell what each rounding costs."""
 
-CONVERTED_COST, WIDER_COST = 8.0, 2.0
-"""What a number costs that is converted between float and integers, and one that is stored in float, in multiply-adds: both
-are bound by memory."""
-
-FEW_CHANNELS = 4
-"""A first convolution reads pictures of at most so many."""
-
-REASON = "kept in float for min_sqnr_db"
+REASON = "kept in float for the budget"
 NO_SLOWER = "kept in float: this runtime computes it no faster in integers"
 
 WORTH = 0.05
 """Share of the error that must go for nodes to be kept in float that cost nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Aim:
+    """What is asked of a quantization, on the samples of a trial; None asks nothing.
+
+    Attributes:
+        min_sqnr_db: least SQNR of the outputs.
+        min_agreement: least share of the samples whose top-1 class stays the same, 0 to 1.
+        max_accuracy_drop: most of the top-1 accuracy that may be lost, 0 to 1.
+    """
+
+    min_sqnr_db: float | None
+    min_agreement: float | None = None
+    max_accuracy_drop: float | None = None
+
+    @property
+    def counts_classes(self) -> bool:
+        """Whether classes are asked about, which takes more samples than numbers do."""
+        return self.min_agreement is not None or self.max_accuracy_drop is not None
+
+    def __bool__(self) -> bool:
+        """Whether anything is asked."""
+        return self.min_sqnr_db is not None or self.counts_classes
+
+    def holds(self, judged: Judged, *, margin_db: float = 0.0) -> bool:
+        """Whether all of it is reached, and SQNR by so much more."""
+        enough = [
+            self.min_sqnr_db is None or judged.error <= 10.0 ** (-(self.min_sqnr_db + margin_db) / 10.0),
+            self.min_agreement is None or (judged.agreement is not None and judged.agreement >= self.min_agreement),
+            self.max_accuracy_drop is None or (judged.accuracy_drop is not None and judged.accuracy_drop <= self.max_accuracy_drop + 1e-9),
+        ]
+        return all(enough)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,17 +77,17 @@ class Mixed:
     Attributes:
         decision: with as few nodes in float as it took.
         kept: these nodes.
-        error: relative squared error of the decision on the samples of the trial.
-        all_integer_error: the same before any node was kept in float.
+        judged: the decision, on the samples of the trial.
+        all_integer: the same before any node was kept in float.
         sensitivity: what each rounding costs; None where it was not needed.
-        is_reached: whether the budget holds.
+        is_reached: whether the aim is.
         float_share: of all multiply-adds, that the kept nodes do, 0 to 1.
     """
 
     decision: Decision
     kept: tuple[str, ...]
-    error: float
-    all_integer_error: float
+    judged: Judged
+    all_integer: Judged
     sensitivity: Sensitivity | None
     is_reached: bool
     float_share: float
@@ -74,7 +103,7 @@ class Search:
         trial: samples to judge by.
         place: where integers go with these nodes kept in float, each with the reason.
         decide: in which numbers.
-        min_sqnr_db: the budget.
+        aim: what is asked for.
         max_float_share: most of the multiply-adds that may stay in float, 0 to 1.
         speedup: of integers over float, by kind of node, as the scheme says it.
         found: what each rounding costs with all integer; None if it is to be measured.
@@ -85,14 +114,14 @@ class Search:
     trial: Trial
     place: Callable[[Mapping[str, str]], Placement]
     decide: Callable[[Placement], Decision]
-    min_sqnr_db: float
+    aim: Aim
     max_float_share: float
     speedup: Mapping[str, float]
     found: Sensitivity | None = None
 
     def run(self) -> Mixed:
         """Keep nodes in float, the most useful for what they cost first, until the outputs are near enough."""
-        return min(self.steps(), key=lambda one: one.error)
+        return min(self.steps(), key=lambda one: (not one.is_reached, one.judged.error))
 
     def steps(self) -> Iterator[Mixed]:
         """The search one step after the other, from no node in float to the budget, or to where nothing helps.
@@ -101,34 +130,35 @@ class Search:
         everything around one group of tensors at a time. First come those that integers make no faster, whatever the
         budget. Which is next is worked out from what each rounding costs alone; what is left of the error is measured.
         """
-        decision = self.decide(self.place({}))
-        error = first = self.trial.error(decision)
-        wanted = 10.0 ** (-self.min_sqnr_db / 10.0)
-        yield Mixed(decision, (), error, first, self.found, is_reached=error <= wanted, float_share=0.0)
-        costs = _Costs(self.proto, self.view, self.speedup)
-        found = self.found if error <= wanted else self.found or sensitivity(self.trial, decision, weights=False, samples=LOOKED_AT)
-        kept = self._no_slower(decision.placement, costs)
-        if kept:
-            placed = self.place(kept)
-            without = self.decide(placed)
-            left = self.trial.error(without)
-            if left < error * (1.0 - WORTH):
-                decision, error = without, left
-                yield Mixed(decision, tuple(kept), error, first, found, is_reached=error <= wanted, float_share=costs.share(kept))
-            else:
-                kept = {}
-        if error <= wanted or found is None:
+        costs, kept = Costs(self.proto, self.view, self.speedup), dict[str, str]()
+        decision = self.decide(self.place(kept))
+        judged = first = self.trial.judged(decision)
+        is_reached = self.aim.holds(judged)
+        found = self.found if is_reached or self.found else sensitivity(self.trial, decision, weights=False, samples=LOOKED_AT)
+
+        def so_far() -> Mixed:
+            return Mixed(decision, tuple(kept), judged, first, found, is_reached=self.aim.holds(judged), float_share=costs.share(kept))
+
+        yield so_far()
+        no_slower = self._no_slower(decision.placement, costs)
+        if no_slower:
+            other = self.decide(self.place(no_slower))
+            judged_other = self.trial.judged(other)
+            if judged_other.error < judged.error * (1.0 - WORTH):
+                decision, judged, kept = other, judged_other, no_slower
+                yield so_far()
+        if is_reached or found is None:
             return
-        while error > wanted * 10.0 ** (-MARGIN_DB / 10.0):
+        while not self.aim.holds(judged, margin_db=MARGIN_DB):
             step = self._best_step(kept, decision.placement, found, costs)
             if step is None:
                 return
             kept, placed = step
             decision = self.decide(placed)
-            error = self.trial.error(decision)
-            yield Mixed(decision, tuple(kept), error, first, found, is_reached=error <= wanted, float_share=costs.share(kept))
+            judged = self.trial.judged(decision)
+            yield so_far()
 
-    def _no_slower(self, whole: Placement, costs: _Costs) -> dict[str, str]:
+    def _no_slower(self, whole: Placement, costs: Costs) -> dict[str, str]:
         """Nodes that take no more time in float, conversions included: what integers make no faster, and goes on from there.
 
         Args:
@@ -146,7 +176,7 @@ class Search:
                 return kept
             kept = wider[best]
 
-    def _best_step(self, kept: Mapping[str, str], placed: Placement, found: Sensitivity, costs: _Costs) -> tuple[dict[str, str], Placement] | None:
+    def _best_step(self, kept: Mapping[str, str], placed: Placement, found: Sensitivity, costs: Costs) -> tuple[dict[str, str], Placement] | None:
         """The next nodes to keep: those that take most error away for what they cost."""
         before, cost = found.of_activations(placed), costs.of(kept, placed)
         best: tuple[float, dict[str, str], Placement] | None = None
@@ -160,47 +190,6 @@ class Search:
             if gain > 1e-3 * before and (best is None or worth > best[0]):
                 best = worth, wider, candidate
         return None if best is None else (best[1], best[2])
-
-
-class _Costs:
-    """What it costs to compute nodes in float and not in integers, in multiply-adds of float."""
-
-    def __init__(self, proto: onnx.ModelProto, view: View, speedup: Mapping[str, float]) -> None:
-        from edgekit.graph.inspect import layers
-
-        self._view = view
-        self._macs = {layer.name: float(layer.macs) for layer in layers(proto)}
-        self._total = max(sum(self._macs.values()), 1.0)
-        self._nodes = {node.name: node for node in view.nodes}
-        self._saved = {name: 1.0 - 1.0 / speedup.get(_kind(view, self._nodes[name]), math.inf) for name in self._macs if name in self._nodes}
-
-    def of(self, nodes: Mapping[str, str], placed: Placement) -> float:
-        """Cost of these nodes: what their products take longer, and every number that is converted or wider for them.
-
-        Negative where integers are slower.
-        """
-        moved = {name for node in nodes for name in [*self._nodes[node].input, *self._nodes[node].output] if name not in self._view.constants}
-        numbers = sum(self._view.numbers(name) * (CONVERTED_COST if name in placed.tensors else WIDER_COST) for name in moved)
-        return sum(self._macs.get(node, 0.0) * self._saved.get(node, 1.0) for node in nodes) + numbers
-
-    def is_no_faster(self, node: str) -> bool:
-        """Whether integers save nothing of what a node's own arithmetic takes."""
-        return node in self._macs and self._saved.get(node, 1.0) <= 0.0
-
-    def share(self, nodes: Mapping[str, str]) -> float:
-        """Share of all multiply-adds that these nodes do."""
-        return sum(self._macs.get(node, 0.0) for node in nodes) / self._total
-
-
-def _kind(view: View, node: onnx.NodeProto) -> str:
-    """What a scheme calls an op whose speed it knows."""
-    if node.op_type != "Conv":
-        return str(node.op_type)
-    weights = view.shape(node.input[1]) or ()
-    groups = int(attributes(node).get("group", 1))
-    if groups > 1 and weights[1:2] == (1,):
-        return "depthwise Conv"
-    return "first Conv" if groups == 1 and len(weights) > 1 and isinstance(weights[1], int) and weights[1] <= FEW_CHANNELS else "Conv"
 
 
 CONSIDERED = 24
