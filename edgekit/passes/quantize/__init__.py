@@ -41,6 +41,8 @@ class Quantize:
         max_accuracy_drop: most that their top-1 accuracy may fall below that of the float graph, 0 to 1; needs labels. For
             these two nodes stay float32 as for ``min_sqnr_db``; all that are given hold.
         max_float_share: most of the multiply-adds that may stay float32 for that, 0 to 1.
+        float_if_free: nodes that the runtime computes no faster in integers, by its scheme, stay float32 where the outputs
+            gain by it.
         block: of ``weight_only``: inputs that share a scale; 0 if all of a channel do.
         symmetric: of ``weight_only``: without zero points.
     """
@@ -57,6 +59,7 @@ class Quantize:
     min_agreement: float | None = None
     max_accuracy_drop: float | None = None
     max_float_share: float = 0.25
+    float_if_free: bool = True
     block: Literal[0, 16, 32, 64, 128, 256] = 0
     symmetric: bool = True
 
@@ -155,6 +158,7 @@ class Quantize:
             keep_float=self.keep_float,
             aim=Aim(self.min_sqnr_db, self.min_agreement, self.max_accuracy_drop),
             max_float_share=self.max_float_share,
+            float_if_free=self.float_if_free,
         )
 
     def tools(self) -> dict[str, str]:

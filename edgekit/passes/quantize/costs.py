@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from edgekit.graph.view import View, attributes
@@ -21,14 +21,18 @@ FEW_CHANNELS = 4
 
 
 class Costs:
-    """What it costs to compute nodes in float and not in integers, in multiply-adds of float."""
+    """What it costs to compute nodes in float and not in integers, in multiply-adds of float.
+
+    Attributes:
+        macs: multiply-adds of the whole graph.
+    """
 
     def __init__(self, proto: onnx.ModelProto, view: View, speedup: Mapping[str, float]) -> None:
         from edgekit.graph.inspect import layers
 
         self._view = view
         self._macs = {layer.name: float(layer.macs) for layer in layers(proto)}
-        self._total = max(sum(self._macs.values()), 1.0)
+        self.macs = max(sum(self._macs.values()), 1.0)
         self._nodes = {node.name: node for node in view.nodes}
         self._saved = {name: 1.0 - 1.0 / speedup.get(_kind(view, self._nodes[name]), math.inf) for name in self._macs if name in self._nodes}
 
@@ -41,13 +45,14 @@ class Costs:
         numbers = sum(self._view.numbers(name) * (CONVERTED_COST if name in placed.tensors else WIDER_COST) for name in moved)
         return sum(self._macs.get(node, 0.0) * self._saved.get(node, 1.0) for node in nodes) + numbers
 
-    def is_no_faster(self, node: str) -> bool:
-        """Whether integers save nothing of what a node's own arithmetic takes."""
-        return node in self._macs and self._saved.get(node, 1.0) <= 0.0
+    def are_no_faster(self, nodes: Iterable[str]) -> bool:
+        """Whether integers save nothing of what the products among these nodes take; there must be one."""
+        saved = [self._saved.get(node, 1.0) for node in nodes if self._macs.get(node)]
+        return bool(saved) and max(saved) <= 0.0
 
-    def share(self, nodes: Mapping[str, str]) -> float:
+    def share(self, nodes: Iterable[str]) -> float:
         """Share of all multiply-adds that these nodes do."""
-        return sum(self._macs.get(node, 0.0) for node in nodes) / self._total
+        return sum(self._macs.get(node, 0.0) for node in nodes) / self.macs
 
 
 def _kind(view: View, node: onnx.NodeProto) -> str:

@@ -30,8 +30,8 @@ COUNTED, COUNTED_BYTES = 512, 256 * 2**20
 LOOKED_AT = 8
 """Of these, so many tell what each rounding costs."""
 
-REASON = "kept in float for the budget"
-NO_SLOWER = "kept in float: this runtime computes it no faster in integers"
+REASON = "kept in float: the budget"
+NO_SLOWER = "kept in float: the runtime computes it no faster in integers"
 
 WORTH = 0.05
 """Share of the error that must go for nodes to be kept in float that cost nothing."""
@@ -104,8 +104,9 @@ class Search:
         place: where integers go with these nodes kept in float, each with the reason.
         decide: in which numbers.
         aim: what is asked for.
-        max_float_share: most of the multiply-adds that may stay in float, 0 to 1.
+        max_float_share: most of the multiply-adds that may stay in float though integers are faster, 0 to 1.
         speedup: of integers over float, by kind of node, as the scheme says it.
+        float_if_free: whether nodes that it makes no faster stay float where the outputs gain.
         found: what each rounding costs with all integer; None if it is to be measured.
     """
 
@@ -117,6 +118,7 @@ class Search:
     aim: Aim
     max_float_share: float
     speedup: Mapping[str, float]
+    float_if_free: bool
     found: Sensitivity | None = None
 
     def run(self) -> Mixed:
@@ -140,7 +142,7 @@ class Search:
             return Mixed(decision, tuple(kept), judged, first, found, is_reached=self.aim.holds(judged), float_share=costs.share(kept))
 
         yield so_far()
-        no_slower = self._no_slower(decision.placement, costs)
+        no_slower = self._no_slower(decision.placement, costs) if self.float_if_free else {}
         if no_slower:
             other = self.decide(self.place(no_slower))
             judged_other = self.trial.judged(other)
@@ -165,12 +167,12 @@ class Search:
             whole: all that can be integer.
             costs: of nodes in float.
         """
-        regions = [nodes for nodes in _regions(self.view, whole, sorted(set(whole.tensors.values()))) if any(map(costs.is_no_faster, nodes))]
+        regions = [nodes for nodes in _regions(self.view, whole, sorted(set(whole.tensors.values()))) if costs.are_no_faster(nodes)]
         kept: dict[str, str] = {}
         while True:
             near = [nodes for nodes in regions if not kept.keys() >= set(nodes) and (not kept or not kept.keys().isdisjoint(nodes))]
             wider = [{**kept, **dict.fromkeys(nodes, NO_SLOWER)} for nodes in near]
-            cost = {at: costs.of(one, self.place(one)) for at, one in enumerate(wider) if costs.share(one) <= self.max_float_share}
+            cost = {at: costs.of(one, self.place(one)) for at, one in enumerate(wider)}
             best = min(cost, key=cost.__getitem__, default=None)
             if best is None or cost[best] >= 0.0:
                 return kept
@@ -178,19 +180,28 @@ class Search:
 
     def _best_step(self, kept: Mapping[str, str], placed: Placement, found: Sensitivity, costs: Costs) -> tuple[dict[str, str], Placement] | None:
         """The next nodes to keep: those that take most error away for what they cost."""
-        before, cost = found.of_activations(placed), costs.of(kept, placed)
+        before, cost, share = found.of_activations(placed), costs.of(kept, placed), self._share(kept, costs)
+        costliest = sorted(set(placed.tensors.values()), key=lambda group: -found.groups.get(group, 0.0))[:CONSIDERED]
         best: tuple[float, dict[str, str], Placement] | None = None
-        for nodes in _regions(self.view, placed, sorted(set(placed.tensors.values()), key=lambda group: -found.groups.get(group, 0.0))[:CONSIDERED]):
+        for nodes in _regions(self.view, placed, costliest):
             wider = {**kept, **dict.fromkeys(nodes, REASON)}
-            if costs.share(wider) > self.max_float_share:
+            added = self._share(wider, costs) - share
+            if share + added > self.max_float_share:
                 continue
             candidate = self.place(wider)
             gain = before - found.of_activations(candidate)
-            worth = gain / max(costs.of(wider, candidate) - cost, 1.0)
+            worth = gain / max(costs.of(wider, candidate) - cost, FREE * added * costs.macs, 1.0)
             if gain > 1e-3 * before and (best is None or worth > best[0]):
                 best = worth, wider, candidate
         return None if best is None else (best[1], best[2])
 
+    def _share(self, kept: Mapping[str, str], costs: Costs) -> float:
+        """Share of the multiply-adds that are kept for the budget."""
+        return costs.share(node for node, reason in kept.items() if reason != NO_SLOWER)
+
+
+FREE = 0.05
+"""A node in float counts for so much of its multiply-adds at least, however cheap: of cheap nodes the fewest are kept."""
 
 CONSIDERED = 24
 """Groups of tensors that are considered at each step, the costliest first."""

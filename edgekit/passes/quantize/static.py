@@ -55,6 +55,7 @@ class Static:
     keep_float: tuple[str, ...]
     aim: Aim
     max_float_share: float
+    float_if_free: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,11 @@ class Ready:
     scheme: Scheme
     how: Static
     chosen: Mapping[str, str]
+
+    @property
+    def is_tried(self) -> bool:
+        """Whether nodes may stay float for what the outputs gain, which has to be tried."""
+        return bool(self.how.aim) or (self.how.float_if_free and bool(self.scheme.speedup))
 
     def place(self, kept: Mapping[str, str]) -> Placement:
         """Where integers go, with these nodes kept in float besides those the user keeps."""
@@ -108,7 +114,7 @@ def quantize_static(model: Model, proto: onnx.ModelProto, supplies: Supplies, ho
         What was done, for the step's record.
     """
     looked_at = ready(model, proto, supplies, how)
-    decision, mixed = _decided(_trial(model, proto, supplies, how) if how.aim else None, looked_at)
+    decision, mixed = _decided(_trial(model, proto, supplies, how) if looked_at.is_tried else None, looked_at)
     did = _did(looked_at.view, decision, looked_at.seen, mixed)
     apply(proto, decision)
     return did
@@ -116,7 +122,7 @@ def quantize_static(model: Model, proto: onnx.ModelProto, supplies: Supplies, ho
 
 def _decided(trial: Trial | None, looked_at: Ready) -> tuple[Decision, Mixed | None]:
     """All numbers, and the search for nodes to keep in float, where there is a budget to search for."""
-    if trial is None or not looked_at.how.aim:
+    if trial is None or not looked_at.is_tried:
         return looked_at.decide(looked_at.place({})), None
     mixed = _search(trial, looked_at, looked_at.how.aim, None).run()
     return mixed.decision, mixed
@@ -132,6 +138,7 @@ def _search(trial: Trial, looked_at: Ready, aim: Aim, found: Sensitivity | None)
         aim=aim,
         max_float_share=looked_at.how.max_float_share,
         speedup=looked_at.scheme.speedup,
+        float_if_free=looked_at.how.float_if_free,
         found=found,
     )
 
