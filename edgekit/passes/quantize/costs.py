@@ -23,27 +23,33 @@ FEW_CHANNELS = 4
 class Costs:
     """What it costs to compute nodes in float and not in integers, in multiply-adds of float.
 
+    Args:
+        proto: the float graph.
+        view: of it.
+        whole: all that can be integer.
+        speedup: of integers over float, by kind of node.
+
     Attributes:
         macs: multiply-adds of the whole graph.
     """
 
-    def __init__(self, proto: onnx.ModelProto, view: View, speedup: Mapping[str, float]) -> None:
+    def __init__(self, proto: onnx.ModelProto, view: View, whole: Placement, speedup: Mapping[str, float]) -> None:
         from edgekit.graph.inspect import layers
 
         self._view = view
+        self._whole = frozenset(whole.integer)
         self._macs = {layer.name: float(layer.macs) for layer in layers(proto)}
         self.macs = max(sum(self._macs.values()), 1.0)
         self._nodes = {node.name: node for node in view.nodes}
         self._saved = {name: 1.0 - 1.0 / speedup.get(_kind(view, self._nodes[name]), math.inf) for name in self._macs if name in self._nodes}
 
-    def of(self, nodes: Mapping[str, str], placed: Placement) -> float:
-        """Cost of these nodes: what their products take longer, and every number that is converted or wider for them.
-
-        Negative where integers are slower.
-        """
+    def of(self, placed: Placement) -> float:
+        """Cost of what a placement has in float of all that can be integer: what products take longer, and every number
+        that is converted or wider for them. Negative where integers are slower."""
+        nodes = self._whole.difference(placed.integer)
         moved = {name for node in nodes for name in [*self._nodes[node].input, *self._nodes[node].output] if name not in self._view.constants}
-        numbers = sum(self._view.numbers(name) * (CONVERTED_COST if name in placed.tensors else WIDER_COST) for name in moved)
-        return sum(self._macs.get(node, 0.0) * self._saved.get(node, 1.0) for node in nodes) + numbers
+        numbers = sum(self._view.numbers(name) * (CONVERTED_COST if name in placed.tensors else WIDER_COST) for name in sorted(moved))
+        return sum(self._macs.get(node, 0.0) * self._saved.get(node, 1.0) for node in sorted(nodes)) + numbers
 
     def are_no_faster(self, nodes: Iterable[str]) -> bool:
         """Whether integers save nothing of what the products among these nodes take; there must be one."""

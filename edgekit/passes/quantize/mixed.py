@@ -132,8 +132,9 @@ class Search:
         everything around one group of tensors at a time. First come those that integers make no faster, whatever the
         budget. Which is next is worked out from what each rounding costs alone; what is left of the error is measured.
         """
-        costs, kept = Costs(self.proto, self.view, self.speedup), dict[str, str]()
+        kept: dict[str, str] = {}
         decision = self.decide(self.place(kept))
+        costs = Costs(self.proto, self.view, decision.placement, self.speedup)
         judged = first = self.trial.judged(decision)
         is_reached = self.aim.holds(judged)
         found = self.found if is_reached or self.found else sensitivity(self.trial, decision, weights=False, samples=LOOKED_AT)
@@ -172,7 +173,7 @@ class Search:
         while True:
             near = [nodes for nodes in regions if not kept.keys() >= set(nodes) and (not kept or not kept.keys().isdisjoint(nodes))]
             wider = [{**kept, **dict.fromkeys(nodes, NO_SLOWER)} for nodes in near]
-            cost = {at: costs.of(one, self.place(one)) for at, one in enumerate(wider)}
+            cost = {at: costs.of(self.place(one)) for at, one in enumerate(wider)}
             best = min(cost, key=cost.__getitem__, default=None)
             if best is None or cost[best] >= 0.0:
                 return kept
@@ -180,7 +181,7 @@ class Search:
 
     def _best_step(self, kept: Mapping[str, str], placed: Placement, found: Sensitivity, costs: Costs) -> tuple[dict[str, str], Placement] | None:
         """The next nodes to keep: those that take most error away for what they cost."""
-        before, cost, share = found.of_activations(placed), costs.of(kept, placed), self._share(kept, costs)
+        before, cost, share = found.of_activations(placed), costs.of(placed), self._share(kept, costs)
         costliest = sorted(set(placed.tensors.values()), key=lambda group: -found.groups.get(group, 0.0))[:CONSIDERED]
         best: tuple[float, dict[str, str], Placement] | None = None
         for nodes in _regions(self.view, placed, costliest):
@@ -190,7 +191,7 @@ class Search:
                 continue
             candidate = self.place(wider)
             gain = before - found.of_activations(candidate)
-            worth = gain / max(costs.of(wider, candidate) - cost, FREE * added * costs.macs, 1.0)
+            worth = gain / max(costs.of(candidate) - cost, FREE * added * costs.macs, 1.0)
             if gain > 1e-3 * before and (best is None or worth > best[0]):
                 best = worth, wider, candidate
         return None if best is None else (best[1], best[2])
