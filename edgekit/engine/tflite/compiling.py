@@ -102,7 +102,7 @@ def _prepared(path: Path, options: TfliteOptions) -> tuple[Graph, tuple[Refusal,
         if fault is not None:
             found.append(_refusal(node, graph, fault))
         else:
-            node.integer = LOWERINGS[node.op].integer(node, graph)
+            node.integer = LOWERINGS[node.op].in_integers(node, graph)
     return graph, (*found, *_refused_ports(graph, options))
 
 
@@ -166,11 +166,20 @@ def _refused_ports(graph: Graph, options: TfliteOptions) -> list[Refusal]:
             reason = "" if dtype in _PORT_TYPES else f"it is a constant of {dtype}, which TFLite cannot hand out here"
             remedy = "leave this output out of the model"
         else:
-            in_integers = graph.values[name].quant is not None if constant is None else _is_int8(constant)
-            reason = "" if options.io_dtype == "float32" or in_integers else f"it shall be {options.io_dtype} and is not quantized"
+            reason = "" if options.io_dtype == "float32" else _reason_against_integers(graph, name, options.io_dtype)
         if reason:
             found.append(Refusal(node=port, op="port", shapes=_sizes(graph, name), reason=reason, remedy=remedy))
     return found
+
+
+def _reason_against_integers(graph: Graph, name: str, dtype: str) -> str:
+    """Why a port cannot be of 8 bits; "" if it can."""
+    quant = graph.quant(name)
+    if quant is not None and quant.dtype == "int16":
+        return f"it shall be {dtype} and is stored as int16"
+    constant = graph.constants.get(name)
+    is_integer = quant is not None if constant is None else _is_int8(constant)
+    return "" if is_integer else f"it shall be {dtype} and is not quantized"
 
 
 def _is_int8(constant: Constant) -> bool:
@@ -258,10 +267,11 @@ def _precision(draft: Draft) -> str:
 
 def _form(draft: Draft, operator: DraftOperator, dequantized: dict[int, int]) -> str:
     """What one of them computes in, or what its weights are stored in where that is all that is integer."""
-    if draft.dtype(operator.outputs[0]) == "int8":
-        return "int8"
     weights = operator.inputs[1]
-    if draft.dtype(weights) == "int8":
+    flow, stored = draft.dtype(operator.outputs[0]), draft.dtype(weights)
+    if flow.startswith("int"):
+        return flow if flow == stored else f"{flow}, {stored} weights"
+    if stored == "int8":
         return "dynamic int8"
     source = draft.tensors[dequantized.get(weights, weights)]
     return f"{source.dtype} weights" if source.buffer and source.dtype.startswith("int") else "float32"
