@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 
 from edgekit.graph.view import View
 from edgekit.graph.weighted import Weighted
-from edgekit.numerics.affine import IntGrid
+from edgekit.numerics.affine import INT8_REDUCED, IntGrid
 from edgekit.numerics.moments import Moments
 from edgekit.numerics.rounding import added_variance, compensated, rounded
+from edgekit.numerics.scales import round_rows
 from edgekit.passes.quantize.observations import Rounded
 from edgekit.passes.quantize.patches import block_sizes, from_blocks, in_blocks
 
@@ -21,8 +22,16 @@ SMALLEST_CHANNEL = 2.0**-24
 """A channel's scale is at least this share of the largest: a dead one must not make its integer bias overflow."""
 
 
-def row_scales(rows: F64, channels: int, grid: IntGrid, *, per_channel: bool, at_least: F64 | None = None) -> NDArray[np.float32]:
-    """The scale of each row of weights: just large enough for its largest weight.
+def row_scales(  # noqa: PLR0913 - the one place that knows all that bounds a scale
+    rows: F64,
+    channels: int,
+    grid: IntGrid,
+    *,
+    per_channel: bool,
+    at_least: F64 | None = None,
+    found: NDArray[np.float32] | None = None,
+) -> NDArray[np.float32]:
+    """The scale of each row of weights: just large enough for its largest weight, or with few bits that of least squared error.
 
     Args:
         rows: shape (rows, inputs).
@@ -30,8 +39,14 @@ def row_scales(rows: F64, channels: int, grid: IntGrid, *, per_channel: bool, at
         grid: integers to use.
         per_channel: False gives all of them one scale.
         at_least: scales must not be smaller, shape (rows,).
+        found: the scales without ``at_least``, where they are known.
     """
-    least = np.abs(rows).max(axis=1, initial=0.0) / grid.high
+    if found is not None:
+        least = found.astype(np.float64)
+    elif grid.high < INT8_REDUCED.high:
+        least = _of_least_error(rows, channels, grid, per_channel=per_channel)
+    else:
+        least = np.abs(rows).max(axis=1, initial=0.0) / grid.high
     least = np.maximum(least, max(least.max(), 2.0**-64) * SMALLEST_CHANNEL)
     if at_least is not None:
         least = np.maximum(least, at_least)
@@ -41,10 +56,18 @@ def row_scales(rows: F64, channels: int, grid: IntGrid, *, per_channel: bool, at
     return np.tile(shared.astype(np.float32), len(rows) // channels)
 
 
+def _of_least_error(rows: F64, channels: int, grid: IntGrid, *, per_channel: bool) -> F64:
+    """The scale of each row, shared as :func:`row_scales` says; 0 for zeros alone."""
+    grouped = rows.reshape(-1, channels, rows.shape[1]).transpose(1, 0, 2).reshape(channels, -1)
+    shared = grouped if per_channel else grouped.reshape(1, -1)
+    scale = np.where(shared.any(axis=1), round_rows(shared, grid, symmetric=True)[1].scale, 0.0)
+    return np.tile(np.broadcast_to(scale, channels), len(rows) // channels)
+
+
 def round_weights(
-    view: View, weighted: Mapping[str, Weighted], moments: Mapping[str, Moments], grid: IntGrid, *, per_channel: bool
+    view: View, weighted: Mapping[str, Weighted], moments: Mapping[str, Moments], grids: Mapping[str, IntGrid], *, per_channel: bool
 ) -> dict[str, Rounded]:
-    """Weights of every node whose inputs were seen, rounded so that its outputs change least.
+    """Weights of every node whose inputs were seen, rounded to its operator's grid so that its outputs change least.
 
     Where that would be worse than rounding to the nearest, it is not done: decided node by node by what it adds to the
     variance of the outputs.
@@ -52,7 +75,7 @@ def round_weights(
     from threadpoolctl import threadpool_limits
 
     with threadpool_limits(limits=1):
-        return {name: _round(view, weighted[name], one, grid, per_channel=per_channel) for name, one in moments.items()}
+        return {name: _round(view, weighted[name], one, grids[weighted[name].op], per_channel=per_channel) for name, one in moments.items()}
 
 
 def _round(view: View, one: Weighted, moments: Moments, grid: IntGrid, *, per_channel: bool) -> Rounded:
