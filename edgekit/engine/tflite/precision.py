@@ -1,9 +1,10 @@
 """Q/DQ nodes become properties of the tensors around them.
 
-Nothing is quantized here: what a graph says in QuantizeLinear and DequantizeLinear is said again as a :class:`Quant`
-on a tensor. uint8 becomes int8 with the zero point moved by 128, which is the same numbers in the integers that TFLite
-computes in; uint16 likewise becomes int16, of which TFLite takes zero point 0 alone. Where ONNX's nodes stand only on one side of a node that moves values without changing them
-(Reshape, MaxPool, …), the tensor on its other side is quantized alike: both orders give the same integers.
+Nothing is quantized here: what a graph says in QuantizeLinear and DequantizeLinear is said again as a :class:`Quant` on
+a tensor. uint8 becomes int8 with the zero point moved by 128, which is the same numbers in the integers that TFLite
+computes in; uint16 likewise becomes int16, of which TFLite takes zero point 0 alone. Where ONNX's nodes stand only on
+one side of a node that moves values without changing them (Reshape, MaxPool, …), the tensor on its other side is
+quantized alike: both orders give the same integers.
 
 Weights of 4 bits stay int4; where 2 bits hold them, they become int2, for which opset 21 has no type. What a
 DynamicQuantizeLinear rounds is real to TFLite, whose products round it themselves: their nodes are marked.

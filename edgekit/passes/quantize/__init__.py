@@ -123,7 +123,7 @@ class Quantize:
         if supplies.scheme is None:
             raise UsageError("quantize: this target's runtime has no quantization scheme", hint="choose a target or runtime that has one")
         if lack := lacking(self, supplies.scheme):
-            raise UsageError(f"quantize: {lack.partition(': ')[0]}", hint=lack.partition(": ")[2])
+            raise UsageError(f"quantize: {lack.rpartition(': ')[0]}", hint=lack.rpartition(": ")[2])
         return supplies.scheme
 
     def _followed(self, supplies: Supplies) -> Supplies:

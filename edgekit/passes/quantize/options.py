@@ -55,10 +55,11 @@ def lacking(given: Quantize, scheme: Scheme) -> str:
 def _lacking_static(given: Quantize, scheme: Scheme) -> str:
     if given.activation_bits == 16 and scheme.int16_activations is None:
         nothing = scheme.lacks.get("int16_activations", "this runtime computes nothing with activations of 16 bits")
-        return f"{nothing}: --set quantize.activation_bits=8 with quantize.min_sqnr_db"
+        return f"{nothing}: --recipe static_wi8_ai8 --set quantize.min_sqnr_db=25"
     if given.weight_bits == 4 and not scheme.low_bit_static_ops:
         nothing = scheme.lacks.get("low_bit_static_ops", "this runtime multiplies no integers by weights of 4 bits")
-        return f"{nothing}: --recipe weight_only_wi4_afp32, or --set quantize.weight_bits=8"
+        alone = "--recipe weight_only_wi4_afp32, or " if scheme.low_bit_ops else ""
+        return f"{nothing}: {alone}--set quantize.weight_bits=8"
     return ""
 
 

