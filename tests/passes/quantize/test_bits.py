@@ -95,7 +95,6 @@ def test_a_budget_keeps_nodes_in_float_with_16_bits_too(uneven, quantized, sqnr_
     scheme = Scheme(int16_activations=msgspec.structs.replace(WIDE, integer_ops=("Conv",)))
     whole, _ = quantized(model, scheme, samples, activation_bits=16)
     proto, did = quantized(model, scheme, samples, activation_bits=16, min_sqnr_db=40.0, max_float_share=0.7)
-    print(did)
 
     assert sorted(did["kept_float"]) == ["Conv_0", "Conv_2"]
     assert did["sqnr_db_all_integer"] == pytest.approx(sqnr_of(onnx.load(model.path), whole, feeds), abs=0.1)
