@@ -111,7 +111,7 @@ def main() -> None:
         engines = built(given.model, given.samples, Path(folder), given.recipes, given.runtimes)
         reference = [{"y": engines[given.runtimes[0], "float"][1](x)} for x in judging]
         times = cpu_rounds({label: run for label, (_, run) in engines.items()}, judging, given.rounds)
-        print(f"{'runtime':13}{'recipe':24}{'precision':15}{'MB':>7}{'SQNR dB':>9}{'agreement':>11}{'CPU ms':>9}{'x float':>9}")
+        print(f"{'runtime':13}{'recipe':24}{'precision':20}{'MB':>7}{'SQNR dB':>9}{'agreement':>11}{'CPU ms':>9}{'x float':>9}")
         for (runtime, recipe), (engine, run) in engines.items():
             near = fidelity((wanted, {"y": run(x)}) for wanted, x in zip(reference, judging, strict=True))
             sqnr = "-" if near.sqnr_db is None else f"{near.sqnr_db:.1f}"
@@ -119,7 +119,7 @@ def main() -> None:
             seconds = times[runtime, recipe]
             ratio = float(np.median(seconds / times[runtime, "float"]))
             sizes = f"{engine.bytes / 1e6:7.2f}{sqnr:>9}{agreement:>11}{np.median(seconds) * 1e3:9.2f}{ratio:9.2f}"
-            print(f"{runtime:13}{recipe:24}{engine.precision:15}{sizes}")
+            print(f"{runtime:13}{recipe:24}{engine.precision:20}{sizes}")
 
 
 if __name__ == "__main__":

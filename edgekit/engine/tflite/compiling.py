@@ -161,25 +161,27 @@ def _refused_ports(graph: Graph, options: TfliteOptions) -> list[Refusal]:
     found = []
     for port, name in values.items():
         constant, dtype = graph.constants.get(name), graph.port_dtypes[port]
-        remedy = "use a recipe that quantizes, or io_dtype = float32"
         if constant is not None and dtype != "float32":
             reason = "" if dtype in _PORT_TYPES else f"it is a constant of {dtype}, which TFLite cannot hand out here"
             remedy = "leave this output out of the model"
+        elif dtype == "uint16":
+            reason, remedy = "it is uint16, which TFLite has no scaled tensors of", "let the model's ports be float32 or int16"
         else:
-            reason = "" if options.io_dtype == "float32" else _reason_against_integers(graph, name, options.io_dtype)
+            reason, remedy = _against_integers(graph, name, options.io_dtype)
         if reason:
             found.append(Refusal(node=port, op="port", shapes=_sizes(graph, name), reason=reason, remedy=remedy))
     return found
 
 
-def _reason_against_integers(graph: Graph, name: str, dtype: str) -> str:
-    """Why a port cannot be of 8 bits; "" if it can."""
-    quant = graph.quant(name)
+def _against_integers(graph: Graph, name: str, dtype: str) -> tuple[str, str]:
+    """Why a port cannot be of the type that was asked for, and what to do; "" if it can."""
+    quant, constant = graph.quant(name), graph.constants.get(name)
+    if dtype == "float32":
+        return "", ""
     if quant is not None and quant.dtype == "int16":
-        return f"it shall be {dtype} and is stored as int16"
-    constant = graph.constants.get(name)
+        return f"it shall be {dtype} and is stored as int16", "leave io.dtype out"
     is_integer = quant is not None if constant is None else _is_int8(constant)
-    return "" if is_integer else f"it shall be {dtype} and is not quantized"
+    return ("", "") if is_integer else (f"it shall be {dtype} and is not quantized", "use a recipe that quantizes, or io_dtype = float32")
 
 
 def _is_int8(constant: Constant) -> bool:

@@ -172,6 +172,8 @@ def _quant(graph: Graph, node: Node, constant: Constant | None) -> tuple[Quant |
     quant = Quant(tuple(float(one) for one in scale.ravel()), tuple(zeros), axis, width)
     if not quant.has_sound_scales:
         return None, dtype, Fault(f"its scale is {scale.min()}, not above zero and finite", "quantize the model again")
+    if dtype in _WIDE and constant is not None and not quant.is_per_tensor:
+        return None, dtype, Fault(f"LiteRT reads no {dtype} weights by channel", "quantize weights to 8 bits")
     if dtype in _WIDE and not quant.is_symmetric:
         return None, dtype, Fault(f"its {dtype} have another zero point than the middle", "quantize to 16 bits symmetrically, or to 8")
     return quant, dtype, None

@@ -160,3 +160,16 @@ def test_ports_of_8_bits_are_refused_where_16_are_stored(graph, quantize, store)
     found = TfliteBackend().refusals(store(quantize(graph("(float[2,9] x) => (y) { y = Relu(x) }"), dtype=np.int16)), board)
 
     assert {one.reason for one in found} == {"it shall be int8 and is stored as int16"}
+
+
+def test_ports_of_uint16_and_weights_of_16_bits_by_channel_are_refused(graph, store):
+    board = Target(schema=1, name="board", arch="aarch64", runtimes=(Runtime("tflite"),), sources={})
+    ports = graph("(uint16[1,4] x) => (y) { r = DequantizeLinear(x, s, z)  y = Relu(r) }", s=np.float32(1e-4), z=np.uint16(32768))
+    weights = graph(
+        "(float[3,16] x) => (y) { w = DequantizeLinear<axis = 1>(wq, sw)  y = MatMul(x, w) }",
+        wq=np.ones((16, 4), np.int16),
+        sw=np.ones(4, np.float32),
+    )
+
+    assert [one.reason for one in TfliteBackend().refusals(store(ports), board)] == ["it is uint16, which TFLite has no scaled tensors of"]
+    assert [one.reason for one in TfliteBackend().refusals(store(weights), board)] == ["LiteRT reads no int16 weights by channel"]
