@@ -1,15 +1,19 @@
-"""What a report must say of a model that came quantized, and of what engines make of it."""
+"""What a report must say of a model that came quantized, of what engines make of it, and of nodes that a budget keeps in float."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+from edgekit.model import Step
 from edgekit.passes.already import LEFT
 from edgekit.pipeline.line import Built
 from edgekit.report import StepEntry
 
 _NAMED = 3
+_ASKED = ("min_sqnr_db", "min_agreement", "max_accuracy_drop")
+_KEPT = "kept in float: "
 _HEAVY = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "FULLY_CONNECTED", "BATCH_MATMUL"})
 _WHY = {
     "onnxruntime": "ONNX Runtime has integer kernels only where what is made, too, is stored as integers right behind, at one scale each",
@@ -40,6 +44,36 @@ def _some(names: Sequence[str]) -> str:
 
 
 def on_engine(built: Built) -> tuple[str, ...]:
+    """What the engine computes in float that one might take for integer, and why."""
+    return (*_on_kept(built.model.history), *_on_foreign(built))
+
+
+def _on_kept(history: Sequence[Step]) -> Iterator[str]:
+    """The nodes that were kept in float until a budget was reached, and a budget that was not."""
+    for step in history:
+        kept = step.did.get("kept_float")
+        if kept is None:
+            continue
+        done, asked = step.did, {name: step.options[name] for name in _ASKED if step.options.get(name) is not None}
+        if kept:
+            reasons = Counter(done["left_float"][name].removeprefix(_KEPT) for name in kept)
+            why = "; ".join(f"{count} for this: {reason}" if len(reasons) > 1 else reason for reason, count in reasons.items())
+            gained = f"{_db(done['sqnr_db_all_integer'])} without, {_db(done['sqnr_db_on_samples'])} with them, on samples that calibrate"
+            yield f"{_some(kept)} stay{'s' if len(kept) == 1 else ''} float: {why} ({gained})."
+        if not done["budget_reached"]:
+            wanted = ", ".join(f"{name} = {value:g}" for name, value in asked.items())
+            yield (
+                f"{step.name} did not reach {wanted} on the samples that calibrate ({_db(done['sqnr_db_on_samples'])}) with"
+                f" {step.options['max_float_share']:.0%} of the multiply-adds in float at most: edgekit debug quantization says what costs most,"
+                f" --set {step.name}.max_float_share=0.5 lets more stay float."
+            )
+
+
+def _db(value: float | None) -> str:
+    return "exact" if value is None else f"{value:.1f} dB"
+
+
+def _on_foreign(built: Built) -> tuple[str, ...]:
     """How many products the engine computes in float though their maker stored both sides as integers."""
     found = next((step.did[LEFT] for step in built.model.history if LEFT in step.did), None)
     stored = found["both_sides"] if found is not None else 0

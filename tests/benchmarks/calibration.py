@@ -78,11 +78,11 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as out:
         prepared(given.model, given.samples, Path(out))
-        print(f"{'':12}{'observer':16}{'samples':>8}{'CPU s':>8}{'peak MiB':>10}")
+        print(f"{'':12}{'observer':16}{'samples':>8}{'CPU s':>8}{'peak MiB':>10}  one # is 20 MiB")
         for kind, observer, count in ROWS:
             argv = [sys.executable, __file__, str(given.model), str(given.samples), "--child", out, kind, observer, str(count)]
             seen = json.loads(subprocess.run(argv, capture_output=True, text=True, check=True).stdout.splitlines()[-1])
-            print(f"{kind:12}{observer:16}{count:8}{seen['cpu_s']:8.1f}{seen['peak_mib']:10.0f}", flush=True)
+            print(f"{kind:12}{observer:16}{count:8}{seen['cpu_s']:8.1f}{seen['peak_mib']:10.0f}  {'#' * round(seen['peak_mib'] / 20)}", flush=True)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,10 @@ def debug(edgekit, model, pictures, *more, target="x86"):
     return edgekit("debug", "quantization", model, "--target", target, "--samples", pictures, *more)
 
 
+ALL_INTEGER = ("--set", "quantize.float_if_free=false")
+"""x86 computes the first convolution of a small net no faster in integers."""
+
+
 @pytest.fixture
 def uneven(tmp_path) -> Path:
     """A network between whose first two convolutions one channel is a thousand times the others, and counts no more."""
@@ -37,7 +41,7 @@ def uneven(tmp_path) -> Path:
 
 
 def test_what_costs_most_is_told_and_what_it_gains_to_correct_it(edgekit, net, pictures):
-    said = debug(edgekit, net, pictures)
+    said = debug(edgekit, net, pictures, *ALL_INTEGER)
 
     assert said.status == 0, said.err
     lines = said.out.splitlines()
@@ -49,14 +53,14 @@ def test_what_costs_most_is_told_and_what_it_gains_to_correct_it(edgekit, net, p
 
 
 def test_no_more_rows_are_shown_than_asked_for(edgekit, net, pictures):
-    said = debug(edgekit, net, pictures, "--top", "1")
+    said = debug(edgekit, net, pictures, *ALL_INTEGER, "--top", "1")
 
     assert "the costliest of 2 weights" in said.out
     assert len([line for line in said.out.splitlines() if line.lstrip().startswith(("conv (", "classifier ("))]) == 1
 
 
 def test_json_is_what_the_library_returns_for_each_target(edgekit, net, pictures):
-    said = debug(edgekit, net, pictures, "--json", target="x86,rpi5")
+    said = debug(edgekit, net, pictures, *ALL_INTEGER, "--json", target="x86,rpi5")
     one, other = msgspec.json.decode(said.out, type=tuple[Debugged, ...])
 
     assert (one.target, other.target) == ("x86-64-vnni-onnxruntime", "raspberry-pi-5-tflite")
@@ -77,8 +81,21 @@ def test_several_targets_are_told_one_after_the_other(edgekit, net, pictures):
 def test_nodes_in_float_are_counted_by_reason_and_named_on_request(edgekit, net, pictures):
     keep = ("--set", 'quantize.keep_float=["classifier"]')
 
-    assert "  1 × kept in float by keep_float\n" in debug(edgekit, net, pictures, *keep).out
-    assert "  1 × kept in float by keep_float: classifier\n" in debug(edgekit, net, pictures, *keep, "--verbose").out
+    assert "  1 × kept in float by keep_float\n" in debug(edgekit, net, pictures, *ALL_INTEGER, *keep).out
+    assert "  1 × kept in float by keep_float: classifier\n" in debug(edgekit, net, pictures, *ALL_INTEGER, *keep, "--verbose").out
+
+
+def test_what_the_runtime_computes_no_faster_in_integers_is_named(edgekit, net, pictures):
+    said = debug(edgekit, net, pictures, "--set", "quantize.float_if_free=true", "--verbose")
+
+    assert ": conv" in next(line for line in said.out.splitlines() if "the runtime computes it no faster in integers" in line)
+
+
+def test_a_model_all_of_whose_nodes_stay_float_is_told_so(edgekit, net, pictures):
+    said = debug(edgekit, net, pictures, "--set", 'quantize.keep_float=["*"]')
+
+    assert said.status == 0, said.err
+    assert "exact at the outputs" in said.out
 
 
 def test_the_page_is_written_and_names_the_tensor(edgekit, uneven, pictures):
@@ -94,9 +111,9 @@ def test_the_page_is_written_and_names_the_tensor(edgekit, uneven, pictures):
 
 def test_a_poor_quantization_ends_with_a_command_that_repairs_it(edgekit, uneven, pictures):
     options = ("--set", "quantize.max_float_share=0.9", "--recipe", "static_wi8_ai8", "--set", "quantize.min_sqnr_db=-50")
-    repair = debug(edgekit, uneven, pictures, *options).out.splitlines()[-1]
+    repair = debug(edgekit, uneven, pictures, *options, target="x86-64").out.splitlines()[-1]
     flag, setting, *_ = shlex.split(repair)
-    said = debug(edgekit, uneven, pictures, *options, flag, setting, "--json")
+    said = debug(edgekit, uneven, pictures, *options, flag, setting, "--json", target="x86-64")
     assert said.status == 0, (repair, said.err)
     mended = said.data[0]["diagnosis"]
 

@@ -38,7 +38,12 @@ class Quantize:
         keep_float: nodes that stay float32: names, patterns such as ``/head/*``, or operators.
         min_sqnr_db: least fidelity to the float graph on the samples; where int8 alone does not reach it, the nodes that
             cost least for what they give stay float32 until it is reached. None keeps none.
+        min_agreement: least share of the samples that calibrate whose top-1 class is that of the float graph, 0 to 1.
+        max_accuracy_drop: most that their top-1 accuracy may fall below that of the float graph, 0 to 1; needs labels. For
+            these two nodes stay float32 as for ``min_sqnr_db``; all that are given hold.
         max_float_share: most of the multiply-adds that may stay float32 for that, 0 to 1.
+        float_if_free: nodes that the runtime computes no faster in integers, by its scheme, stay float32 where the outputs
+            gain by it.
         block: of ``weight_only``: inputs that share a scale; 0 if all of a channel do.
         symmetric: of ``weight_only``: without zero points.
     """
@@ -52,7 +57,10 @@ class Quantize:
     correct_bias: bool = True
     keep_float: tuple[str, ...] = ()
     min_sqnr_db: float | None = None
+    min_agreement: float | None = None
+    max_accuracy_drop: float | None = None
     max_float_share: float = 0.25
+    float_if_free: bool = True
     block: Literal[0, 16, 32, 64, 128, 256] = 0
     symmetric: bool = True
 
@@ -157,6 +165,7 @@ class Quantize:
         return sqnr_db(model, onnx_file.infer_shapes(onnx_file.load(model.path)), self._followed(supplies), self._how())
 
     def _how(self) -> Static:
+        from edgekit.passes.quantize.mixed import Aim
         from edgekit.passes.quantize.static import Static
 
         return Static(
@@ -165,8 +174,9 @@ class Quantize:
             rounding=self.rounding,
             correct_bias=self.correct_bias,
             keep_float=self.keep_float,
-            min_sqnr_db=self.min_sqnr_db,
+            aim=Aim(self.min_sqnr_db, self.min_agreement, self.max_accuracy_drop),
             max_float_share=self.max_float_share,
+            float_if_free=self.float_if_free,
         )
 
     def tools(self) -> dict[str, str]:

@@ -63,6 +63,8 @@ def diagnose(trial: Trial, view: View, decision: Decision, seen: Observations, f
 def _inside(trial: Trial, view: View, decision: Decision) -> tuple[dict[str, float | None], dict[str, NDArray[np.float64]]]:
     """SQNR of each stored tensor in the quantized graph, and the size of each of its channels in the float graph."""
     stored = [tensor for tensor in decision.placement.tensors if view.maker(tensor) is not None]
+    if not stored:
+        return {}, {}
     quantized = with_numbers(trial.proto, decision)
     made = {name for node in quantized.graph.node for name in node.output}
     read_as = {tensor: f"{tensor}/dequantized" if f"{tensor}/dequantized" in made else tensor for tensor in stored}

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edgekit.graph.view import View
+from edgekit.passes.quantize.costs import Costs
 from edgekit.passes.quantize.decide import Decision
 from edgekit.passes.quantize.place import Placement
-from edgekit.passes.quantize.sensitivity import Sensitivity, Trial, sensitivity
+from edgekit.passes.quantize.sensitivity import Judged, Sensitivity, Trial, sensitivity
 
 if TYPE_CHECKING:
     import onnx
@@ -23,13 +24,50 @@ SAMPLES = 64
 HELD_BYTES = 64 * 2**20
 """… or as many as fit, but not fewer than :data:`LOOKED_AT`."""
 
+COUNTED, COUNTED_BYTES = 512, 256 * 2**20
+"""The same where their classes are counted: of 64, one is 1.6 percentage points."""
+
 LOOKED_AT = 8
 """Of these, so many tell what each rounding costs."""
 
-NUMBER_COST = 8.0
-"""What reading or making a number in float costs, in multiply-adds: conversions and plain arithmetic are bound by memory."""
+REASON = "kept in float: the budget"
+NO_SLOWER = "kept in float: the runtime computes it no faster in integers"
 
-REASON = "kept in float for min_sqnr_db"
+WORTH = 0.05
+"""Share of the error that must go for nodes to be kept in float that cost nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Aim:
+    """What is asked of a quantization, on the samples of a trial; None asks nothing.
+
+    Attributes:
+        min_sqnr_db: least SQNR of the outputs.
+        min_agreement: least share of the samples whose top-1 class stays the same, 0 to 1.
+        max_accuracy_drop: most of the top-1 accuracy that may be lost, 0 to 1.
+    """
+
+    min_sqnr_db: float | None
+    min_agreement: float | None = None
+    max_accuracy_drop: float | None = None
+
+    @property
+    def counts_classes(self) -> bool:
+        """Whether classes are asked about, which takes more samples than numbers do."""
+        return self.min_agreement is not None or self.max_accuracy_drop is not None
+
+    def __bool__(self) -> bool:
+        """Whether anything is asked."""
+        return self.min_sqnr_db is not None or self.counts_classes
+
+    def holds(self, judged: Judged, *, margin_db: float = 0.0) -> bool:
+        """Whether all of it is reached, and SQNR by so much more."""
+        enough = [
+            self.min_sqnr_db is None or judged.error <= 10.0 ** (-(self.min_sqnr_db + margin_db) / 10.0),
+            self.min_agreement is None or (judged.agreement is not None and judged.agreement >= self.min_agreement),
+            self.max_accuracy_drop is None or (judged.accuracy_drop is not None and judged.accuracy_drop <= self.max_accuracy_drop + 1e-9),
+        ]
+        return all(enough)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,17 +77,17 @@ class Mixed:
     Attributes:
         decision: with as few nodes in float as it took.
         kept: these nodes.
-        error: relative squared error of the decision on the samples of the trial.
-        all_integer_error: the same before any node was kept in float.
+        judged: the decision, on the samples of the trial.
+        all_integer: the same before any node was kept in float.
         sensitivity: what each rounding costs; None where it was not needed.
-        is_reached: whether the budget holds.
+        is_reached: whether the aim is.
         float_share: of all multiply-adds, that the kept nodes do, 0 to 1.
     """
 
     decision: Decision
     kept: tuple[str, ...]
-    error: float
-    all_integer_error: float
+    judged: Judged
+    all_integer: Judged
     sensitivity: Sensitivity | None
     is_reached: bool
     float_share: float
@@ -65,8 +103,10 @@ class Search:
         trial: samples to judge by.
         place: where integers go with these nodes kept in float, each with the reason.
         decide: in which numbers.
-        min_sqnr_db: the budget.
-        max_float_share: most of the multiply-adds that may stay in float, 0 to 1.
+        aim: what is asked for.
+        max_float_share: most of the multiply-adds that may stay in float though integers are faster, 0 to 1.
+        speedup: of integers over float, by kind of node, as the scheme says it.
+        float_if_free: whether nodes that it makes no faster stay float where the outputs gain.
         found: what each rounding costs with all integer; None if it is to be measured.
     """
 
@@ -75,86 +115,104 @@ class Search:
     trial: Trial
     place: Callable[[Mapping[str, str]], Placement]
     decide: Callable[[Placement], Decision]
-    min_sqnr_db: float
+    aim: Aim
     max_float_share: float
+    speedup: Mapping[str, float]
+    float_if_free: bool
     found: Sensitivity | None = None
 
     def run(self) -> Mixed:
         """Keep nodes in float, the most useful for what they cost first, until the outputs are near enough."""
-        return min(self.steps(), key=lambda one: one.error)
+        return min(self.steps(), key=lambda one: (not one.is_reached, one.judged.error))
 
     def steps(self) -> Iterator[Mixed]:
         """The search one step after the other, from no node in float to the budget, or to where nothing helps.
 
         A tensor is stored in float only if all that make it and read it compute so: nodes are therefore kept as regions,
-        everything around one group of tensors at a time. Which is next is worked out from what each rounding costs alone;
-        what is left of the error is measured.
+        everything around one group of tensors at a time. First come those that integers make no faster, whatever the
+        budget. Which is next is worked out from what each rounding costs alone; what is left of the error is measured.
         """
-        decision = self.decide(self.place({}))
-        error = first = self.trial.error(decision)
-        wanted = 10.0 ** (-self.min_sqnr_db / 10.0)
-        yield Mixed(decision, (), error, first, self.found, is_reached=error <= wanted, float_share=0.0)
-        if error <= wanted:
-            return
-        costs = _Costs(self.proto, self.view)
-        found = self.found or sensitivity(self.trial, decision, weights=False, samples=LOOKED_AT)
         kept: dict[str, str] = {}
-        while error > wanted * 10.0 ** (-MARGIN_DB / 10.0):
+        decision = self.decide(self.place(kept))
+        costs = Costs(self.proto, self.view, decision.placement, self.speedup)
+        judged = first = self.trial.judged(decision)
+        is_reached = self.aim.holds(judged)
+        found = self.found if is_reached or self.found else sensitivity(self.trial, decision, weights=False, samples=LOOKED_AT)
+
+        def so_far() -> Mixed:
+            return Mixed(decision, tuple(kept), judged, first, found, is_reached=self.aim.holds(judged), float_share=costs.share(kept))
+
+        yield so_far()
+        no_slower = self._no_slower(decision.placement, costs) if self.float_if_free else {}
+        if no_slower:
+            other = self.decide(self.place(no_slower))
+            judged_other = self.trial.judged(other)
+            if judged_other.error < judged.error * (1.0 - WORTH):
+                decision, judged, kept = other, judged_other, no_slower
+                yield so_far()
+        if is_reached or found is None:
+            return
+        while not self.aim.holds(judged, margin_db=MARGIN_DB):
             step = self._best_step(kept, decision.placement, found, costs)
             if step is None:
                 return
             kept, placed = step
             decision = self.decide(placed)
-            error = self.trial.error(decision)
-            yield Mixed(decision, tuple(kept), error, first, found, is_reached=error <= wanted, float_share=costs.share(kept))
+            judged = self.trial.judged(decision)
+            yield so_far()
 
-    def _best_step(self, kept: Mapping[str, str], placed: Placement, found: Sensitivity, costs: _Costs) -> tuple[dict[str, str], Placement] | None:
+    def _no_slower(self, whole: Placement, costs: Costs) -> dict[str, str]:
+        """Nodes that take no more time in float, conversions included: what integers make no faster, and goes on from there.
+
+        Args:
+            whole: all that can be integer.
+            costs: of nodes in float.
+        """
+        regions = [nodes for nodes in _regions(self.view, whole, sorted(set(whole.tensors.values()))) if costs.are_no_faster(nodes)]
+        kept: dict[str, str] = {}
+        while True:
+            near = [nodes for nodes in regions if not kept.keys() >= set(nodes) and (not kept or not kept.keys().isdisjoint(nodes))]
+            wider = [{**kept, **dict.fromkeys(nodes, NO_SLOWER)} for nodes in near]
+            cost = {at: costs.of(self.place(one)) for at, one in enumerate(wider)}
+            best = min(cost, key=cost.__getitem__, default=None)
+            if best is None or cost[best] >= 0.0:
+                return kept
+            kept = wider[best]
+
+    def _best_step(self, kept: Mapping[str, str], placed: Placement, found: Sensitivity, costs: Costs) -> tuple[dict[str, str], Placement] | None:
         """The next nodes to keep: those that take most error away for what they cost."""
-        before, cost = found.of_activations(placed), costs.of(kept)
+        before, cost, share = found.of_activations(placed), costs.of(placed), self._share(kept, costs)
+        costliest = sorted(set(placed.tensors.values()), key=lambda group: -found.groups.get(group, 0.0))[:CONSIDERED]
         best: tuple[float, dict[str, str], Placement] | None = None
-        for nodes in _regions(self.view, placed, found):
+        for nodes in _regions(self.view, placed, costliest):
             wider = {**kept, **dict.fromkeys(nodes, REASON)}
-            if costs.share(wider) > self.max_float_share:
+            added = self._share(wider, costs) - share
+            if share + added > self.max_float_share:
                 continue
             candidate = self.place(wider)
             gain = before - found.of_activations(candidate)
-            worth = gain / max(costs.of(wider) - cost, 1.0)
+            worth = gain / max(costs.of(candidate) - cost, FREE * added * costs.macs, 1.0)
             if gain > 1e-3 * before and (best is None or worth > best[0]):
                 best = worth, wider, candidate
         return None if best is None else (best[1], best[2])
 
+    def _share(self, kept: Mapping[str, str], costs: Costs) -> float:
+        """Share of the multiply-adds that are kept for the budget."""
+        return costs.share(node for node, reason in kept.items() if reason != NO_SLOWER)
 
-class _Costs:
-    """What it costs to compute a node in float, in multiply-adds."""
 
-    def __init__(self, proto: onnx.ModelProto, view: View) -> None:
-        from edgekit.graph.inspect import layers
-
-        self._view = view
-        self._macs = {layer.name: float(layer.macs) for layer in layers(proto)}
-        self._total = max(sum(self._macs.values()), 1.0)
-        self._nodes = {node.name: node for node in view.nodes}
-
-    def of(self, nodes: Mapping[str, str]) -> float:
-        """Cost of these nodes: their products, and every number they read or make."""
-        moved = {name for node in nodes for name in [*self._nodes[node].input, *self._nodes[node].output] if name not in self._view.constants}
-        return sum(self._macs.get(node, 0.0) for node in nodes) + NUMBER_COST * sum(map(self._view.numbers, moved))
-
-    def share(self, nodes: Mapping[str, str]) -> float:
-        """Share of all multiply-adds that these nodes do."""
-        return sum(self._macs.get(node, 0.0) for node in nodes) / self._total
-
+FREE = 0.05
+"""A node in float counts for so much of its multiply-adds at least, however cheap: of cheap nodes the fewest are kept."""
 
 CONSIDERED = 24
 """Groups of tensors that are considered at each step, the costliest first."""
 
 
-def _regions(view: View, placed: Placement, found: Sensitivity) -> Iterator[tuple[str, ...]]:
+def _regions(view: View, placed: Placement, groups: Iterable[str]) -> Iterator[tuple[str, ...]]:
     """Sets of nodes that together free a group of tensors from rounding."""
     members: dict[str, list[str]] = {}
     for tensor, group in placed.tensors.items():
         members.setdefault(group, []).append(tensor)
-    groups = sorted(members, key=lambda group: -found.groups.get(group, 0.0))[:CONSIDERED]
     return iter(dict.fromkeys(filter(None, (region(view, placed, members[group]) for group in groups))))
 
 

@@ -28,7 +28,7 @@ from edgekit.passes.quantize.apply import apply
 from edgekit.passes.quantize.decide import Decision, Observer, decide, is_per_channel, ranging, weight_grid
 from edgekit.passes.quantize.diagnose import diagnose, kept_float
 from edgekit.passes.quantize.diagnosis import Diagnosis, Repair
-from edgekit.passes.quantize.mixed import HELD_BYTES, LOOKED_AT, SAMPLES, Mixed, Search, region
+from edgekit.passes.quantize.mixed import COUNTED, COUNTED_BYTES, HELD_BYTES, LOOKED_AT, SAMPLES, Aim, Mixed, Search, region
 from edgekit.passes.quantize.observations import VERSION, Observations, read, write
 from edgekit.passes.quantize.patches import from_blocks
 from edgekit.passes.quantize.place import Placement, place
@@ -55,8 +55,9 @@ class Static:
     rounding: Rounding
     correct_bias: bool
     keep_float: tuple[str, ...]
-    min_sqnr_db: float | None
+    aim: Aim
     max_float_share: float
+    float_if_free: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +77,11 @@ class Ready:
     scheme: Scheme
     how: Static
     chosen: Mapping[str, str]
+
+    @property
+    def is_tried(self) -> bool:
+        """Whether nodes may stay float for what the outputs gain, which has to be tried."""
+        return bool(self.how.aim) or (self.how.float_if_free and bool(self.scheme.speedup))
 
     def place(self, kept: Mapping[str, str]) -> Placement:
         """Where integers go, with these nodes kept in float besides those the user keeps."""
@@ -110,7 +116,7 @@ def quantize_static(model: Model, proto: onnx.ModelProto, supplies: Supplies, ho
         What was done, for the step's record.
     """
     looked_at = ready(model, proto, supplies, how)
-    decision, mixed = _decided(_trial(model, proto, supplies) if how.min_sqnr_db is not None else None, looked_at)
+    decision, mixed = _decided(_trial(model, proto, supplies, how) if looked_at.is_tried else None, looked_at)
     did = _did(looked_at.view, decision, looked_at.seen, mixed)
     apply(proto, decision)
     return did
@@ -118,27 +124,57 @@ def quantize_static(model: Model, proto: onnx.ModelProto, supplies: Supplies, ho
 
 def _decided(trial: Trial | None, looked_at: Ready) -> tuple[Decision, Mixed | None]:
     """All numbers, and the search for nodes to keep in float, where there is a budget to search for."""
-    budget = looked_at.how.min_sqnr_db
-    if trial is None or budget is None:
+    if trial is None or not looked_at.is_tried:
         return looked_at.decide(looked_at.place({})), None
-    mixed = _search(trial, looked_at, budget, None).run()
+    mixed = _search(trial, looked_at, looked_at.how.aim, None).run()
     return mixed.decision, mixed
 
 
-def _search(trial: Trial, looked_at: Ready, min_sqnr_db: float, found: Sensitivity | None) -> Search:
-    share = looked_at.how.max_float_share
-    return Search(trial.proto, looked_at.view, trial, looked_at.place, looked_at.decide, min_sqnr_db, share, found)
+def _search(trial: Trial, looked_at: Ready, aim: Aim, found: Sensitivity | None) -> Search:
+    return Search(
+        proto=trial.proto,
+        view=looked_at.view,
+        trial=trial,
+        place=looked_at.place,
+        decide=looked_at.decide,
+        aim=aim,
+        max_float_share=looked_at.how.max_float_share,
+        speedup=looked_at.scheme.speedup,
+        float_if_free=looked_at.how.float_if_free,
+        found=found,
+    )
 
 
-def _trial(model: Model, proto: onnx.ModelProto, supplies: Supplies) -> Trial:
-    """The float graph on some of the samples that calibrate."""
-    feeds = supplies.samples.feeds("calibrating", model.signature) if supplies.samples is not None else ()
+def _trial(model: Model, proto: onnx.ModelProto, supplies: Supplies, how: Static) -> Trial:
+    """The float graph on some of the samples that calibrate; on more of them where they tell its accuracy.
+
+    Raises:
+        SamplesError: accuracy is asked for, and the samples have no labels, or not this model's.
+        UsageError: accuracy is asked for, and the model gives no classes.
+    """
+    samples = supplies.samples
+    if samples is None:
+        return Trial(proto, ())
+    count, most_bytes = (COUNTED, COUNTED_BYTES) if how.aim.counts_classes else (SAMPLES, HELD_BYTES)
     held: list[Feed] = []
-    for feed in itertools.islice(feeds, SAMPLES):
+    for feed in itertools.islice(samples.feeds("calibrating", model.signature), count):
         held.append(feed)
-        if len(held) >= LOOKED_AT and sum(values.nbytes for one in held for values in one.values()) >= HELD_BYTES:
+        if len(held) >= LOOKED_AT and sum(values.nbytes for one in held for values in one.values()) >= most_bytes:
             break
-    return Trial(proto, held)
+    labels = [sample.label for sample in samples.calibrating[: len(held)]] if how.aim.max_accuracy_drop is not None else []
+    if labels and all(label is None for label in labels):
+        raise SamplesError(
+            f"quantize: max_accuracy_drop: the samples {samples.name} that calibrate have no labels",
+            hint="put a labels.csv beside them, or ask for --set quantize.min_agreement=0.99 instead",
+        )
+    trial = Trial(proto, held, labels)
+    try:
+        if how.aim.counts_classes:
+            trial.check_classes()
+    except ValueError as error:
+        hint = "this needs a model whose first output is classes, and labels that count from 0: or --set quantize.min_sqnr_db=25"
+        raise UsageError(f"quantize: {error}", hint=hint) from error
+    return trial
 
 
 POOR_DB = 25.0
@@ -151,7 +187,7 @@ WORTH_DB = 3.0
 def diagnosed(model: Model, proto: onnx.ModelProto, supplies: Supplies, how: Static) -> Diagnosis:
     """What a quantization with these options costs, part by part, what each correction gains, and what would repair it."""
     looked_at = ready(model, proto, supplies, how)
-    trial = _trial(model, proto, supplies)
+    trial = _trial(model, proto, supplies, how)
     decision, mixed = _decided(trial, looked_at)
     found = sensitivity(trial, decision, weights=True, samples=LOOKED_AT)
     whole = looked_at.place({})  # what a budget keeps in float now it may not where other nodes are
@@ -162,7 +198,7 @@ def diagnosed(model: Model, proto: onnx.ModelProto, supplies: Supplies, how: Sta
     diagnosis = diagnose(trial, looked_at.view, decision, looked_at.seen, found, remedy)
     corrections = _corrections(trial, looked_at)
     if mixed is not None and mixed.kept:
-        corrections = {"nodes kept in float": decibels(mixed.all_integer_error), **corrections}
+        corrections = {"nodes kept in float": decibels(mixed.all_integer.error), **corrections}
         found = mixed.sensitivity or found
     is_poor = diagnosis.sqnr_db is not None and diagnosis.sqnr_db < POOR_DB
     repair = _repair(trial, looked_at, found, diagnosis.sqnr_db) if is_poor else None
@@ -194,9 +230,9 @@ def _repair(trial: Trial, looked_at: Ready, found: Sensitivity, now_db: float | 
         found: what each rounding costs with all integer.
         now_db: SQNR without the repair.
     """
-    if now_db is None or (looked_at.how.min_sqnr_db or 0.0) >= POOR_DB:
+    if now_db is None or (looked_at.how.aim.min_sqnr_db or 0.0) >= POOR_DB:
         return None
-    steps = [(decibels(one.error), one.kept, one.float_share) for one in _search(trial, looked_at, POOR_DB, found).steps()]
+    steps = [(decibels(one.judged.error), one.kept, one.float_share) for one in _search(trial, looked_at, Aim(POOR_DB), found).steps()]
     known = [(sqnr, kept, share) for sqnr, kept, share in steps if sqnr is not None]  # some node stays integer, so there is an error
     best = max((sqnr for sqnr, _, _ in known), default=now_db)
     if best < now_db + WORTH_DB:
@@ -209,7 +245,7 @@ def _repair(trial: Trial, looked_at: Ready, found: Sensitivity, now_db: float | 
 def sqnr_db(model: Model, proto: onnx.ModelProto, supplies: Supplies, how: Static) -> float | None:
     """SQNR of the outputs with all that can be integer stored so; None where nothing changes."""
     looked_at = ready(model, proto, supplies, how)
-    return decibels(_trial(model, proto, supplies).error(looked_at.decide(looked_at.place({}))))
+    return decibels(_trial(model, proto, supplies, how).error(looked_at.decide(looked_at.place({}))))
 
 
 def _average(view: View, one: Weighted, moments: Moments) -> NDArray[np.float64]:
@@ -278,8 +314,10 @@ def _stored(decision: Decision) -> dict[str, int]:
 def _searched(mixed: Mixed) -> dict[str, Any]:
     """What the search for nodes to keep in float came to."""
     return {
-        "sqnr_db_on_samples": decibels(mixed.error),
-        "sqnr_db_all_integer": decibels(mixed.all_integer_error),
+        "sqnr_db_on_samples": decibels(mixed.judged.error),
+        "sqnr_db_all_integer": decibels(mixed.all_integer.error),
+        "agreement_on_samples": mixed.judged.agreement,
+        "accuracy_drop_on_samples": mixed.judged.accuracy_drop,
         "kept_float": list(mixed.kept),
         "budget_reached": mixed.is_reached,
     }

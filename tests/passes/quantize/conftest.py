@@ -18,7 +18,9 @@ UNEVEN = """net (float[1,4,8,8] x) => (float[1,4,8,8] y) {
 """Between its first two convolutions the first channel is a thousand times the others, and counts no more than they do."""
 
 
-def uneven_weights():
+@pytest.fixture
+def weights_of_uneven():
+    """The first channel that ``w`` makes is a thousand times the others."""
     draw = np.random.default_rng(5)
     w, v, u = (draw.normal(size=(4, 4, 1, 1)).astype(np.float32) for _ in range(3))
     w[0] *= 1000.0
@@ -34,9 +36,9 @@ def pictures_of_noise():
 
 
 @pytest.fixture
-def uneven(model_of, samples_of, pictures_of_noise):
+def uneven(model_of, samples_of, pictures_of_noise, weights_of_uneven):
     """A Model with a tensor that no scale fits, and its samples."""
-    return model_of(UNEVEN, **uneven_weights()), samples_of(x=pictures_of_noise)
+    return model_of(UNEVEN, **weights_of_uneven), samples_of(x=pictures_of_noise)
 
 
 @pytest.fixture

@@ -1,9 +1,10 @@
+import msgspec
 import numpy as np
 import onnx
 import pytest
 from onnx.reference import ReferenceEvaluator
 
-from edgekit.errors import UsageError
+from edgekit.errors import SamplesError, UsageError
 from edgekit.graph.view import View
 from edgekit.passes.quantize.mixed import region
 from edgekit.passes.quantize.place import place
@@ -26,7 +27,7 @@ def test_the_nodes_around_a_tensor_that_no_scale_fits_stay_float_and_no_others(u
     assert did["sqnr_db_all_integer"] < 30.0 <= did["sqnr_db_on_samples"]
     assert did["integer_nodes"] == {"Conv": 1}
     assert not rounded(proto) & {"x", "a", "h"}
-    assert [did["left_float"][name] for name in AROUND] == ["kept in float for min_sqnr_db"] * 2
+    assert [did["left_float"][name] for name in AROUND] == ["kept in float: the budget"] * 2
 
 
 def test_the_fidelity_that_is_reported_is_that_of_the_written_graph(uneven, quantized, schemes, sqnr_of):
@@ -49,6 +50,54 @@ def test_a_budget_that_holds_already_keeps_nothing(uneven, quantized, schemes):
     assert proto.graph.SerializeToString() == whole.graph.SerializeToString()
 
 
+SLOW = {"first Conv": 0.1, "depthwise Conv": 1.0}
+"""Integers take ten times as long as float for a convolution that reads four channels; others they make as fast as can be."""
+
+TAPERED = """net (float[1,4,8,8] x) => (float[1,4,8,8] y) {
+    a = Conv(x, w)  h = Relu(a)  b = Conv<group=8>(h, v)  r = Relu(b)  y = Conv(r, u)
+}"""
+
+
+@pytest.fixture
+def tapered(model_of, samples_of, pictures_of_noise):
+    """``tapered(tensor)``: a Model of a first, a depthwise and another convolution; no scale fits ``a``, or ``b``."""
+
+    def make(tensor):
+        draw = np.random.default_rng(5)
+        weights = {name: draw.normal(size=size).astype(np.float32) for name, size in (("w", (8, 4, 1, 1)), ("v", (8, 1, 1, 1)), ("u", (4, 8, 1, 1)))}
+        weights["v"] = np.abs(weights["v"])  # no channel is cut off by its ReLU altogether
+        maker, reader = {"a": "wv", "b": "vu"}[tensor]
+        weights[maker][0] *= 1000.0
+        weights[reader][(0,) if reader == "v" else (slice(None), 0)] /= 1000.0
+        return model_of(TAPERED, **weights), samples_of(x=pictures_of_noise)
+
+    return make
+
+
+def test_what_integers_make_no_faster_stays_float_where_that_helps_whatever_the_budget(tapered, quantized, schemes):
+    model, samples = tapered("a")
+    proto, did = quantized(model, msgspec.structs.replace(schemes["x86"], speedup=SLOW), samples, max_float_share=0.0)
+
+    assert sorted(did["kept_float"]) == AROUND
+    assert did["left_float"]["Conv_0"] == "kept in float: the runtime computes it no faster in integers"
+    assert did["budget_reached"] is True
+    assert not rounded(proto) & {"x", "a", "h"}
+
+
+def test_what_integers_make_no_faster_is_integer_all_the_same_where_float_does_not_help(tapered, quantized, schemes):
+    model, samples = tapered("b")  # what the first convolution frees is not what makes the error
+    _, did = quantized(model, msgspec.structs.replace(schemes["x86"], speedup=SLOW), samples)
+
+    assert did["kept_float"] == []
+
+
+def test_all_that_can_be_is_integer_however_slow_if_one_says_so(tapered, quantized, schemes):
+    model, samples = tapered("a")
+    _, did = quantized(model, msgspec.structs.replace(schemes["x86"], speedup=SLOW), samples, float_if_free=False)
+
+    assert did["integer_nodes"] == {"Conv": 3}
+
+
 def test_no_more_multiply_adds_than_allowed_stay_float_and_a_missed_budget_is_said(uneven, quantized, schemes):
     model, samples = uneven
     _, did = quantized(model, schemes["x86"], samples, min_sqnr_db=30.0, max_float_share=0.4)  # one of three equal convolutions
@@ -56,6 +105,77 @@ def test_no_more_multiply_adds_than_allowed_stay_float_and_a_missed_budget_is_sa
     assert len(did["kept_float"]) <= 1
     assert did["budget_reached"] is False
     assert did["sqnr_db_on_samples"] < 30.0
+
+
+CLASSES = """net (float[1,4,8,8] x) => (float[1,4] y) {
+    a = Conv(x, w)  h = Relu(a)  b = Conv(h, v)  g = GlobalAveragePool(b)  y = Flatten(g)
+}"""
+
+
+@pytest.fixture
+def classifier(model_of, samples_of, pictures_of_noise, weights_of_uneven):
+    """A Model whose classes int8 confuses, and its samples without labels."""
+    weights = {name: weights_of_uneven[name] for name in "wv"}
+    return model_of(CLASSES, **weights), samples_of(x=pictures_of_noise)
+
+
+def classes_of(proto, feeds):
+    evaluator = ReferenceEvaluator(proto)
+    return [int(evaluator.run(None, feed)[0].argmax()) for feed in feeds]
+
+
+def test_nodes_stay_float_until_the_classes_are_those_of_the_float_graph(classifier, quantized, schemes):
+    model, samples = classifier
+    feeds = list(samples.feeds("calibrating", model.signature))
+    wanted = classes_of(onnx.load(model.path), feeds)
+    whole, _ = quantized(model, schemes["x86"], samples)
+
+    proto, did = quantized(model, schemes["x86"], samples, min_agreement=1.0, max_float_share=1.0)
+
+    assert classes_of(whole, feeds) != wanted
+    assert classes_of(proto, feeds) == wanted
+    assert did["budget_reached"] is True
+    assert did["agreement_on_samples"] == 1.0
+    assert did["kept_float"]
+
+
+def with_labels(samples, labels):
+    labelled = tuple(msgspec.structs.replace(sample, label=label) for sample, label in zip(samples.calibrating, labels, strict=True))
+    return msgspec.structs.replace(samples, calibrating=labelled)
+
+
+def test_nodes_stay_float_until_the_accuracy_falls_no_more_than_allowed(classifier, quantized, schemes):
+    model, samples = classifier
+    feeds = list(samples.feeds("calibrating", model.signature))
+    right = with_labels(samples, classes_of(onnx.load(model.path), feeds))  # the float graph is right on all of them
+    whole, _ = quantized(model, schemes["x86"], samples)
+    lost = np.mean([one != sample.label for one, sample in zip(classes_of(whole, feeds), right.calibrating, strict=True)])
+
+    _, loose = quantized(model, schemes["x86"], right, max_accuracy_drop=float(lost), max_float_share=1.0)
+    _, strict = quantized(model, schemes["x86"], right, max_accuracy_drop=0.0, max_float_share=1.0)
+
+    assert lost > 0
+    assert (loose["accuracy_drop_on_samples"], loose["kept_float"]) == (pytest.approx(lost), [])
+    assert strict["accuracy_drop_on_samples"] == 0.0
+    assert strict["kept_float"]
+
+
+def test_a_drop_of_accuracy_cannot_be_asked_for_without_labels(classifier, quantized, schemes):
+    model, samples = classifier
+    with pytest.raises(SamplesError, match="max_accuracy_drop: the samples made that calibrate have no labels"):
+        quantized(model, schemes["x86"], samples, max_accuracy_drop=0.01)
+
+
+def test_labels_that_are_none_of_the_classes_are_refused(classifier, quantized, schemes):
+    model, samples = classifier
+    with pytest.raises(UsageError, match="label 4 is not one of 4 classes"):
+        quantized(model, schemes["x86"], with_labels(samples, [4] * len(samples.calibrating)), max_accuracy_drop=0.01)
+
+
+def test_agreement_cannot_be_asked_for_where_there_are_no_classes(uneven, quantized, schemes):
+    model, samples = uneven
+    with pytest.raises(UsageError, match="the first output, y, holds no classes"):
+        quantized(model, schemes["x86"], samples, min_agreement=0.99)
 
 
 @pytest.mark.parametrize("pattern", ["Conv_0", "*_0", "Conv_[0]"])

@@ -5,10 +5,20 @@ import onnx
 import pytest
 
 from edgekit.passes.contract import Supplies
+from edgekit.passes.quantize.mixed import Aim
 from edgekit.passes.quantize.sensitivity import Trial, sensitivity
 from edgekit.passes.quantize.static import Static, ready
 
-PLAIN = Static(observer="minmax", percentile=100.0, rounding="nearest", correct_bias=False, keep_float=(), min_sqnr_db=None, max_float_share=0.25)
+PLAIN = Static(
+    observer="minmax",
+    percentile=100.0,
+    rounding="nearest",
+    correct_bias=False,
+    keep_float=(),
+    aim=Aim(None),
+    max_float_share=0.25,
+    float_if_free=False,
+)
 
 
 def found_in(model, samples, scheme, how=PLAIN):
