@@ -13,7 +13,7 @@ import msgspec
 from edgekit import strict
 from edgekit.errors import UsageError
 
-Activation = Literal["uint8", "int8", "int8 symmetric"]
+Activation = Literal["uint8", "int8", "int8 symmetric", "int16 symmetric"]
 Weight = Literal["int8 symmetric per-channel", "int8 symmetric per-tensor"]
 
 
@@ -39,6 +39,10 @@ class Scheme(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         weight_only_ops: ops that it computes in float with weights stored as integers.
         low_bit_ops: of these, ops whose weights may have 4 or 2 bits; the others' have 8.
         blocked_ops: of these, ops whose weights may have a scale for each block of inputs, not only for each channel.
+        low_bit_static_ops: of integer_ops, products of whose static int8 the weights may have 4 bits; the others' have 8.
+        int16_activations: the scheme of what the runtime computes with activations of 16 bits; absent if nothing.
+        bfloat16: whether it computes a whole graph in bfloat16, and gains by it.
+        lacks: why it has no form for ``int16_activations``, ``low_bit_static_ops`` or ``bfloat16``, in words.
         speedup: how many times as fast as in float the runtime computes an op in integers, for a search that keeps nodes in
             float; of convolutions ``Conv``, and apart from these ``depthwise Conv`` and ``first Conv``, which reads four
             channels at most. What is not named is taken for so fast that all of float's time is saved.
@@ -59,6 +63,10 @@ class Scheme(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     weight_only_ops: tuple[str, ...] = ()
     low_bit_ops: tuple[str, ...] = ()
     blocked_ops: tuple[str, ...] = ()
+    low_bit_static_ops: tuple[str, ...] = ()
+    int16_activations: Scheme | None = None
+    bfloat16: bool = False
+    lacks: dict[Literal["int16_activations", "low_bit_static_ops", "bfloat16"], str] = {}
     speedup: dict[str, float] = {}
 
 

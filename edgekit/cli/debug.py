@@ -51,7 +51,7 @@ def quantization(  # noqa: PLR0913 - one argument an option, as typer has it
     as_json: AsJson = False,
     verbose: Verbose = False,
 ) -> None:
-    """Say what int8 costs tensor by tensor and why, what each correction gains, and what repairs it."""
+    """Say what integers cost tensor by tensor and why, what each correction gains, and what repairs it."""
     from edgekit.cli.request import request_of
     from edgekit.pipeline import debug_quantization
     from edgekit.report import write_debug_page

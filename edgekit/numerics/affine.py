@@ -36,6 +36,7 @@ INT8 = IntGrid("int8", -128, 127)
 INT8_SYMMETRIC = IntGrid("int8", -127, 127)
 INT8_REDUCED = IntGrid("int8", -64, 64)
 """Two products with uint8 add up to at most 2 * 255 * 64 = 32640: they fit the int16 sums of x86 without VNNI."""
+INT16_SYMMETRIC = IntGrid("int16", -32767, 32767)
 INT4_SYMMETRIC = IntGrid("int8", -7, 7)
 INT2_SYMMETRIC = IntGrid("int8", -1, 1)
 UINT4 = IntGrid("uint8", 0, 15)

@@ -21,11 +21,13 @@ from edgekit.report import Accuracy, Fidelity
 from edgekit.samples import Samples
 
 if TYPE_CHECKING:
+    from edgekit.graph.run import Runner
     from edgekit.samples import Feed
 
     Outputs = Mapping[str, Any]
 
 SCORES_FILE = "scores.json"
+ROUNDED = "It computes in bfloat16, for which ONNX Runtime computed in float32 and rounded what each node makes."
 OF_THE_GRAPH = "Fidelity is that of the graph the engine will be built from, run in ONNX Runtime; the engine itself has not been run."
 
 
@@ -111,14 +113,15 @@ class _Run:
 
 
 def _scores(built: Built, reference: Model, samples: Samples, bench: Bench, workshop: Workshop) -> Scores:
-    from edgekit.graph.run import Runner
     from edgekit.numerics.fidelity import fidelity
 
     feeds, same_feeds = itertools.tee(samples.feeds("judging", reference.signature))
     remarks = []
     if built.engine.status != "built":
         remarks.append(OF_THE_GRAPH)
-        outputs: Iterable[Outputs] = map(Runner(built.model.path), same_feeds)
+        runner, is_rounded = _opened(built.model)
+        remarks += [ROUNDED] if is_rounded else []
+        outputs: Iterable[Outputs] = map(runner, same_feeds)
     else:
         outputs = infer(built.folder, built.engine, same_feeds, bench.device, signature=reference.signature)
     run = _Run(reference, samples, workshop)
@@ -135,6 +138,18 @@ def _scores(built: Built, reference: Model, samples: Samples, bench: Bench, work
     )
     right, reason = _accuracy(run.classes, samples)
     return Scores(fidelity=kept, fidelity_reason="", accuracy=right, accuracy_reason=reason, remarks=tuple(remarks))
+
+
+def _opened(model: Model) -> tuple[Runner, bool]:
+    """The graph of a Model, open in ONNX Runtime, and whether it is one with the same roundings in float32."""
+    from edgekit.graph import onnx_file
+    from edgekit.graph.bfloat16 import computes_in_bfloat16, rounded_in_float32
+    from edgekit.graph.run import Runner
+
+    proto = onnx_file.load(model.path)
+    if not computes_in_bfloat16(proto):
+        return Runner(model.path), False
+    return Runner(rounded_in_float32(onnx_file.infer_shapes(proto)).SerializeToString()), True
 
 
 def _accuracy(classes: list[tuple[Any, Any]], samples: Samples) -> tuple[Accuracy | None, str]:

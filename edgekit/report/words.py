@@ -118,7 +118,7 @@ def where_measured(entry: EngineEntry) -> str:
 
 def original(entry: EngineEntry) -> str:
     """What a reader calls the model that engines are compared with; one that came quantized is no float original."""
-    return "model as given" if entry.precision == "int8" else "float original"
+    return "model as given" if "int" in entry.precision else "float original"
 
 
 def title(report: Report, entry: EngineEntry) -> str:

@@ -1,6 +1,7 @@
 """Dynamic int8 and integer weights beside float, in ONNX Runtime and TFLite: fidelity, bytes and processor time.
 
     python tests/benchmarks/recipes_without_samples.py net.onnx samples/
+    python tests/benchmarks/recipes_without_samples.py net.onnx samples/ --recipes static_wi8_ai8 static_wi8_ai16 --runtimes tflite
 
 ``samples/`` is what ``edgekit build --samples`` takes; those that judge are compared with the float model in ONNX Runtime. All
 engines run in one process, one thread, in rounds of random order; the time is the median over rounds of (engine / float
@@ -58,11 +59,15 @@ def tflite_engine(folder: Path, engine: Engine) -> Run:
     return run
 
 
-def built(model: Path, samples: Path, out: Path) -> dict[tuple[str, str], tuple[Engine, Run]]:
-    """Every recipe's engines, by runtime and recipe."""
+OPENED_BY = {"onnxruntime": onnx_engine, "tflite": tflite_engine}
+
+
+def built(model: Path, samples: Path, out: Path, recipes: list[str], runtimes: list[str]) -> dict[tuple[str, str], tuple[Engine, Run]]:
+    """Every recipe's engines, by runtime and recipe; those of ``float`` in any case."""
     engines = {}
-    for recipe in RECIPES:
-        for runtime, open_engine in (("onnxruntime", onnx_engine), ("tflite", tflite_engine)):
+    for runtime in runtimes:
+        open_engine = OPENED_BY[runtime]
+        for recipe in dict.fromkeys(["float", *recipes]):
             settings = {"quantize": {"block": 0}} if runtime == "tflite" and recipe in FEW_BITS else {}
             folder = out / f"{runtime}-{recipe}"
             report = edgekit.build(model, target=f"x86:{runtime}", recipe=recipe, samples=samples, settings=settings, out=folder, bench=False)
@@ -95,15 +100,18 @@ def main() -> None:
     parser.add_argument("model", type=Path)
     parser.add_argument("samples", type=Path)
     parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--recipes", nargs="+", default=list(RECIPES))
+    parser.add_argument("--runtimes", nargs="+", choices=OPENED_BY, default=list(OPENED_BY))
+    parser.add_argument("--judging", type=int, default=100, help="at most so many samples judge")
     given = parser.parse_args()
     samples = read_samples(given.samples)
     signature = with_preprocess(signature_of(load(given.model)), samples)
-    judging = [feed[signature.inputs[0].name] for feed in samples.feeds("judging", signature)][:100]
+    judging = [feed[signature.inputs[0].name] for feed in samples.feeds("judging", signature)][: given.judging]
     with tempfile.TemporaryDirectory() as folder:
-        engines = built(given.model, given.samples, Path(folder))
-        reference = [{"y": engines["onnxruntime", "float"][1](x)} for x in judging]
+        engines = built(given.model, given.samples, Path(folder), given.recipes, given.runtimes)
+        reference = [{"y": engines[given.runtimes[0], "float"][1](x)} for x in judging]
         times = cpu_rounds({label: run for label, (_, run) in engines.items()}, judging, given.rounds)
-        print(f"{'runtime':13}{'recipe':24}{'precision':15}{'MB':>7}{'SQNR dB':>9}{'agreement':>11}{'CPU ms':>9}{'x float':>9}")
+        print(f"{'runtime':13}{'recipe':24}{'precision':20}{'MB':>7}{'SQNR dB':>9}{'agreement':>11}{'CPU ms':>9}{'x float':>9}")
         for (runtime, recipe), (engine, run) in engines.items():
             near = fidelity((wanted, {"y": run(x)}) for wanted, x in zip(reference, judging, strict=True))
             sqnr = "-" if near.sqnr_db is None else f"{near.sqnr_db:.1f}"
@@ -111,7 +119,7 @@ def main() -> None:
             seconds = times[runtime, recipe]
             ratio = float(np.median(seconds / times[runtime, "float"]))
             sizes = f"{engine.bytes / 1e6:7.2f}{sqnr:>9}{agreement:>11}{np.median(seconds) * 1e3:9.2f}{ratio:9.2f}"
-            print(f"{runtime:13}{recipe:24}{engine.precision:15}{sizes}")
+            print(f"{runtime:13}{recipe:24}{engine.precision:20}{sizes}")
 
 
 if __name__ == "__main__":

@@ -109,13 +109,33 @@ def test_a_jetson_gets_a_package_and_says_that_the_engine_is_not_built(edgekit, 
     assert Path("edgekit-out", Path(engine["path"]).parent, "build_engine.py").exists()
 
 
+def test_a_bfloat16_package_is_judged_by_its_roundings_though_nothing_here_computes_so(edgekit, net, pictures):
+    said = edgekit("build", net, "-t", "jetson", "--recipe", "bf16", "--samples", pictures, "--json")
+
+    (engine,) = said.data["engines"]
+    assert said.status == 0
+    assert engine["precision"] == "bfloat16"
+    assert 20.0 < engine["fidelity"]["sqnr_db"] < 60.0  # 8 bits
+    assert any("computed in float32 and rounded" in remark for remark in engine["remarks"])
+
+
+@pytest.mark.parametrize(("recipe", "precision"), [("static_wi8_ai16", "int16, int8 weights"), ("static_wi4_ai8", "int8, int4 weights")])
+def test_other_bits_are_built_judged_and_named_in_the_report(edgekit, net, pictures, recipe, precision):
+    said = edgekit("build", net, "-t", "rpi5", "--recipe", recipe, "--samples", pictures, "--set", "budget.min_sqnr_db=3", "--no-bench", "--json")
+
+    (engine,) = said.data["engines"]
+    assert engine["status"] == "built"
+    assert engine["precision"] in (precision, "int8")  # of one convolution and one product either counts
+    assert engine["fidelity"]["sqnr_db"] > 3.0
+
+
 def test_the_project_file_holds_it_all_and_the_command_line_wins(edgekit, net, pictures):
     assert edgekit("init", net, "--target", "x86", "--samples", pictures).status == 0
     text = Path("edgekit.toml").read_text()
     Path("edgekit.toml").write_text(text.replace('"static_wi8_ai8"', '"float"') + "\n[set.budget]\nmin_sqnr_db = 1.0\n")
 
     from_file = edgekit("build", "--no-bench", "--json")
-    over_it = edgekit("build", "--no-bench", "--recipe", "static_wi8_ai8", "--json")
+    over_it = edgekit("build", "--no-bench", "--recipe", "static_wi8_ai8", "--set", "quantize.float_if_free=false", "--json")
 
     assert from_file.data["recipe"]["name"] == "float"
     assert from_file.data["recipe"]["budget"]["min_sqnr_db"] == 1.0

@@ -86,7 +86,7 @@ def test_the_recipe_schema_takes_the_built_in_recipes_and_refuses_unknown_option
     import jsonschema
 
     schema = edgekit("schema", "recipe").data
-    for recipe in ("float", "fp16", "static_wi8_ai8"):
+    for recipe in ("float", "fp16", "bf16", "static_wi8_ai16", "static_wi8_ai8"):
         content = tomllib.loads(edgekit("recipes", "show", recipe).out)
         jsonschema.validate(content, schema)
     content["step"][0]["weight_bit"] = 8
@@ -184,7 +184,7 @@ def test_the_shell_completes_targets_and_recipes(edgekit):
 
     assert offered("edgekit build net.onnx --target rasp") == {"raspberry-pi-3", "raspberry-pi-4", "raspberry-pi-5", "raspberry-pi-zero-2w"}
     assert offered("edgekit build net.onnx --target x86,jetson-orin-nano-jp6") == {"x86,jetson-orin-nano-jp62"}
-    assert offered("edgekit build net.onnx --recipe st") == {"static_wi8_ai8"}
+    assert offered("edgekit build net.onnx --recipe st") == {"static_wi4_ai8", "static_wi8_ai16", "static_wi8_ai8"}
 
 
 def test_a_narrow_terminal_gets_lines_that_break_no_number(edgekit, net, monkeypatch):

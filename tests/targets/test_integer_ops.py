@@ -79,7 +79,7 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> Samples:
 def quantized(tmp_path: Path, samples: Samples):
     """A net with one operator between two convolutions, quantized for a target's runtime."""
 
-    def make(op: str, name: str, runtime: str) -> Model:
+    def make(op: str, name: str, runtime: str, **options) -> Model:
         body = f"h = Conv(x, one) {'k = Conv(x, one)' if ' k)' in f' {IN_BETWEEN[op]}' else ''} {IN_BETWEEN[op]} y = Conv(o, one)"
         text = f'<ir_version: 10, opset_import: ["" : 21]> net (float[1,8,8,8] x) => (float[1,a,b,c] y) {{ {body} }}'
         proto = onnx.parser.parse_model(text)
@@ -94,7 +94,7 @@ def quantized(tmp_path: Path, samples: Samples):
         onnx_file.save(onnx_file.infer_shapes(proto), folder)
         model = seal_model(folder, signature_of(onnx_file.load(folder / "model.onnx")), ())
         scheme = read_target(TARGETS / f"{name}.toml").runtime(runtime).scheme
-        return Quantize(observer="minmax", correct_bias=False)(model, Supplies(samples=samples, scheme=scheme), out)
+        return Quantize(observer="minmax", correct_bias=False, **options)(model, Supplies(samples=samples, scheme=scheme), out)
 
     return make
 
@@ -122,11 +122,14 @@ def test_onnxruntime_on_x86_leaves_no_float_node(op, quantized, tmp_path):
     assert nodes.count("DequantizeLinear") == 1, nodes
 
 
-@pytest.mark.parametrize("op", listed("aarch64", "tflite"))
-def test_litert_runs_on_int8_tensors_alone(op, quantized, tmp_path):
+WIDE = read_target(TARGETS / "aarch64.toml").runtime("tflite").scheme.int16_activations
+
+
+@pytest.mark.parametrize(("op", "bits"), [*((op, 8) for op in listed("aarch64", "tflite")), *((op, 16) for op in WIDE.integer_ops)])
+def test_litert_runs_on_integers_alone(op, bits, quantized, tmp_path):
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
-    model = quantized(op, "aarch64", "tflite")
+    model = quantized(op, "aarch64", "tflite", activation_bits=bits)
     out = tmp_path / "engine"
     out.mkdir()
     TfliteBackend().compile(model, read_target(TARGETS / "aarch64.toml"), None, out)
@@ -136,7 +139,8 @@ def test_litert_runs_on_int8_tensors_alone(op, quantized, tmp_path):
     dtypes = {detail["index"]: detail["dtype"] for detail in interpreter.get_tensor_details()}
 
     computed = [one for one in interpreter._get_ops_details() if one["op_name"] not in ("QUANTIZE", "DEQUANTIZE")]
-    floats = [one["op_name"] for one in computed if dtypes[one["outputs"][0]] is np.float32 and dtypes[one["inputs"][0]] is not np.int8]
+    integers = {8: np.int8, 16: np.int16}[bits]
+    floats = [one["op_name"] for one in computed if dtypes[one["outputs"][0]] is np.float32 and dtypes[one["inputs"][0]] is not integers]
 
-    assert [one["op_name"] for one in computed if dtypes[one["outputs"][0]] is np.int8]
+    assert [one["op_name"] for one in computed if dtypes[one["outputs"][0]] is integers]
     assert not [name for name in floats if name != "TRANSPOSE"], floats  # the input's own layout is float on both sides

@@ -68,7 +68,17 @@ def test_every_scheme_shares_scales_only_among_ops_it_computes_in_integers(file)
     for runtime in read_target(file).runtimes:
         scheme = runtime.scheme
         assert scheme is not None
-        assert {*scheme.same_scale_ops, *scheme.shared_input_ops, *scheme.float_output_ops} <= set(scheme.integer_ops)
+        for one in filter(None, (scheme, scheme.int16_activations)):
+            assert {*one.same_scale_ops, *one.shared_input_ops, *one.float_output_ops, *one.low_bit_static_ops} <= set(one.integer_ops)
+
+
+def test_every_scheme_says_why_it_lacks_what_it_lacks(file):
+    for runtime in read_target(file).runtimes:
+        scheme = runtime.scheme
+        assert scheme is not None
+        lacking = {name for name in ("int16_activations", "low_bit_static_ops", "bfloat16") if not getattr(scheme, name)}
+        assert lacking <= set(scheme.lacks)
+        assert scheme.bfloat16 == ("bfloat16" in runtime.dtypes)
 
 
 def test_jetsons_are_built_on_the_device_and_every_other_board_here(file):

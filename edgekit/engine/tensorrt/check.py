@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from edgekit.engine.contract import Refusal
-from edgekit.engine.tensorrt.rules import Restriction, Version, has_int64, newest_op_release, restrictions, supported_ops
+from edgekit.engine.tensorrt.rules import Restriction, Version, has_bfloat16, has_int64, newest_op_release, releases, restrictions, supported_ops
 from edgekit.graph.edit import Graph
 from edgekit.graph.node import Node
 from edgekit.graph.quantized import INTEGER_OPS
@@ -128,6 +128,11 @@ def _element_types(graph: Graph, node: Node, release: Version) -> Fault | None:
         if name and graph.elem_type(name) in unknown:
             kind = onnx.helper.tensor_dtype_to_string(graph.elem_type(name)).partition(".")[2].lower()
             return f"{name} is of type {kind}", "let the model compute in float32 and int32 or int64"
+    if not has_bfloat16(release):
+        for name in (*node.inputs, *node.outputs):
+            if name and graph.elem_type(name) == onnx.TensorProto.BFLOAT16:
+                since = releases().bfloat16_since
+                return f"{name} is bfloat16, which TensorRT has from release {since} on", "use the recipe fp16, or a target with a newer JetPack"
     if not has_int64(release) and node.op != "Slice":
         for name in node.inputs:
             values = graph.constant(name) if name and graph.elem_type(name) == onnx.TensorProto.INT64 else None

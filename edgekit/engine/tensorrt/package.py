@@ -127,7 +127,7 @@ def write_package(model: Model, target: Target, out: Path) -> Engine:
 def _plan(ready: Prepared, proto: onnx.ModelProto, target: Target, out: Path) -> BuildPlan:
     runtime: Runtime = target.runtime("tensorrt")
     precision = precision_of(proto)
-    typing = typing_of(ready.release, ready.options)
+    typing = typing_of(ready.release, precision, ready.options)
     return BuildPlan(
         schema=1,
         target=target.name,
@@ -147,11 +147,14 @@ def _plan(ready: Prepared, proto: onnx.ModelProto, target: Target, out: Path) ->
 
 
 def precision_of(proto: onnx.ModelProto) -> Precision:
-    """int8 if the graph is quantized, float16 if it holds float16 weights, float32 otherwise."""
+    """int8 if the graph is quantized, bfloat16 if it makes such numbers, float16 if it holds such weights, float32 otherwise."""
     import onnx
 
     if any(node.op_type == "QuantizeLinear" for node in proto.graph.node):
         return "int8"
+    made = {attribute.i for node in proto.graph.node if node.op_type == "Cast" for attribute in node.attribute if attribute.name == "to"}
+    if onnx.TensorProto.BFLOAT16 in made:
+        return "bfloat16"
     return "float16" if any(tensor.data_type == onnx.TensorProto.FLOAT16 for tensor in proto.graph.initializer) else "float32"
 
 

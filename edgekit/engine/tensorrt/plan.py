@@ -10,7 +10,7 @@ from edgekit.engine.contract import Port
 from edgekit.engine.tensorrt.rules import TensorrtOptions, Version, can_be_strong, is_strong_only
 from edgekit.target import Target
 
-Precision = Literal["float32", "float16", "int8"]
+Precision = Literal["float32", "float16", "bfloat16", "int8"]
 _MOST_WORKSPACE_MIB = 4096
 
 
@@ -60,9 +60,9 @@ class BuildPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     engine: str = "model.plan"
 
 
-def typing_of(release: Version, options: TensorrtOptions) -> Literal["weak", "strong"]:
-    """Whether formats come from the graph or from flags; where only one is possible, that one."""
-    if is_strong_only(release):
+def typing_of(release: Version, precision: Precision, options: TensorrtOptions) -> Literal["weak", "strong"]:
+    """Whether formats come from the graph or from flags; where only one is possible, that one. A graph of bfloat16 says all itself."""
+    if is_strong_only(release) or precision == "bfloat16":
         return "strong"
     return options.typing if can_be_strong(release) else "weak"
 

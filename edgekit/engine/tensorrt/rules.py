@@ -47,6 +47,7 @@ class Releases(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     strong_since: str
     strong_only_since: str
     int64_since: str
+    bfloat16_since: str
     ops: dict[str, tuple[str, ...]]
     restriction: tuple[Restriction, ...]
     trtexec: dict[str, Span]
@@ -108,6 +109,11 @@ def can_be_strong(release: Version) -> bool:
 def has_int64(release: Version) -> bool:
     """Whether a release computes and hands over int64 as it is."""
     return release >= version_of(releases().int64_since)
+
+
+def has_bfloat16(release: Version) -> bool:
+    """Whether a release computes in bfloat16."""
+    return release >= version_of(releases().bfloat16_since)
 
 
 class TensorrtOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

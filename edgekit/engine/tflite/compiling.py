@@ -102,7 +102,7 @@ def _prepared(path: Path, options: TfliteOptions) -> tuple[Graph, tuple[Refusal,
         if fault is not None:
             found.append(_refusal(node, graph, fault))
         else:
-            node.integer = LOWERINGS[node.op].integer(node, graph)
+            node.integer = LOWERINGS[node.op].in_integers(node, graph)
     return graph, (*found, *_refused_ports(graph, options))
 
 
@@ -161,16 +161,27 @@ def _refused_ports(graph: Graph, options: TfliteOptions) -> list[Refusal]:
     found = []
     for port, name in values.items():
         constant, dtype = graph.constants.get(name), graph.port_dtypes[port]
-        remedy = "use a recipe that quantizes, or io_dtype = float32"
         if constant is not None and dtype != "float32":
             reason = "" if dtype in _PORT_TYPES else f"it is a constant of {dtype}, which TFLite cannot hand out here"
             remedy = "leave this output out of the model"
+        elif dtype == "uint16":
+            reason, remedy = "it is uint16, which TFLite has no scaled tensors of", "let the model's ports be float32 or int16"
         else:
-            in_integers = graph.values[name].quant is not None if constant is None else _is_int8(constant)
-            reason = "" if options.io_dtype == "float32" or in_integers else f"it shall be {options.io_dtype} and is not quantized"
+            reason, remedy = _against_integers(graph, name, options.io_dtype)
         if reason:
             found.append(Refusal(node=port, op="port", shapes=_sizes(graph, name), reason=reason, remedy=remedy))
     return found
+
+
+def _against_integers(graph: Graph, name: str, dtype: str) -> tuple[str, str]:
+    """Why a port cannot be of the type that was asked for, and what to do; "" if it can."""
+    quant, constant = graph.quant(name), graph.constants.get(name)
+    if dtype == "float32":
+        return "", ""
+    if quant is not None and quant.dtype == "int16":
+        return f"it shall be {dtype} and is stored as int16", "leave io.dtype out"
+    is_integer = quant is not None if constant is None else _is_int8(constant)
+    return ("", "") if is_integer else (f"it shall be {dtype} and is not quantized", "use a recipe that quantizes, or io_dtype = float32")
 
 
 def _is_int8(constant: Constant) -> bool:
@@ -258,10 +269,11 @@ def _precision(draft: Draft) -> str:
 
 def _form(draft: Draft, operator: DraftOperator, dequantized: dict[int, int]) -> str:
     """What one of them computes in, or what its weights are stored in where that is all that is integer."""
-    if draft.dtype(operator.outputs[0]) == "int8":
-        return "int8"
     weights = operator.inputs[1]
-    if draft.dtype(weights) == "int8":
+    flow, stored = draft.dtype(operator.outputs[0]), draft.dtype(weights)
+    if flow.startswith("int"):
+        return flow if flow == stored else f"{flow}, {stored} weights"
+    if stored == "int8":
         return "dynamic int8"
     source = draft.tensors[dequantized.get(weights, weights)]
     return f"{source.dtype} weights" if source.buffer and source.dtype.startswith("int") else "float32"

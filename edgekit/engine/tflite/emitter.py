@@ -108,8 +108,8 @@ class Emitter:
         self.draft.rename(tensor, name)
 
     def temporary(self, name: str, shape: Sequence[int], quant: Quant | None = None, dtype: str | None = None) -> int:
-        """A tensor that is computed: int8 if it has a scale, float32 otherwise."""
-        return self.draft.tensor(name, shape, dtype or ("int8" if quant else "float32"), quant)
+        """A tensor that is computed: integers if it has a scale, float32 otherwise."""
+        return self.draft.tensor(name, shape, dtype or (quant.dtype if quant else "float32"), quant)
 
     def like(self, tensor: int, name: str, shape: Sequence[int]) -> int:
         """A tensor of another shape that holds numbers as ``tensor`` does."""

@@ -24,11 +24,13 @@ class Quant:
         scale: one value, or one a channel.
         zero_point: as many.
         axis: the channels' axis, where there is more than one scale.
+        dtype: the integers of what is computed: int8, or int16 with zero point 0. Constants know their own.
     """
 
     scale: tuple[float, ...]
     zero_point: tuple[int, ...]
     axis: int = 0
+    dtype: str = "int8"
 
     @property
     def is_per_tensor(self) -> bool:
@@ -48,9 +50,15 @@ class Quant:
         return bool(np.all(np.isfinite(scales) & (scales > 0)))
 
     def real_range(self) -> tuple[float, float]:
-        """The least and the greatest real value that int8 holds at this scale (per tensor)."""
-        scale, zero = self.scale[0], self.zero_point[0]
-        return scale * (-128 - zero), scale * (127 - zero)
+        """The least and the greatest real value that the integers hold at this scale (per tensor)."""
+        scale, zero, limits = self.scale[0], self.zero_point[0], np.iinfo(self.dtype)
+        return scale * (limits.min - zero), scale * (limits.max - zero)
+
+    def stored(self, number: npt.ArrayLike) -> Array:
+        """Real numbers as what is computed stores them (per tensor)."""
+        limits = np.iinfo(self.dtype)
+        integers = np.rint(np.asarray(number) / self.scale[0]) + self.zero_point[0]
+        return np.asarray(np.clip(integers, limits.min, limits.max), self.dtype)
 
     def along(self, rank: int) -> tuple[F32, F32]:
         """Scale and zero point, shaped to be broadcast over an array of this rank."""

@@ -1,9 +1,10 @@
 """Q/DQ nodes become properties of the tensors around them.
 
-Nothing is quantized here: what a graph says in QuantizeLinear and DequantizeLinear is said again as a :class:`Quant`
-on a tensor. uint8 becomes int8 with the zero point moved by 128, which is the same numbers in the one integer format
-that TFLite computes in. Where ONNX's nodes stand only on one side of a node that moves values without changing them
-(Reshape, MaxPool, …), the tensor on its other side is quantized alike: both orders give the same integers.
+Nothing is quantized here: what a graph says in QuantizeLinear and DequantizeLinear is said again as a :class:`Quant` on
+a tensor. uint8 becomes int8 with the zero point moved by 128, which is the same numbers in the integers that TFLite
+computes in; uint16 likewise becomes int16, of which TFLite takes zero point 0 alone. Where ONNX's nodes stand only on
+one side of a node that moves values without changing them (Reshape, MaxPool, …), the tensor on its other side is
+quantized alike: both orders give the same integers.
 
 Weights of 4 bits stay int4; where 2 bits hold them, they become int2, for which opset 21 has no type. What a
 DynamicQuantizeLinear rounds is real to TFLite, whose products round it themselves: their nodes are marked.
@@ -28,6 +29,9 @@ PER_CHANNEL = (
 )
 _FEW_BITS = {"int4": 0, "uint4": 8}
 """Types below 8 bits, with what makes signed numbers of them."""
+_UNSIGNED = {"uint8": 128, "uint16": 32768}
+"""Wider types, with the same."""
+_WIDE = ("int16", "uint16")
 _AS_THEY_ARE = ("float32", "float16")
 
 
@@ -158,15 +162,20 @@ def _quant(graph: Graph, node: Node, constant: Constant | None) -> tuple[Quant |
     if zero_point is None:
         zero_point = np.zeros(scale.shape, _integer_type(graph, node))
     dtype = zero_point.dtype.name
-    if dtype not in ("int8", "uint8", "int32") and (constant is None or dtype not in _FEW_BITS):
+    if dtype not in (*_UNSIGNED, "int8", "int16", "int32") and (constant is None or dtype not in _FEW_BITS):
         return None, dtype, Fault(f"{dtype} has no integer kernels in this backend", "quantize to 8 bits")
-    shift = 128 if dtype == "uint8" else _few_bits(constant.stored, zero_point)[0] if constant is not None and dtype in _FEW_BITS else 0
+    shift = _few_bits(constant.stored, zero_point)[0] if constant is not None and dtype in _FEW_BITS else _UNSIGNED.get(dtype, 0)
     zeros = [int(zero) - shift for zero in np.broadcast_to(zero_point, scale.shape).ravel()]
     rank = len(graph.shape(node.inputs[0])) if constant is not None else 1
     axis = node.attrs.get("axis", 1) % max(rank, 1) if scale.size > 1 else 0
-    quant = Quant(tuple(float(one) for one in scale.ravel()), tuple(zeros), axis)
+    width = "int16" if dtype in _WIDE else "int8"
+    quant = Quant(tuple(float(one) for one in scale.ravel()), tuple(zeros), axis, width)
     if not quant.has_sound_scales:
         return None, dtype, Fault(f"its scale is {scale.min()}, not above zero and finite", "quantize the model again")
+    if dtype in _WIDE and constant is not None and not quant.is_per_tensor:
+        return None, dtype, Fault(f"LiteRT reads no {dtype} weights by channel", "quantize weights to 8 bits")
+    if dtype in _WIDE and not quant.is_symmetric:
+        return None, dtype, Fault(f"its {dtype} have another zero point than the middle", "quantize to 16 bits symmetrically, or to 8")
     return quant, dtype, None
 
 
@@ -187,8 +196,8 @@ def _few_bits(integers: Array, zero_point: Array | None) -> tuple[int, str]:
 
 def _dequantized(graph: Graph, node: Node, constant: Constant, quant: Quant) -> Constant:
     stored = constant.stored
-    if stored.dtype == np.uint8:
-        stored = (stored.astype(np.int16) - 128).astype(np.int8)
+    if stored.dtype.name in _UNSIGNED:
+        stored = (stored.astype(np.int32) - _UNSIGNED[stored.dtype.name]).astype(stored.dtype.name.removeprefix("u"))
     elif stored.dtype.name in _FEW_BITS:
         import ml_dtypes
 
@@ -199,7 +208,7 @@ def _dequantized(graph: Graph, node: Node, constant: Constant, quant: Quant) -> 
 
 def _quantized(constant: Constant, quant: Quant, dtype: str) -> Constant:
     """The integers that ONNX's QuantizeLinear makes of a constant, in the type it names."""
-    shift = 128 if dtype == "uint8" else 0
+    shift = _UNSIGNED.get(dtype, 0)
     scale, zero_point = quant.along(constant.stored.ndim)
     limits = np.iinfo(np.dtype(dtype))
     integers = np.clip(np.rint(constant.real() / scale) + zero_point + shift, limits.min, limits.max)
@@ -240,12 +249,12 @@ def _spread_over(graph: Graph, node: Node, consumers: dict[str, list[Node]]) -> 
     return changed
 
 
-def exact(number: Array) -> Quant | None:
+def exact(number: Array, integers: str = "int8") -> Quant | None:
     """The scale at which a single number is stored without error; ``None`` if there are several.
 
-    A scalar of a model is no measured range: no rounding is decided by storing it as plus or minus 127 steps.
+    A scalar of a model is no measured range: no rounding is decided by storing it as plus or minus the greatest integer.
     """
     if number.size != 1:
         return None
     size = abs(float(number.ravel()[0]))
-    return Quant((size / 127 if size else 1.0,), (0,))
+    return Quant((size / np.iinfo(integers).max if size else 1.0,), (0,), dtype=integers)

@@ -139,6 +139,8 @@ def _operator(schema: Any, operator: DraftOperator, code: int) -> Any:
     if table is not None:
         packed.builtinOptionsType = getattr(schema.BuiltinOptions, table)
         packed.builtinOptions = getattr(schema, f"{table}T")()
+        if operator.op in ("ADD", "SUB"):
+            packed.builtinOptions.potScaleInt16 = False  # scales of int16 are no powers of two here
         for key, value in operator.options.items():
             enum = _ENUMS.get(key)
             setattr(packed.builtinOptions, key, value if enum is None else getattr(getattr(schema, enum), value))

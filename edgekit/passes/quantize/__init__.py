@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from edgekit.errors import UsageError
 from edgekit.model import Model, Step, seal_model
 from edgekit.passes.contract import Need, Supplies
-from edgekit.passes.quantize.options import contradiction, lacking
+from edgekit.passes.quantize.options import contradiction, followed, lacking
 from edgekit.plugins import version_of
 from edgekit.target import Scheme
 
@@ -25,10 +25,11 @@ class Quantize:
     A graph that came quantized is left as it is, and the step's record says so.
 
     Attributes:
-        mode: ``static`` int8 with ranges from samples; ``dynamic`` int8 with ranges as they come at run time;
-            ``weight_only``: integer weights, float arithmetic; ``float16``.
-        weight_bits: 4 and 2 of ``weight_only``.
-        activation_bits: of ``static``.
+        mode: ``static`` integers with ranges from samples; ``dynamic`` int8 with ranges as they come at run time;
+            ``weight_only``: integer weights, float arithmetic; ``float16``; ``bfloat16``.
+        weight_bits: 4 of ``weight_only`` and ``static``, where operators that the runtime does not compute so keep 8; 2 of
+            ``weight_only``.
+        activation_bits: 16 of ``static``, with weights of 8.
         observer: how ranges of activations are chosen: all that was seen (``minmax``), each sample's extremes on average
             (``moving_average``), a ``percentile`` of the values, least divergence (``entropy``) or least squared error (``mse``).
         percentile: of the values that the range holds, if that is the observer.
@@ -47,9 +48,9 @@ class Quantize:
         symmetric: of ``weight_only``: without zero points.
     """
 
-    mode: Literal["static", "float16", "dynamic", "weight_only"] = "static"
+    mode: Literal["static", "float16", "bfloat16", "dynamic", "weight_only"] = "static"
     weight_bits: Literal[8, 4, 2] = 8
-    activation_bits: Literal[8] = 8
+    activation_bits: Literal[8, 16] = 8
     observer: Literal["minmax", "moving_average", "percentile", "entropy", "mse"] = "mse"
     percentile: float = 99.999
     rounding: Literal["nearest", "compensated"] = "compensated"
@@ -85,10 +86,7 @@ class Quantize:
             SourceError: the model cannot be run.
             UsageError: the target has no scheme, or none that has what the options ask for.
         """
-        if supplies.scheme is None:
-            raise UsageError("quantize: this target's runtime has no quantization scheme", hint="choose a target or runtime that has one")
-        if lack := lacking(self, supplies.scheme):
-            raise UsageError(f"quantize: {lack.partition(': ')[0]}", hint=lack.partition(": ")[2])
+        scheme = self._scheme(supplies)
         from edgekit.graph import onnx_file
         from edgekit.passes.already import left_as_it_is
 
@@ -99,16 +97,20 @@ class Quantize:
         elif self.mode == "float16":
             from edgekit.passes.quantize.float16 import to_float16
 
-            did = to_float16(proto, supplies.scheme.float16)
+            did = to_float16(proto, scheme.float16)
+        elif self.mode == "bfloat16":
+            from edgekit.passes.quantize.float16 import to_bfloat16
+
+            did = to_bfloat16(proto)
         elif self.mode == "dynamic":
             from edgekit.passes.quantize.dynamic import quantize_dynamic
 
-            proto, did = quantize_dynamic(proto, supplies.scheme)
+            proto, did = quantize_dynamic(proto, scheme)
         elif self.mode == "weight_only":
             from edgekit.passes.quantize.weight_only import quantize_weights_alone
 
             bits, block = self.weight_bits, self.block
-            proto, did = quantize_weights_alone(proto, supplies.scheme, bits=bits, block=block, symmetric=self.symmetric)
+            proto, did = quantize_weights_alone(proto, scheme, bits=bits, block=block, symmetric=self.symmetric)
         else:
             did = self._static(model, proto, supplies)
         onnx_file.save(onnx_file.infer_shapes(proto), out)
@@ -118,7 +120,23 @@ class Quantize:
     def _static(self, model: Model, proto: Any, supplies: Supplies) -> dict[str, Any]:
         from edgekit.passes.quantize.static import quantize_static
 
-        return quantize_static(model, proto, supplies, self._how())
+        return quantize_static(model, proto, self._followed(supplies), self._how())
+
+    def _scheme(self, supplies: Supplies) -> Scheme:
+        """The target's scheme, which has all that the options ask for.
+
+        Raises:
+            UsageError: there is none, or not such.
+        """
+        if supplies.scheme is None:
+            raise UsageError("quantize: this target's runtime has no quantization scheme", hint="choose a target or runtime that has one")
+        if lack := lacking(self, supplies.scheme):
+            raise UsageError(f"quantize: {lack.rpartition(': ')[0]}", hint=lack.rpartition(": ")[2])
+        return supplies.scheme
+
+    def _followed(self, supplies: Supplies) -> Supplies:
+        """Supplies with what of the target's scheme a static quantization follows."""
+        return replace(supplies, scheme=followed(self, self._scheme(supplies)))
 
     def diagnose(self, model: Model, supplies: Supplies) -> Diagnosis:
         """What a static quantization of a model costs, part by part; nothing is written.
@@ -133,7 +151,7 @@ class Quantize:
 
         if self.mode != "static":
             raise UsageError(f"quantize: mode {self.mode} stores no activations as integers", hint="--recipe static_wi8_ai8")
-        return diagnosed(model, onnx_file.infer_shapes(onnx_file.load(model.path)), supplies, self._how())
+        return diagnosed(model, onnx_file.infer_shapes(onnx_file.load(model.path)), self._followed(supplies), self._how())
 
     def sqnr_db(self, model: Model, supplies: Supplies) -> float | None:
         """SQNR of a static quantization's outputs on some of the samples, decibels, no node kept in float for a budget.
@@ -144,7 +162,7 @@ class Quantize:
         from edgekit.graph import onnx_file
         from edgekit.passes.quantize.static import sqnr_db
 
-        return sqnr_db(model, onnx_file.infer_shapes(onnx_file.load(model.path)), supplies, self._how())
+        return sqnr_db(model, onnx_file.infer_shapes(onnx_file.load(model.path)), self._followed(supplies), self._how())
 
     def _how(self) -> Static:
         from edgekit.passes.quantize.mixed import Aim

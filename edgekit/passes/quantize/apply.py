@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from edgekit.graph.node import drop_unread_constants
 from edgekit.graph.view import View
 from edgekit.graph.weighted import Weighted
-from edgekit.numerics.affine import Affine, quantized
+from edgekit.numerics.affine import INT4_SYMMETRIC, Affine, IntGrid, quantized
 from edgekit.passes.quantize.decide import Decision, Weights
 
 if TYPE_CHECKING:
@@ -89,7 +89,8 @@ class _Writer:
     def _store_weights(self, node: onnx.NodeProto, one: Weighted) -> None:
         stored = self._decision.weights[one.node]
         axis = {} if stored.axis is None else {"axis": stored.axis}
-        node.input[1] = self._dequantized(one.weight, stored.integers, stored.affine.scale, stored.affine.zero_point, **axis)
+        integers, zero_point = (_typed(numbers, stored.affine.grid) for numbers in (stored.integers, stored.affine.zero_point))
+        node.input[1] = self._dequantized(one.weight, integers, stored.affine.scale, zero_point, **axis)
         if one.op == "Gemm":
             _drop_attributes(node, "alpha", "beta")
         if one.bias_adder is None and stored.bias is not None:
@@ -135,6 +136,15 @@ class _Writer:
             name += "_"
         self._taken.add(name)
         return name
+
+
+def _typed(integers: NDArray[Any], grid: IntGrid) -> NDArray[Any]:
+    """Integers in the type that a file has for their grid; numpy has none below 8 bits."""
+    if grid != INT4_SYMMETRIC:
+        return integers
+    import ml_dtypes
+
+    return integers.astype(ml_dtypes.int4)
 
 
 def _drop_attributes(node: onnx.NodeProto, *names: str) -> None:

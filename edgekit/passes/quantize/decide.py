@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 from edgekit.graph.view import View
 from edgekit.graph.weighted import Weighted
 from edgekit.numerics.affine import (
+    INT4_SYMMETRIC,
     INT8,
     INT8_REDUCED,
     INT8_SYMMETRIC,
+    INT16_SYMMETRIC,
     UINT8,
     Affine,
     IntGrid,
@@ -88,11 +90,15 @@ def activation_grid(scheme: Scheme) -> tuple[IntGrid, bool]:
     """The integers of activations, and whether 0.0 must be the integer 0."""
     if scheme.activations == "int8 symmetric":
         return INT8_SYMMETRIC, True
+    if scheme.activations == "int16 symmetric":
+        return INT16_SYMMETRIC, True
     return (UINT8 if scheme.activations == "uint8" else INT8), False
 
 
-def weight_grid(scheme: Scheme) -> IntGrid:
-    """The integers of weights."""
+def weight_grid(scheme: Scheme, op: str) -> IntGrid:
+    """The integers of an operator's weights."""
+    if op in scheme.low_bit_static_ops:
+        return INT4_SYMMETRIC
     return INT8_REDUCED if scheme.reduce_range else INT8_SYMMETRIC
 
 
@@ -169,9 +175,10 @@ def quantize_weights(
     weight = view.value(one.weight)
     rows = one.by_channel(weight)
     bias = None if one.bias is None else np.broadcast_to(view.value(one.bias).reshape(-1) * one.bias_factor, len(rows)).astype(np.float64)
-    grid = weight_grid(scheme)
+    grid = weight_grid(scheme, one.op)
     held = None if bias is None or scheme.bias != "int32" else np.abs(bias) / (float(input_affine.scale) * BIAS_LIMIT)
-    row_scale = row_scales(rows, weight.shape[one.axis], grid, per_channel=is_per_channel(scheme), at_least=held)
+    found = None if on_samples is None else on_samples.scale
+    row_scale = row_scales(rows, weight.shape[one.axis], grid, per_channel=is_per_channel(scheme), at_least=held, found=found)
     integers = rounded(rows, row_scale, grid)
     if on_samples is not None:
         as_then = row_scale == on_samples.scale

@@ -1,7 +1,8 @@
-"""Half precision: float16 weights with a Cast behind each, or a whole float16 graph between Casts."""
+"""Half precision: float16 weights with a Cast behind each, or a whole graph in float16 or bfloat16 between Casts."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -13,8 +14,42 @@ from edgekit.graph.view import View
 if TYPE_CHECKING:
     import onnx
 
-LARGEST = float(np.finfo(np.float16).max)
-SMALLEST = float(np.finfo(np.float16).smallest_subnormal)
+
+@dataclass(frozen=True, slots=True)
+class Half:
+    """A format of 16 bits.
+
+    Attributes:
+        name: as ONNX's schemas and numpy, or ml_dtypes, call it.
+        largest: number it holds.
+        smallest: number above 0 that it holds.
+        opset: in which ONNX's operators took it; 0 if all do that ever will.
+    """
+
+    name: Literal["float16", "bfloat16"]
+    largest: float
+    smallest: float
+    opset: int
+
+    def cast(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Numbers in this format."""
+        if self.name == "float16":
+            return np.asarray(values, np.float16)
+        import ml_dtypes
+
+        return np.asarray(values).astype(ml_dtypes.bfloat16)
+
+    @property
+    def element(self) -> int:
+        """ONNX's number for it."""
+        import onnx
+
+        return int(onnx.TensorProto.FLOAT16 if self.name == "float16" else onnx.TensorProto.BFLOAT16)
+
+
+FLOAT16 = Half("float16", float(np.finfo(np.float16).max), float(np.finfo(np.float16).smallest_subnormal), 0)
+BFLOAT16 = Half("bfloat16", (2.0 - 2.0**-7) * 2.0**127, 2.0**-133, 22)
+"""Convolutions and poolings took bfloat16 in opset 22; TensorRT's parser goes by the types of tensors in any opset."""
 
 FEWEST = 16
 """Weights with fewer elements stay float32: a Cast costs more than they do."""
@@ -30,16 +65,21 @@ def to_float16(proto: onnx.ModelProto, form: Literal["weights", "graph"]) -> dic
     Returns:
         What was done: how much became float16, and what stayed float32 for which reason.
     """
-    return _Weights(proto).convert() if form == "weights" else _Graph(proto).convert()
+    return _Weights(proto).convert() if form == "weights" else _Graph(proto, FLOAT16).convert()
 
 
-def reason_for_float32(values: NDArray[Any]) -> str:
-    """Why a constant must not become float16; "" if it may."""
+def to_bfloat16(proto: onnx.ModelProto) -> dict[str, Any]:
+    """Let a float32 graph, all types inferred, compute in bfloat16, in place; returns what was done, as :func:`to_float16`."""
+    return _Graph(proto, BFLOAT16).convert()
+
+
+def reason_for_float32(values: NDArray[Any], half: Half) -> str:
+    """Why a constant must not become half; "" if it may."""
     sizes = np.abs(values[np.isfinite(values)])
-    if sizes.size and sizes.max() > LARGEST:
-        return f"{sizes.max():g} is beyond float16, which ends at {LARGEST:g}"
-    if sizes.size and sizes.size < FEWEST and np.any((sizes > 0.0) & (sizes < SMALLEST)):
-        return f"{sizes[sizes > 0.0].min():g} would become 0 in float16"
+    if sizes.size and sizes.max() > half.largest:
+        return f"{sizes.max():g} is beyond {half.name}, which ends at {half.largest:g}"
+    if sizes.size and sizes.size < FEWEST and np.any((sizes > 0.0) & (sizes < half.smallest)):
+        return f"{sizes[sizes > 0.0].min():g} would become 0 in {half.name}"
     return ""
 
 
@@ -59,7 +99,7 @@ class _Weights:
             values = numpy_helper.to_array(tensor)
             if values.size < FEWEST or not self._view.readers(tensor.name):
                 continue
-            reason = reason_for_float32(values)
+            reason = reason_for_float32(values, FLOAT16)
             if reason:
                 kept[tensor.name] = reason
                 continue
@@ -73,13 +113,14 @@ class _Weights:
 
 
 class _Graph:
-    """A tensor keeps its name for its float32 form; its float16 form is ``NAME/half``; Casts come where one is missing."""
+    """A tensor keeps its name for its float32 form; its half form is ``NAME/half``; Casts come where one is missing."""
 
-    def __init__(self, proto: onnx.ModelProto) -> None:
+    def __init__(self, proto: onnx.ModelProto, half: Half) -> None:
         self._proto = proto
+        self._format = half
         self._graph = proto.graph
         self._view = View(proto)
-        self._opset = next(entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx"))
+        self._opset = max(half.opset, *(entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")))
         self._written: list[onnx.NodeProto] = []
         self._full = set(self._view.inputs) | set(self._view.constants)
         self._half: set[str] = set()
@@ -102,10 +143,10 @@ class _Graph:
         del self._graph.node[:]
         self._graph.node.extend(self._written)
         drop_unread_constants(self._graph)
-        return {"form": "graph", "float16_nodes": count, "float32_nodes": len(self._view.nodes) - count, "kept_float32": kept}
+        return {"form": "graph", f"{self._format.name}_nodes": count, "float32_nodes": len(self._view.nodes) - count, "kept_float32": kept}
 
     def _half_inputs(self, node: onnx.NodeProto) -> list[int]:
-        """Places of inputs that may be float16; none if the operator has no float16 form."""
+        """Places of inputs that may be half; none if the operator has no such form."""
         import onnx
 
         if node.domain not in ("", "ai.onnx") or Node(node).captured() or node.op_type in ("QuantizeLinear", "DequantizeLinear"):
@@ -117,13 +158,13 @@ class _Graph:
             return str(formal[min(at, len(formal) - 1)].type_str)
 
         floats = [at for at, name in enumerate(node.input) if name and self._view.is_float(name)]
-        places = [at for at in floats if "tensor(float16)" in allowed.get(kind(schema.inputs, at), ())]
+        places = [at for at in floats if f"tensor({self._format.name})" in allowed.get(kind(schema.inputs, at), ())]
         bound = {kind(schema.inputs, at) for at in places}
         made = [at for at, name in enumerate(node.output) if name and self._view.is_float(name)]
         return places if all(kind(schema.outputs, at) in bound for at in made) else []
 
     def _constant_reason(self, tensor: str) -> str:
-        return reason_for_float32(self._view.value(tensor)) if tensor in self._view.constants else ""
+        return reason_for_float32(self._view.value(tensor), self._format) if tensor in self._view.constants else ""
 
     def _write_half(self, node: onnx.NodeProto, places: list[int]) -> None:
         made = [name for name in node.output if name and self._view.is_float(name)]
@@ -147,16 +188,15 @@ class _Graph:
         self._written.append(node)
 
     def _need_half(self, tensor: str) -> str:
-        import onnx
         from onnx import numpy_helper
 
         half = f"{tensor}/half"
         if tensor not in self._half:
             self._half.add(tensor)
             if tensor in self._view.constants:
-                self._graph.initializer.append(numpy_helper.from_array(np.asarray(self._view.value(tensor), np.float16), half))
+                self._graph.initializer.append(numpy_helper.from_array(self._format.cast(self._view.value(tensor)), half))
             else:
-                self._cast(tensor, half, onnx.TensorProto.FLOAT16)
+                self._cast(tensor, half, self._format.element)
         return half
 
     def _need_full(self, tensor: str) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from edgekit.target import Scheme
 
 if TYPE_CHECKING:
@@ -12,15 +14,21 @@ if TYPE_CHECKING:
 
 def contradiction(given: Quantize) -> str:
     """What of the options contradicts the rest, in one line; "" if they go together."""
+    if given.mode != "static" and given.activation_bits != 8:
+        return f"activation_bits = {given.activation_bits}: of mode static alone, mode is {given.mode}"
     if given.mode == "weight_only":
         return ""
     elsewhere = {
-        f"weight_bits = {given.weight_bits}": given.weight_bits != 8,
+        f"weight_bits = {given.weight_bits}": given.weight_bits not in ((8, 4) if given.mode == "static" else (8,)),
         f"block = {given.block}": given.block != 0,
         "symmetric = false": not given.symmetric,
     }
     wrong = [option for option, is_set in elsewhere.items() if is_set]
-    return f"{', '.join(wrong)}: of mode weight_only alone, mode is {given.mode}" if wrong else ""
+    if wrong:
+        return f"{', '.join(wrong)}: of mode weight_only alone, mode is {given.mode}"
+    if given.weight_bits == 4 and given.activation_bits == 16:
+        return "weight_bits = 4, activation_bits = 16: no runtime computes both together"
+    return ""
 
 
 def lacking(given: Quantize, scheme: Scheme) -> str:
@@ -28,6 +36,11 @@ def lacking(given: Quantize, scheme: Scheme) -> str:
     if given.mode == "dynamic":
         nothing = "this runtime computes no product of integer weights and float activations: choose another runtime or recipe"
         return "" if scheme.dynamic_ops else nothing
+    if given.mode == "static":
+        return _lacking_static(given, scheme)
+    if given.mode == "bfloat16":
+        nothing = scheme.lacks.get("bfloat16", "this runtime computes nothing in bfloat16")
+        return "" if scheme.bfloat16 else f"{nothing}: --recipe fp16"
     if given.mode != "weight_only":
         return ""
     bits = given.weight_bits
@@ -37,3 +50,22 @@ def lacking(given: Quantize, scheme: Scheme) -> str:
         "this runtime reads one scale for each channel, not for each block of it: --set quantize.block=0": given.block and not scheme.blocked_ops,
     }
     return next((fault for fault, is_so in faults.items() if is_so), "")
+
+
+def _lacking_static(given: Quantize, scheme: Scheme) -> str:
+    if given.activation_bits == 16 and scheme.int16_activations is None:
+        nothing = scheme.lacks.get("int16_activations", "this runtime computes nothing with activations of 16 bits")
+        return f"{nothing}: --recipe static_wi8_ai8 --set quantize.min_sqnr_db=25"
+    if given.weight_bits == 4 and not scheme.low_bit_static_ops:
+        nothing = scheme.lacks.get("low_bit_static_ops", "this runtime multiplies no integers by weights of 4 bits")
+        alone = "--recipe weight_only_wi4_afp32, or " if scheme.low_bit_ops else ""
+        return f"{nothing}: {alone}--set quantize.weight_bits=8"
+    return ""
+
+
+def followed(given: Quantize, scheme: Scheme) -> Scheme:
+    """What of a scheme a static quantization with these options follows; the scheme must lack nothing of it."""
+    if given.activation_bits == 16:
+        assert scheme.int16_activations is not None, "lacking"
+        return scheme.int16_activations
+    return scheme if given.weight_bits == 4 else msgspec.structs.replace(scheme, low_bit_static_ops=())

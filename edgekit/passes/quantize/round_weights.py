@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgekit.graph.view import View
 from edgekit.graph.weighted import Weighted
-from edgekit.numerics.affine import IntGrid
+from edgekit.numerics.affine import INT8_REDUCED, IntGrid
 from edgekit.numerics.moments import Moments
 from edgekit.numerics.rounding import added_variance, compensated, rounded
+from edgekit.numerics.scales import round_rows
 from edgekit.passes.quantize.observations import Rounded
 from edgekit.passes.quantize.patches import block_sizes, from_blocks, in_blocks
 
@@ -21,8 +22,16 @@ SMALLEST_CHANNEL = 2.0**-24
 """A channel's scale is at least this share of the largest: a dead one must not make its integer bias overflow."""
 
 
-def row_scales(rows: F64, channels: int, grid: IntGrid, *, per_channel: bool, at_least: F64 | None = None) -> NDArray[np.float32]:
-    """The scale of each row of weights: just large enough for its largest weight.
+def row_scales(
+    rows: F64,
+    channels: int,
+    grid: IntGrid,
+    *,
+    per_channel: bool,
+    at_least: F64 | None = None,
+    found: NDArray[np.float32] | None = None,
+) -> NDArray[np.float32]:
+    """The scale of each row of weights: just large enough for its largest weight, or with few bits that of least squared error.
 
     Args:
         rows: shape (rows, inputs).
@@ -30,8 +39,14 @@ def row_scales(rows: F64, channels: int, grid: IntGrid, *, per_channel: bool, at
         grid: integers to use.
         per_channel: False gives all of them one scale.
         at_least: scales must not be smaller, shape (rows,).
+        found: the scales without ``at_least``, where they are known.
     """
-    least = np.abs(rows).max(axis=1, initial=0.0) / grid.high
+    if found is not None:
+        least = found.astype(np.float64)
+    elif grid.high < INT8_REDUCED.high:
+        least = _of_least_error(rows, channels, grid, per_channel=per_channel)
+    else:
+        least = np.abs(rows).max(axis=1, initial=0.0) / grid.high
     least = np.maximum(least, max(least.max(), 2.0**-64) * SMALLEST_CHANNEL)
     if at_least is not None:
         least = np.maximum(least, at_least)
@@ -41,10 +56,18 @@ def row_scales(rows: F64, channels: int, grid: IntGrid, *, per_channel: bool, at
     return np.tile(shared.astype(np.float32), len(rows) // channels)
 
 
+def _of_least_error(rows: F64, channels: int, grid: IntGrid, *, per_channel: bool) -> F64:
+    """The scale of each row, shared as :func:`row_scales` says; 0 for zeros alone."""
+    grouped = rows.reshape(-1, channels, rows.shape[1]).transpose(1, 0, 2).reshape(channels, -1)
+    shared = grouped if per_channel else grouped.reshape(1, -1)
+    scale = np.where(shared.any(axis=1), round_rows(shared, grid, symmetric=True)[1].scale, 0.0)
+    return np.tile(np.broadcast_to(scale, channels), len(rows) // channels)
+
+
 def round_weights(
-    view: View, weighted: Mapping[str, Weighted], moments: Mapping[str, Moments], grid: IntGrid, *, per_channel: bool
+    view: View, weighted: Mapping[str, Weighted], moments: Mapping[str, Moments], grids: Mapping[str, IntGrid], *, per_channel: bool
 ) -> dict[str, Rounded]:
-    """Weights of every node whose inputs were seen, rounded so that its outputs change least.
+    """Weights of every node whose inputs were seen, rounded to its operator's grid so that its outputs change least.
 
     Where that would be worse than rounding to the nearest, it is not done: decided node by node by what it adds to the
     variance of the outputs.
@@ -52,13 +75,36 @@ def round_weights(
     from threadpoolctl import threadpool_limits
 
     with threadpool_limits(limits=1):
-        return {name: _round(view, weighted[name], one, grid, per_channel=per_channel) for name, one in moments.items()}
+        return {name: _round(view, weighted[name], one, grids[weighted[name].op], per_channel=per_channel) for name, one in moments.items()}
+
+
+SCALES = (1.0, 0.85, 1.15, 0.7, 1.3)
+"""Multiples of a scale that are tried with few bits, whose least error on the samples is not that of the weights alone.
+
+Measured with int4 matrices (a vision transformer of 6 blocks): 11.8 dB with the first, 12.4 with all, 12.5 with nine.
+"""
 
 
 def _round(view: View, one: Weighted, moments: Moments, grid: IntGrid, *, per_channel: bool) -> Rounded:
     weight = view.value(one.weight)
-    rows = one.by_channel(weight)
-    scale = row_scales(rows, weight.shape[one.axis], grid, per_channel=per_channel)
+    rows, channels = one.by_channel(weight), weight.shape[one.axis]
+    scale = row_scales(rows, channels, grid, per_channel=per_channel)
+    if grid.high >= INT8_REDUCED.high:
+        return _round_at(scale, rows, one, moments, grid)
+    tried = [_round_at((scale * factor).astype(np.float32), rows, one, moments, grid) for factor in SCALES]
+    return _best(tried, channels, per_channel=per_channel)
+
+
+def _best(tried: Sequence[Rounded], channels: int, *, per_channel: bool) -> Rounded:
+    """Of each channel the rounding that adds least; of all the same where they share a scale."""
+    added = np.stack([one.added.reshape(-1, channels).sum(axis=0) for one in tried])
+    chosen = added.argmin(axis=0) if per_channel else np.full(channels, added.sum(axis=1).argmin())
+    of_row = np.tile(chosen, len(tried[0].added) // channels)
+    parts = [np.stack([getattr(one, part) for one in tried])[of_row, np.arange(len(of_row))] for part in Rounded.__slots__]
+    return Rounded(*parts)
+
+
+def _round_at(scale: NDArray[np.float32], rows: F64, one: Weighted, moments: Moments, grid: IntGrid) -> Rounded:
     blocks, _ = block_sizes(rows.shape[1])
     parts = in_blocks(rows.reshape(one.groups, -1, rows.shape[1]))
     scales = np.repeat(scale.reshape(one.groups, 1, -1), blocks, axis=1).reshape(len(parts), -1)

@@ -16,9 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekit.errors import SamplesError, UsageError
+from edgekit.graph.quantized import PRODUCTS
 from edgekit.graph.view import View
 from edgekit.graph.weighted import Weighted, weighted_nodes
 from edgekit.model import Model
+from edgekit.numerics.affine import INT4_SYMMETRIC
 from edgekit.numerics.moments import Moments
 from edgekit.passes.contract import Supplies
 from edgekit.passes.quantize import calibrate
@@ -267,14 +269,14 @@ def _named(view: View, patterns: tuple[str, ...]) -> list[str]:
 def _observed(model: Model, view: View, samples: Samples, scheme: Scheme, supplies: Supplies, how: Static) -> Observations:
     """What flows through a model on the samples that calibrate, and its weights rounded on it: seen once, shared by all
     schemes that store weights alike, and by all observers."""
-    grid, per_channel = weight_grid(scheme), is_per_channel(scheme)
+    grids, per_channel = {op: weight_grid(scheme, op) for op in sorted(PRODUCTS)}, is_per_channel(scheme)
     inputs = how.rounding == "compensated" or how.correct_bias
 
     def make(folder: Path) -> None:
         supplies.watcher.begin("calibrate", len(samples.calibrating))
         weighted = weighted_nodes(view) if inputs else {}
         seen = calibrate.calibrate(model.path, view, samples.feeds("calibrating", model.signature), supplies.watcher, tuple(weighted.values()))
-        rounded = round_weights(view, weighted, seen.moments, grid, per_channel=per_channel) if how.rounding == "compensated" else {}
+        rounded = round_weights(view, weighted, seen.moments, grids, per_channel=per_channel) if how.rounding == "compensated" else {}
         averages = {name: _average(view, weighted[name], one) for name, one in seen.moments.items()}
         write(Observations(histograms=seen.histograms, averages=averages, weights=rounded, samples=seen.samples), folder)
         supplies.watcher.end(f"{seen.samples} samples, {len(seen.histograms)} tensors")
@@ -284,7 +286,7 @@ def _observed(model: Model, view: View, samples: Samples, scheme: Scheme, suppli
         "model": model.sha256,
         "samples": samples.sha256,
         "signature": model.signature,
-        "rounding": [how.rounding, grid, per_channel, inputs],
+        "rounding": [how.rounding, grids, per_channel, inputs],
         "tools": version_of("numpy", "onnxruntime", "pillow"),
     }
     return read(supplies.shared("observations", decided_by, make))
@@ -298,9 +300,15 @@ def _did(view: View, decision: Decision, seen: Observations, mixed: Mixed | None
         "integer_nodes": dict(sorted(ops.items())),
         "quantized_tensors": len(placed.tensors),
         "scales": len(set(placed.tensors.values())),
+        "weights": _stored(decision),
         "left_float": placed.left_float,
         **({} if mixed is None else _searched(mixed)),
     }
+
+
+def _stored(decision: Decision) -> dict[str, int]:
+    """How many nodes' weights are stored in how many bits."""
+    return dict(sorted(Counter("int4" if one.affine.grid == INT4_SYMMETRIC else "int8" for one in decision.weights.values()).items()))
 
 
 def _searched(mixed: Mixed) -> dict[str, Any]:

@@ -245,6 +245,26 @@ def test_half_a_graph_of_integer_weights_is_told_by_what_most_products_have():
     assert precision_of(proto) == "int4 weights"
 
 
+@pytest.mark.parametrize(
+    ("flow", "weights", "said"),
+    [
+        ("int16", "int8", "int16, int8 weights"),
+        ("uint16", "int8", "int16, int8 weights"),
+        ("uint8", "int4", "int8, int4 weights"),
+        ("uint8", "int8", "int8"),
+    ],
+)
+def test_integers_of_other_widths_than_8_are_named(flow, weights, said):
+    text = "net (float[2,4] x) => (float[2,4] y) { a = QuantizeLinear(x, s, z)  d = DequantizeLinear(a, s, z)"
+    text += "  w = DequantizeLinear(q, s)  y = MatMul(d, w) }"
+    proto = onnx.parser.parse_model('<ir_version: 10, opset_import: ["" : 21]> ' + text)
+    kind = ml_dtypes.int4 if weights == "int4" else np.int8
+    for name, value in {"q": integers(-8, 7, 4, 4, kind=kind), "s": np.float32(0.1), "z": np.zeros((), flow)}.items():
+        proto.graph.initializer.append(onnx.numpy_helper.from_array(value, name))
+
+    assert precision_of(proto) == said
+
+
 def test_numbers_are_packed_with_the_first_in_the_lowest_bits_by_hand():
     assert packed(np.uint8([[1, 2, 3]]), 4).tolist() == [[0x21, 0x03]]
     assert packed(np.uint8([[1, 2, 3, 0, 2]]), 2).tolist() == [[0b00111001, 0b10]]

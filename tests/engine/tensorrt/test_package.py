@@ -14,12 +14,16 @@ import pytest
 from edgekit.engine.contract import read_engine
 from edgekit.engine.tensorrt import TensorrtBackend
 from edgekit.engine.tensorrt.rules import has_trtexec_option, releases
+from edgekit.errors import UnsupportedError
 
 OPTIONS = json.loads((Path(__file__).parent / "data" / "trtexec_options.json").read_text(encoding="utf-8"))["options"]
 NET = "net (float[1,3,8,8] x) => (float[1,3,8,8] y) { y = Relu(x) }"
 QUANTIZED = """net (float[1,3,8,8] x) => (float[1,3,8,8] y) <float s = {0.1}, int8 z = {0}> {
   q = QuantizeLinear(x, s, z)  d = DequantizeLinear(q, s, z)  y = Relu(d) }"""
 HALF = """net (float[2] x) => (float[2] y) <float16[2] w = {1, 2}> { h = Cast<to: int = 10>(x)  a = Add(h, w)  y = Cast<to: int = 1>(a) }"""
+
+
+BRAIN = """net (float[2] x) => (float[2] y) { h = Cast<to: int = 16>(x)  a = Add(h, h)  y = Cast<to: int = 1>(a) }"""
 
 
 def plan_of(folder: Path) -> dict:
@@ -66,12 +70,23 @@ def test_the_graph_is_in_the_newest_opset_that_the_release_reads(package, name, 
         (QUANTIZED, "jetson-orin-nano-jp62", "int8", "weak", ["INT8", "FP16"]),
         (QUANTIZED, "nvidia-rtx-ada", "int8", "strong", []),
         (HALF, "nvidia-rtx-ada", "float16", "strong", []),
+        (BRAIN, "jetson-orin-nano-jp62", "bfloat16", "strong", []),
+        (BRAIN, "nvidia-rtx-ada", "bfloat16", "strong", []),
     ],
 )
 def test_precision_is_by_flags_up_to_release_10_and_in_the_graph_from_11_on(package, text, name, precision, typing, flags):
     plan = plan_of(package(text, name))
 
     assert (plan["precision"], plan["typing"], plan["flags"]) == (precision, typing, flags)
+
+
+def test_bfloat16_is_refused_by_a_release_that_has_none(package):
+    with pytest.raises(UnsupportedError) as caught:
+        package(BRAIN, "jetson-orin-nano-jp51")
+
+    assert caught.value.refusals[0].endswith(
+        "h is bfloat16, which TensorRT has from release 10.0 on; use the recipe fp16, or a target with a newer JetPack"
+    )
 
 
 def test_what_stays_float_in_an_int8_graph_may_be_kept_in_float32(package):

@@ -62,7 +62,7 @@ def test_it_has_symmetric_int8_float_biases_and_no_scale_between_a_convolution_a
     assert sorted(makers[name] for name in add.input) == ["Conv", "DequantizeLinear"]
 
 
-@pytest.mark.parametrize("mode", ["static", "float16"])
+@pytest.mark.parametrize("mode", ["static", "float16", "bfloat16"])
 def test_nvidias_own_compiler_builds_it(quantized, target, tmp_path, mode, rtx_python):
     out = tmp_path / "out"
     out.mkdir()

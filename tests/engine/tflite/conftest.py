@@ -267,6 +267,8 @@ class _Quantizer:
         if name in self.fixed:
             return self.fixed[name]
         low, high = min(0.0, float(self.values[name].min())), max(0.0, float(self.values[name].max()))
+        if self.dtype == np.int16:  # zero point 0 is all that TFLite takes
+            return float(np.float32(max(-low, high, 1e-3) / 32767)), 0
         scale = np.float32(max(high - low, 1e-3) / 255)
         return float(scale), int(np.clip(np.rint(np.iinfo(self.dtype).min - low / scale), np.iinfo(self.dtype).min, np.iinfo(self.dtype).max))
 
@@ -307,7 +309,7 @@ class _Quantizer:
         return f"{name}_dq"
 
     def bias(self, node, name, input_scale):
-        if self.float_bias:
+        if self.float_bias or self.dtype == np.int16:  # ONNX dequantizes no int64, which TFLite's bias is then
             self.made[name] = self.constants[name]
             return name
         scale = np.float32(input_scale) * np.atleast_1d(self.made[f"{node.input[1]}_scale"])

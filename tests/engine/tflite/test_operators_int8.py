@@ -131,6 +131,28 @@ def test_engine_is_as_near_to_onnx_runtime_as_rounding_lets_it(case, graph, quan
     assert built.runs_delegated() == delegated
 
 
+WIDE_STEPS = {
+    "tanh": 3,
+    "softmax of rows": 3,
+    "softmax over channels": 4,
+    "averagepool, leaving padding out": 2,
+    "averagepool": 3,
+    "averagepool, counting padding": 2,
+}
+"""Steps that the output of int16 may be apart, where it is more than one."""
+NOT_WIDE = {"conv and clip", "add of a constant", "elu", "gelu", "log softmax", "depth to space", "space to depth"}
+"""Without an int16 kernel, with a constant of int8, or with a bound that integers around 0 do not imply."""
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_with_int16_it_is_as_near_and_what_has_no_such_kernel_is_float(case, graph, quantize, assert_close_in_steps):
+    text, constants, _, _ = CASES[case]
+
+    built = assert_close_in_steps(quantize(graph(text, **constants), dtype=np.int16), steps=WIDE_STEPS.get(case, 1))
+
+    assert bool(built.engine.details["float_operators"]) == (case in NOT_WIDE)
+
+
 @pytest.mark.parametrize("alpha", [-0.2, 0.0])
 def test_a_hard_sigmoid_that_does_not_rise_is_computed_in_float32(alpha, graph, quantize, assert_close_in_steps):
     built = assert_close_in_steps(quantize(graph(f"{PICTURE} {{ y = HardSigmoid<alpha={alpha}, beta=0.5>(x) }}")), steps=1)

@@ -6,6 +6,7 @@ import pytest
 
 from edgekit.errors import SamplesError, SourceError
 from edgekit.graph import onnx_file
+from edgekit.graph.quantized import PRODUCTS
 from edgekit.graph.view import View
 from edgekit.graph.weighted import weighted_nodes
 from edgekit.numerics.affine import INT8_SYMMETRIC
@@ -48,7 +49,7 @@ def look(model_of):
 def bytes_of(seen, view, folder):
     folder.mkdir()
     averages = {name: one.mean for name, one in seen.moments.items()}
-    rounded = round_weights(view, weighted_nodes(view), seen.moments, INT8_SYMMETRIC, per_channel=True)
+    rounded = round_weights(view, weighted_nodes(view), seen.moments, dict.fromkeys(PRODUCTS, INT8_SYMMETRIC), per_channel=True)
     write(Observations(histograms=seen.histograms, averages=averages, weights=rounded, samples=seen.samples), folder)
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
@@ -164,7 +165,7 @@ def test_inputs_far_from_zero_that_hardly_vary_can_be_calibrated_on(look):
     """A white wall: float32 does not show how its pixels vary together."""
     generator = np.random.default_rng(2)
     seen = look([{"x": (1000.0 + 0.01 * generator.normal(size=(1, 3, 8, 8))).astype(np.float32)} for _ in range(12)])
-    rounded = round_weights(look.view, weighted_nodes(look.view), seen.moments, INT8_SYMMETRIC, per_channel=True)
+    rounded = round_weights(look.view, weighted_nodes(look.view), seen.moments, dict.fromkeys(PRODUCTS, INT8_SYMMETRIC), per_channel=True)
 
     assert np.isfinite(rounded["Conv_0"].added).all()
 

@@ -1,9 +1,12 @@
+import ml_dtypes
 import numpy as np
 import onnx
 import pytest
+from onnx.reference import ReferenceEvaluator
 
 from edgekit.passes.contract import Supplies
 from edgekit.passes.quantize import Quantize
+from edgekit.target import Scheme
 
 RNG = np.random.default_rng(0)
 
@@ -113,3 +116,46 @@ def test_an_output_that_is_also_read_inside_keeps_its_name(halved, run):
     assert [value.name for value in proto.graph.output] == ["y", "z"]
     for found, expected in zip(run(half, x=x), run(model, x=x), strict=True):
         np.testing.assert_allclose(found, expected, rtol=2e-3)
+
+
+@pytest.fixture
+def brained(model_of, tmp_path):
+    """The proto of a Model that computes in bfloat16, what was done, and the float Model."""
+
+    def make(text, **weights):
+        model = model_of(text, **weights)
+        (tmp_path / "brain").mkdir()
+        made = Quantize(mode="bfloat16")(model, Supplies(scheme=Scheme(bfloat16=True)), tmp_path / "brain")
+        return onnx.load(made.path), made.history[-1].did, model
+
+    return make
+
+
+def test_a_graph_becomes_bfloat16_between_casts_and_its_weights_are_those_of_ml_dtypes(brained):
+    proto, did, _ = brained(CONV, **WEIGHTS)
+
+    assert [node.op_type for node in proto.graph.node] == ["Cast", "Conv", "Clip", "Cast"]
+    assert set(types(proto).values()) == {onnx.TensorProto.BFLOAT16}
+    assert [value.type.tensor_type.elem_type for value in (*proto.graph.input, *proto.graph.output)] == [onnx.TensorProto.FLOAT] * 2
+    (stored,) = [onnx.numpy_helper.to_array(one) for one in proto.graph.initializer if one.name == "w/half"]
+    np.testing.assert_array_equal(stored, WEIGHTS["w"].astype(ml_dtypes.bfloat16))
+    assert did["bfloat16_nodes"] == 2
+
+
+def test_what_is_beyond_float16_is_within_bfloat16(brained):
+    weights = {"w": normal(16, 4) * 1e6}
+    text = "net (float[1,16] x) => (float[1,4] y) { y = MatMul(x, w) }"
+    proto, did, model = brained(text, **weights)
+    x = normal(1, 16)
+
+    (wanted,), (got,) = (ReferenceEvaluator(one).run(None, {"x": x}) for one in (onnx.load(model.path), proto))
+
+    assert did["kept_float32"] == {}
+    assert 10 * np.log10(np.square(wanted).sum() / np.square(wanted - got).sum()) > 35.0  # 8 bits
+
+
+def test_numbers_that_bfloat16_ends_before_stay_float32(brained):
+    proto, did, _ = brained("net (float[1,16] x) => (float[1,16] y) { y = Min(x, most) }", most=np.float32(np.finfo(np.float32).max))
+
+    assert "bfloat16, which ends at 3.38953e+38" in did["kept_float32"]["Min_0"]
+    assert [node.op_type for node in proto.graph.node] == ["Min"]

@@ -10,6 +10,9 @@ STEPS = {
     "float": [],
     "fp16": [("quantize", {SCHEME})],
     "static_wi8_ai8": [("equalize", {SAMPLES}), ("quantize", {SCHEME, SAMPLES})],
+    "bf16": [("quantize", {SCHEME})],
+    "static_wi8_ai16": [("equalize", {SAMPLES}), ("quantize", {SCHEME, SAMPLES})],
+    "static_wi4_ai8": [("equalize", {SAMPLES}), ("quantize", {SCHEME, SAMPLES})],
     "dynamic_wi8_afp32": [("quantize", {SCHEME})],
     "weight_only_wi8_afp32": [("quantize", {SCHEME})],
     "weight_only_wi4_afp32": [("quantize", {SCHEME})],
@@ -39,3 +42,10 @@ def test_a_recipe_is_named_after_what_it_does(name):
 
     assert step["mode"] == mode
     assert f"wi{step.get('weight_bits', 8)}" == weights
+
+
+@pytest.mark.parametrize("name", [name for name in STEPS if name.startswith("static_")])
+def test_a_static_recipe_is_named_after_its_bits(name):
+    step = read_recipe(name).step[-1]
+
+    assert name == f"static_wi{step['weight_bits']}_ai{step['activation_bits']}"

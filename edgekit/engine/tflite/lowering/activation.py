@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -9,22 +11,23 @@ import numpy as np
 from edgekit.engine.tflite.emitter import Emitter
 from edgekit.engine.tflite.fusing import FUSED, bounds
 from edgekit.engine.tflite.graph import Fault, Graph, Node, Quant
-from edgekit.engine.tflite.lowering.contract import all_quantized
+from edgekit.engine.tflite.lowering.contract import all_quantized, integers_of
 from edgekit.engine.tflite.lowering.shape import stored_number
 from edgekit.engine.tflite.orders import Order
 from edgekit.engine.tflite.precision import exact
 
-# LiteRT's int8 specification: what these operators write at, whatever they read.
-SHARE = Quant((1 / 256,), (-128,))
-SIGNED_SHARE = Quant((1 / 128,), (0,))
-LOG_SHARE = Quant((16 / 256,), (127,))
-_SIXTH = Quant((6 / 255,), (-128,))
+# LiteRT's specifications of int8 and of int16: what these operators write at, whatever they read.
+WIDE_SHARE = Quant((1 / 32768,), (0,), dtype="int16")
+SHARE = {"int8": Quant((1 / 256,), (-128,)), "int16": WIDE_SHARE}
+SIGNED_SHARE = {"int8": Quant((1 / 128,), (0,)), "int16": WIDE_SHARE}
+LOG_SHARE = {"int8": Quant((16 / 256,), (127,))}
+_SIXTH = {"int8": Quant((6 / 255,), (-128,)), "int16": Quant((6 / 32767,), (0,), dtype="int16")}
 
 
-def lower_fixed(op: str, quant: Quant, node: Node, to: Emitter) -> None:
-    """Lower to an operator whose int8 output has a scale of its own."""
+def lower_fixed(op: str, quants: Mapping[str, Quant], node: Node, to: Emitter) -> None:
+    """Lower to an operator whose output has a scale of its own, by its integers."""
     order = to.order(node.outputs[0])
-    to.add(op, [to.read(node, 0, order)], [to.write(node, order, quant=quant)])
+    to.add(op, [to.read(node, 0, order)], [to.write(node, order, quant=quants[integers_of(node, to.graph)])])
 
 
 lower_sigmoid = partial(lower_fixed, "LOGISTIC", SHARE)
@@ -64,7 +67,7 @@ def lower_clip(node: Node, to: Emitter) -> None:
 
 
 def _times(node: Node, to: Emitter, source: int, factor: float, result: int, activation: str = "NONE") -> None:
-    """Multiply by a number, which int8 holds exactly as 127 steps, and apply an activation on the way.
+    """Multiply by a number, which integers hold exactly as their greatest, and apply an activation on the way.
 
     In integers, by 1 this is an activation that XNNPACK computes: it has no int8 kernel for RELU alone, and LiteRT's own
     takes sixty times longer (measured on x86-64).
@@ -117,20 +120,18 @@ def lower_hard_sigmoid(node: Node, to: Emitter) -> None:
     source = to.read(node, 0, order)
     shape, quant = to.draft.shape(source), to.draft.quant(source)
     if not np.isclose(6 * alpha, 1, rtol=1e-5):
-        scaled = to.temporary(f"{node.outputs[0]}_scaled", shape, quant and Quant((quant.scale[0] * 6 * alpha,), quant.zero_point))
+        scaled = to.temporary(f"{node.outputs[0]}_scaled", shape, quant and replace(quant, scale=(quant.scale[0] * 6 * alpha,)))
         _times(node, to, source, 6 * alpha, scaled)
         source = scaled
-    clipped = to.temporary(f"{node.outputs[0]}_times_6", shape, quant and _SIXTH)
+    clipped = to.temporary(f"{node.outputs[0]}_times_6", shape, quant and _SIXTH[quant.dtype])
     to.add("ADD", [source, _number(to, 6 * beta, node)], [clipped], fusedActivationFunction="RELU6")
     _times(node, to, clipped, 1 / 6, to.write(node, order))
 
 
 def _number(to: Emitter, number: float, node: Node) -> int:
     array = np.asarray(number, np.float32)
-    quant = exact(array) if node.integer else None
-    if quant is None:
-        return to.constant("number", array)
-    return to.constant("number", np.asarray(np.rint(number / quant.scale[0]), np.int8), quant)
+    quant = exact(array, integers_of(node, to.graph)) if node.integer else None
+    return to.constant("number", array if quant is None else quant.stored(number), quant)
 
 
 def lower_softmax(node: Node, to: Emitter) -> None:
@@ -141,6 +142,6 @@ def lower_softmax(node: Node, to: Emitter) -> None:
         order = Order((*(one for one in order.axes if one != axis), axis))
     source = to.read(node, 0, order)
     if node.op == "LogSoftmax":
-        to.add("LOG_SOFTMAX", [source], [to.write(node, order, quant=LOG_SHARE)])
+        to.add("LOG_SOFTMAX", [source], [to.write(node, order, quant=LOG_SHARE["int8"])])
     else:
-        to.add("SOFTMAX", [source], [to.write(node, order, quant=SHARE)], beta=1.0)
+        to.add("SOFTMAX", [source], [to.write(node, order, quant=SHARE[integers_of(node, to.graph)])], beta=1.0)

@@ -10,7 +10,7 @@ import numpy as np
 from edgekit.engine.tflite import orders
 from edgekit.engine.tflite.emitter import Emitter
 from edgekit.engine.tflite.graph import Constant, Fault, Graph, Node
-from edgekit.engine.tflite.lowering.contract import flow_quantized
+from edgekit.engine.tflite.lowering.contract import flow_quantized, integers_of
 from edgekit.engine.tflite.orders import Order
 from edgekit.engine.tflite.precision import exact
 
@@ -32,19 +32,15 @@ def has_activation(node: Node, graph: Graph) -> bool:
 
 
 def integer_pair(node: Node, graph: Graph) -> bool:
-    """Whether it has an integer kernel: all sides int8 at one scale each. A single number always has an exact scale."""
+    """Whether it has an integer kernel: all sides integers at one scale each. A single number always has an exact scale."""
     if node.op in ("Pow", "Div") or not flow_quantized(node, graph):
         return False
     constants = [graph.constants[name] for name in node.inputs if graph.is_constant(name)]
-    return all(_is_number(constant) or _is_integer(constant) for constant in constants)
+    return all(constant.stored.size == 1 or _is_integer(constant, integers_of(node, graph)) for constant in constants)
 
 
-def _is_number(constant: Constant) -> bool:
-    return exact(constant.stored) is not None
-
-
-def _is_integer(constant: Constant) -> bool:
-    return constant.quant is not None and constant.quant.is_per_tensor and constant.stored.dtype == np.int8
+def _is_integer(constant: Constant, integers: str) -> bool:
+    return constant.quant is not None and constant.quant.is_per_tensor and constant.stored.dtype.name == integers
 
 
 def lower_pair(node: Node, to: Emitter) -> None:
@@ -70,11 +66,11 @@ def operand(node: Node, to: Emitter, index: int, order: Order) -> int:
     graph, name = to.graph, node.inputs[index]
     if graph.is_constant(name):
         constant = graph.constants[name]
-        if node.integer and not _is_integer(constant):
-            quant = exact(constant.stored)
+        integers = integers_of(node, graph)
+        if node.integer and not _is_integer(constant, integers):
+            quant = exact(constant.real(), integers)
             assert quant is not None
-            number = np.rint(constant.real().reshape(()) / np.float32(quant.scale[0])).astype(np.int8)
-            return to.constant(name, number, quant)
+            return to.constant(name, quant.stored(constant.real().reshape(())), quant)
         return to.number(node, index, order)
     rank = len(graph.shape(name))
     if rank == len(order.axes):

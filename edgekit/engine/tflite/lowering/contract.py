@@ -36,6 +36,18 @@ def flow_quantized(node: Node, graph: Graph) -> bool:
     return all(graph.quant(name) is not None for name in names)
 
 
+def integers_of(node: Node, graph: Graph) -> str:
+    """The integers that a node makes, where it makes some: int8 or int16."""
+    quant = graph.quant(node.outputs[0])
+    return "int8" if quant is None else quant.dtype
+
+
+def is_of_one_width(node: Node, graph: Graph) -> bool:
+    """Whether all that is computed before and by a node is stored in one type."""
+    quants = [graph.quant(name) for name in (*graph.computed(node), *filter(None, node.outputs))]
+    return len({quant.dtype for quant in quants if quant is not None}) <= 1
+
+
 def fine(node: Node, graph: Graph) -> Fault | None:
     """Nothing to find fault with."""
     return None
@@ -82,6 +94,7 @@ class Lowering:
         dynamic: whether what flows into this node may be rounded to 8 bits within it, while it reads and writes float32.
         activation: whether the lowering applies the node's ``activation``.
         moves: whether the node only moves values, so that input and output may share one scale.
+        wide: whether a node that is computed in integers may be so in int16.
     """
 
     lower: Callable[[Node, Emitter], None]
@@ -91,3 +104,8 @@ class Lowering:
     dynamic: Question = never
     activation: Question = never
     moves: Question = never
+    wide: bool = True
+
+    def in_integers(self, node: Node, graph: Graph) -> bool:
+        """Whether a node is computed in integers, all of one width."""
+        return self.integer(node, graph) and is_of_one_width(node, graph) and (self.wide or integers_of(node, graph) == "int8")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -9,12 +10,16 @@ import numpy as np
 from edgekit.engine.tflite import orders
 from edgekit.engine.tflite.emitter import Emitter
 from edgekit.engine.tflite.graph import Array, Constant, Fault, Graph, Node, Quant
-from edgekit.engine.tflite.lowering.contract import flow_quantized
+from edgekit.engine.tflite.lowering.contract import flow_quantized, integers_of
 from edgekit.engine.tflite.lowering.window import check_window, padded, pair, strides, window
 
 _LAST = orders.channels_last(4)
 _LARGEST_BIAS = 2**30
+_LARGEST_WIDE_BIAS = 2**46
+"""LiteRT's int16 kernels scale sums of up to 48 bits; half is left to the sum of products."""
 _SMALLEST_SCALE = float(np.finfo(np.float32).tiny)
+STATIC = ("int8", "int4", "int2")
+"""Weights that integer kernels read, those of few bits as they are or widened."""
 
 
 def check(node: Node, graph: Graph) -> Fault | None:
@@ -28,8 +33,8 @@ def check(node: Node, graph: Graph) -> Fault | None:
 
 
 def integer(node: Node, graph: Graph) -> bool:
-    """Whether LiteRT has an integer kernel for it: int8 flow, symmetric int8 weights with their channels first."""
-    return flow_quantized(node, graph) and has_integer_weights(node, graph, channel_axis=0)
+    """Whether LiteRT has an integer kernel for it: integer flow, symmetric weights with their channels first."""
+    return flow_quantized(node, graph) and has_integer_weights(node, graph, channel_axis=0, types=STATIC)
 
 
 def dynamic(node: Node, graph: Graph) -> bool:
@@ -37,10 +42,10 @@ def dynamic(node: Node, graph: Graph) -> bool:
     return node.attrs.get("group", 1) == 1 and has_integer_weights(node, graph, channel_axis=0)
 
 
-def has_integer_weights(node: Node, graph: Graph, *, channel_axis: int) -> bool:
-    """Whether a node's second input is constant int8, symmetric, at one scale or at one for each output channel."""
+def has_integer_weights(node: Node, graph: Graph, *, channel_axis: int, types: Collection[str] = ("int8",)) -> bool:
+    """Whether a node's second input is constant, of such integers, symmetric, at one scale or at one for each output channel."""
     constant = graph.constants.get(node.inputs[1])
-    if constant is None or constant.quant is None or constant.stored.dtype != np.int8:
+    if constant is None or constant.quant is None or constant.stored.dtype.name not in types:
         return False
     return constant.quant.is_symmetric and (constant.quant.is_per_tensor or constant.quant.axis == channel_axis)
 
@@ -99,45 +104,60 @@ def filters(node: Node, to: Emitter, arrange: Any, axis: int) -> tuple[int, int]
         row = Constant(np.broadcast_to(bias.stored.reshape(-1) if bias.quant is None else bias.real().reshape(-1), (channels,)))
         return weights, to.multiplied(node, node.inputs[2], row)
     assert constant.quant is not None
-    stored = np.ascontiguousarray(arrange(constant.stored))
+    stored = np.ascontiguousarray(arrange(as_kernels_read(constant.stored, node, to.graph)))
     channels = stored.shape[axis]
     real_bias = to.graph.constants[node.inputs[2]].real().reshape(-1) if has_bias else np.zeros(1, np.float32)
     quant = Quant(constant.quant.scale, constant.quant.zero_point, 0 if constant.quant.is_per_tensor else axis)
     source = to.graph.quant(node.inputs[0])
     assert source is not None
-    fitted, bias_integers, bias_quant = integer_bias(Constant(stored, quant), np.broadcast_to(real_bias, (channels,)), source.scale[0])
+    fitted, bias_integers, bias_quant = integer_bias(Constant(stored, quant), np.broadcast_to(real_bias, (channels,)), source)
     name = node.inputs[2] if has_bias else "no_bias"
     return to.constant(node.inputs[1], fitted.stored, fitted.quant), to.constant(name, bias_integers, bias_quant)
 
 
-def integer_bias(weights: Constant, bias: Array, input_scale: float) -> tuple[Constant, Array, Quant]:
-    """The bias as int32 at the scale of the products, which TFLite prescribes.
+def as_kernels_read(weights: Array, node: Node, graph: Graph) -> Array:
+    """Weights of few bits in the type that the kernel reads: int4 in a CONV_2D, DEPTHWISE_CONV_2D or FULLY_CONNECTED of int8, else int8.
+
+    Measured with LiteRT 2.3.0: with int16 around it, DEPTHWISE_CONV_2D takes int4 and computes nonsense.
+    """
+    if weights.dtype == np.int8:
+        return weights
+    import ml_dtypes
+
+    takes_int4 = node.op != "ConvTranspose" and integers_of(node, graph) == "int8"
+    return weights.astype(np.int8).astype(ml_dtypes.int4 if takes_int4 else np.int8)
+
+
+def integer_bias(weights: Constant, bias: Array, source: Quant) -> tuple[Constant, Array, Quant]:
+    """The bias at the scale of the products, as TFLite prescribes: int32, with int16 flowing int64.
 
     A channel whose weights are (nearly) all zero has so small a scale that its bias overflows, or that the product of
     scales is no normal number. Such a channel gets the smallest scale at which its bias fits, and its weights are
     rounded to it.
 
     Args:
-        weights: int8 in TFLite's arrangement, symmetric.
+        weights: integers in TFLite's arrangement, symmetric.
         bias: real values, one for each output channel.
-        input_scale: of what the weights are multiplied with.
+        source: how what the weights are multiplied with is stored.
 
     Returns:
-        The weights, changed only where they had to be; the bias, int32; its scale.
+        The weights, changed only where they had to be; the bias; its scale.
     """
     assert weights.quant is not None
     scale = np.asarray(weights.quant.scale, np.float64)
-    least = np.abs(np.asarray(bias, np.float64)) / (_LARGEST_BIAS * input_scale)
+    input_scale, is_wide = source.scale[0], source.dtype == "int16"
+    least = np.abs(np.asarray(bias, np.float64)) / ((_LARGEST_WIDE_BIAS if is_wide else _LARGEST_BIAS) * input_scale)
     least = np.maximum(least, max(_SMALLEST_SCALE / input_scale, _SMALLEST_SCALE) * 1.01)
     fitted = np.maximum(scale, least if scale.size > 1 else least.max())
     stored = weights.stored
     if np.any(fitted > scale):
         shape = [1] * stored.ndim
         shape[weights.quant.axis] = fitted.size
-        stored = np.rint(stored * (scale / fitted).reshape(shape if fitted.size > 1 else ())).astype(np.int8)
+        integers = stored.astype(np.int8)
+        stored = np.rint(integers * (scale / fitted).reshape(shape if fitted.size > 1 else ())).astype(np.int8).astype(stored.dtype)
     narrow = fitted.astype(np.float32)
     product = np.asarray(np.float32(input_scale) * narrow, np.float32)
-    integers = np.rint(np.asarray(bias, np.float64) / product).astype(np.int32)
+    integers = np.rint(np.asarray(bias, np.float64) / product).astype(np.int64 if is_wide else np.int32)
     zeros = (0,) * narrow.size
     quant = Quant(tuple(narrow.tolist()), zeros, weights.quant.axis)
     return Constant(stored, quant), integers, Quant(tuple(product.tolist()), zeros)
@@ -157,7 +177,7 @@ def check_transposed(node: Node, graph: Graph) -> Fault | None:
 
 def integer_transposed(node: Node, graph: Graph) -> bool:
     """Whether LiteRT has an integer kernel for a ConvTranspose, whose weights have their output channels second."""
-    return flow_quantized(node, graph) and has_integer_weights(node, graph, channel_axis=1)
+    return flow_quantized(node, graph) and has_integer_weights(node, graph, channel_axis=1, types=STATIC)
 
 
 def lower_transposed(node: Node, to: Emitter) -> None:

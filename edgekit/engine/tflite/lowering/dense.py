@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from edgekit.engine.tflite import orders
 from edgekit.engine.tflite.emitter import Emitter
 from edgekit.engine.tflite.graph import Array, Fault, Graph, Node
 from edgekit.engine.tflite.layout import Wish
 from edgekit.engine.tflite.lowering.contract import flow_quantized
-from edgekit.engine.tflite.lowering.convolution import filters, has_integer_weights
+from edgekit.engine.tflite.lowering.convolution import STATIC, filters, has_integer_weights
 
 
 def is_dense(node: Node, graph: Graph) -> bool:
@@ -52,16 +54,16 @@ def integer_matmul(node: Node, graph: Graph) -> bool:
 
 
 def _integer_dense(node: Node, graph: Graph) -> bool:
-    return flow_quantized(node, graph) and _has_integer_matrix(node, graph)
+    return flow_quantized(node, graph) and _has_integer_matrix(node, graph, STATIC)
 
 
-def _has_integer_matrix(node: Node, graph: Graph) -> bool:
-    return has_integer_weights(node, graph, channel_axis=0 if _transposed(node) else 1)
+def _has_integer_matrix(node: Node, graph: Graph, types: Collection[str]) -> bool:
+    return has_integer_weights(node, graph, channel_axis=0 if _transposed(node) else 1, types=types)
 
 
 def dynamic(node: Node, graph: Graph) -> bool:
     """Whether LiteRT has a kernel for it that rounds what flows."""
-    return is_dense(node, graph) and _has_integer_matrix(node, graph)
+    return is_dense(node, graph) and _has_integer_matrix(node, graph, ("int8",))
 
 
 def lower_gemm(node: Node, to: Emitter) -> None:

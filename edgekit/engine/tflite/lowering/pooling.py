@@ -7,7 +7,7 @@ import numpy as np
 from edgekit.engine.tflite import orders
 from edgekit.engine.tflite.emitter import Emitter
 from edgekit.engine.tflite.graph import Array, Fault, Graph, Node, Quant
-from edgekit.engine.tflite.lowering.contract import all_quantized
+from edgekit.engine.tflite.lowering.contract import all_quantized, integers_of
 from edgekit.engine.tflite.lowering.window import Slide, Window, check_window, padded, pair, strides, window
 
 _LAST = orders.channels_last(4)
@@ -51,7 +51,8 @@ def _least(node: Node, graph: Graph) -> Array | None:
     """What to pad with; ``None`` where 0.0 is as good, which the faster PAD fills in."""
     quant = graph.quant(node.inputs[0])
     if node.integer and quant is not None:
-        return None if quant.zero_point[0] == -128 else np.asarray(-128, np.int8)
+        least = np.iinfo(quant.dtype).min
+        return None if quant.zero_point[0] == least else np.asarray(least, quant.dtype)
     producer = next((other for other in graph.nodes if node.inputs[0] in other.outputs), None)
     is_positive = producer is not None and (producer.activation in ("RELU", "RELU6") or producer.op in ("Relu", "Sigmoid", "Softmax"))
     return None if is_positive else np.asarray(_LOWEST)
@@ -81,7 +82,7 @@ def lower_average(node: Node, to: Emitter) -> None:
     correction = _divisors(node, graph)
     scheme = slides.scheme
     leaves_out = scheme == "SAME" and not node.attrs.get("count_include_pad")
-    if node.integer and not leaves_out:
+    if node.integer and not leaves_out and integers_of(node, graph) == "int8":
         _average_by_convolution(node, to, source, slides)
         return
     if scheme is not None and (scheme == "VALID" or leaves_out):

@@ -117,8 +117,9 @@ def _part(node: Node, to: Emitter, index: int, order: Order) -> int:
 
 
 def integer_concat(node: Node, graph: Graph) -> bool:
-    """Whether all parts are int8."""
-    return all(quant is not None and quant.is_per_tensor for quant in map(graph.quant, (*node.inputs, *node.outputs)))
+    """Whether all parts are integers."""
+    quants = [graph.quant(name) for name in (*node.inputs, *node.outputs)]
+    return all(quant is not None and quant.is_per_tensor for quant in quants) and len({quant.dtype for quant in quants if quant is not None}) == 1
 
 
 def alike(node: Node, graph: Graph) -> bool:
@@ -228,7 +229,7 @@ def stored_number(number: float, quant: Quant | None) -> Array:
     """A number as a tensor with this scale, or without one, stores it."""
     if quant is None:
         return np.asarray(number, np.float32)
-    return np.asarray(np.clip(np.rint(number / quant.scale[0]) + quant.zero_point[0], -128, 127), np.int8)
+    return quant.stored(number)
 
 
 def check_depth_to_space(node: Node, graph: Graph) -> Fault | None:

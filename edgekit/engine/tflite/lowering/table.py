@@ -8,6 +8,8 @@ against 20,000.
 
 from __future__ import annotations
 
+import dataclasses
+
 from edgekit.engine.tflite.lowering import activation, arithmetic, convolution, dense, pooling, reduction, resize, shape
 from edgekit.engine.tflite.lowering.contract import (
     Lowering,
@@ -29,6 +31,7 @@ _RESHAPE = Lowering(lower=shape.lower_reshape, wish=shape.reshape_wish, integer=
 _REDUCE = Lowering(lower=reduction.lower, check=reduction.check, wish=reduction.wish, integer=reduction.integer, moves=reduction.moves)
 _CLIP = Lowering(lower=activation.lower_clip, check=activation.check_clip, integer=flow_quantized)
 _SOFTMAX = Lowering(lower=activation.lower_softmax, wish=same, integer=all_quantized)
+_LOG_SOFTMAX = dataclasses.replace(_SOFTMAX, wide=False)
 
 
 def _single(op: str) -> Lowering:
@@ -69,14 +72,15 @@ LOWERINGS: dict[str, Lowering] = {
         wish=channels_last,
         integer=flow_quantized,
         moves=always,
+        wide=False,
     ),
     "Div": _PAIR,
     "Dropout": Lowering(lower=shape.lower_reshape, wish=unmoved, integer=flow_quantized, moves=always),
-    "Elu": Lowering(lower=arithmetic.single("ELU"), check=activation.check_elu, integer=all_quantized),
+    "Elu": Lowering(lower=arithmetic.single("ELU"), check=activation.check_elu, integer=all_quantized, wide=False),
     "Exp": _single("EXP"),
     "Flatten": _RESHAPE,
     "Floor": _single("FLOOR"),
-    "Gelu": Lowering(lower=activation.lower_gelu, integer=all_quantized),
+    "Gelu": Lowering(lower=activation.lower_gelu, integer=all_quantized, wide=False),
     "Gemm": Lowering(
         lower=dense.lower_gemm,
         check=dense.check_gemm,
@@ -93,7 +97,7 @@ LOWERINGS: dict[str, Lowering] = {
     "LayerNormalization": Lowering(lower=reduction.lower_layer_normalization, check=reduction.check_layer_normalization, wish=same),
     "LeakyRelu": Lowering(lower=activation.lower_leaky_relu, integer=all_quantized),
     "Log": _single("LOG"),
-    "LogSoftmax": _SOFTMAX,
+    "LogSoftmax": _LOG_SOFTMAX,
     "MatMul": Lowering(
         lower=dense.lower_matmul,
         check=dense.check_matmul,
@@ -131,7 +135,7 @@ LOWERINGS: dict[str, Lowering] = {
     "Sin": _single("SIN"),
     "Slice": Lowering(lower=shape.lower_slice, wish=same, check=shape.check_slice, integer=flow_quantized, moves=always),
     "Softmax": _SOFTMAX,
-    "SpaceToDepth": Lowering(lower=shape.lower_space_to_depth, wish=channels_last, integer=flow_quantized, moves=always),
+    "SpaceToDepth": Lowering(lower=shape.lower_space_to_depth, wish=channels_last, integer=flow_quantized, moves=always, wide=False),
     "Split": Lowering(lower=shape.lower_split, wish=same, integer=flow_quantized, moves=always),
     "Sqrt": _single("SQRT"),
     "Squeeze": _RESHAPE,
