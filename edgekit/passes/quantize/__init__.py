@@ -29,6 +29,8 @@ class Quantize:
             ``weight_only``: integer weights, float arithmetic; ``float16``; ``bfloat16``.
         weight_bits: 4 of ``weight_only`` and ``static``, where operators that the runtime does not compute so keep 8; 2 of
             ``weight_only``.
+        max_weight_bytes: of ``static`` with ``weight_bits`` 4: no more nodes' weights have 4 bits than it takes for all
+            integer weights to have so many bytes, those that cost the outputs least for what they save; the others' have 8.
         activation_bits: 16 of ``static``, with weights of 8.
         observer: how ranges of activations are chosen: all that was seen (``minmax``), each sample's extremes on average
             (``moving_average``), a ``percentile`` of the values, least divergence (``entropy``) or least squared error (``mse``).
@@ -50,6 +52,7 @@ class Quantize:
 
     mode: Literal["static", "float16", "bfloat16", "dynamic", "weight_only"] = "static"
     weight_bits: Literal[8, 4, 2] = 8
+    max_weight_bytes: int | None = None
     activation_bits: Literal[8, 16] = 8
     observer: Literal["minmax", "moving_average", "percentile", "entropy", "mse"] = "mse"
     percentile: float = 99.999
@@ -177,6 +180,7 @@ class Quantize:
             aim=Aim(self.min_sqnr_db, self.min_agreement, self.max_accuracy_drop),
             max_float_share=self.max_float_share,
             float_if_free=self.float_if_free,
+            max_weight_bytes=self.max_weight_bytes,
         )
 
     def tools(self) -> dict[str, str]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import reduce
+from types import MappingProxyType
 from typing import Any, Literal
 
+import msgspec.structs
 import numpy as np
 from numpy.typing import NDArray
 
@@ -120,7 +122,16 @@ def ranging(observer: Observer, percentile: float) -> Ranging:
     return lambda histogram, grid, symmetric, respond: range_of_least_error(histogram, grid, symmetric=symmetric, respond=respond)
 
 
-def decide(view: View, placement: Placement, seen: Observations, scheme: Scheme, ranging: Ranging, *, correct_bias: bool) -> Decision:
+def decide(  # noqa: PLR0913 - all that decides
+    view: View,
+    placement: Placement,
+    seen: Observations,
+    scheme: Scheme,
+    ranging: Ranging,
+    *,
+    correct_bias: bool,
+    wide: Mapping[str, Rounded | None] = MappingProxyType({}),
+) -> Decision:
     """Choose all numbers.
 
     Args:
@@ -130,13 +141,16 @@ def decide(view: View, placement: Placement, seen: Observations, scheme: Scheme,
         scheme: the integers that the runtime wants.
         ranging: how ranges are chosen from what was seen.
         correct_bias: take the average error that rounded weights make out of the bias.
+        wide: nodes whose weights have 8 bits though the scheme has fewer for their operator, and these as rounded on samples.
     """
+    eight = msgspec.structs.replace(scheme, low_bit_static_ops=())
     groups = {group: _group_affine(view, placement, group, seen, scheme, ranging) for group in sorted(set(placement.tensors.values()))}
     weights = {}
     for name, one in placement.weighted.items():
         input_affine = groups[placement.converted.get((name, 0), placement.tensors[one.input])]
         average = seen.averages[name] if correct_bias and one.takes_bias else None
-        weights[name] = quantize_weights(one, view, input_affine, scheme, average, seen.weights.get(name))
+        followed, on_samples = (eight, wide[name]) if name in wide else (scheme, seen.weights.get(name))
+        weights[name] = quantize_weights(one, view, input_affine, followed, average, on_samples)
     return Decision(placement=placement, groups=groups, weights=weights)
 
 

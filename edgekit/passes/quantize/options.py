@@ -12,10 +12,22 @@ if TYPE_CHECKING:
     from edgekit.passes.quantize import Quantize
 
 
+_OF_STATIC = {
+    "activation_bits": 8,
+    "keep_float": (),
+    "min_sqnr_db": None,
+    "min_agreement": None,
+    "max_accuracy_drop": None,
+    "max_weight_bytes": None,
+}
+"""What only static quantization heeds, and the value that asks for nothing."""
+
+
 def contradiction(given: Quantize) -> str:
     """What of the options contradicts the rest, in one line; "" if they go together."""
-    if given.mode != "static" and given.activation_bits != 8:
-        return f"activation_bits = {given.activation_bits}: of mode static alone, mode is {given.mode}"
+    of_static = [f"{name} = {getattr(given, name)}" for name, nothing in _OF_STATIC.items() if getattr(given, name) != nothing]
+    if given.mode != "static" and of_static:
+        return f"{', '.join(of_static)}: of mode static alone, mode is {given.mode}"
     if given.mode == "weight_only":
         return ""
     elsewhere = {
@@ -28,6 +40,8 @@ def contradiction(given: Quantize) -> str:
         return f"{', '.join(wrong)}: of mode weight_only alone, mode is {given.mode}"
     if given.weight_bits == 4 and given.activation_bits == 16:
         return "weight_bits = 4, activation_bits = 16: no runtime computes both together"
+    if given.weight_bits != 4 and given.max_weight_bytes is not None:
+        return f"max_weight_bytes = {given.max_weight_bytes}: of weight_bits = 4 alone, which then is for no more nodes than it takes"
     return ""
 
 

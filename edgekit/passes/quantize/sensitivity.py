@@ -170,7 +170,7 @@ def sensitivity(trial: Trial, decision: Decision, *, weights: bool, samples: int
         samples: of the trial's, how many are looked at.
     """
     alone = dict(_each_group(decision))
-    nodes = {node: _weights_alone(decision, node) for node in decision.placement.weighted} if weights else {}
+    nodes = {node: weights_alone(decision, node) for node in decision.placement.weighted} if weights else {}
     with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
         errors = list(pool.map(lambda one: trial.error(one, samples=samples), [*alone.values(), *nodes.values()]))
     of_groups, of_weights = errors[: len(alone)], errors[len(alone) :]
@@ -191,6 +191,7 @@ def _each_group(decision: Decision) -> Iterator[tuple[str, Decision]]:
         yield group, dataclasses.replace(decision, placement=alone, weights={})
 
 
-def _weights_alone(decision: Decision, node: str) -> Decision:
+def weights_alone(decision: Decision, node: str) -> Decision:
+    """The weights and the bias of one node as a decision has them, all else in float."""
     placed = dataclasses.replace(decision.placement, weighted={node: decision.placement.weighted[node]}, tensors={}, converted={})
     return dataclasses.replace(decision, placement=placed, weights={node: decision.weights[node]})

@@ -29,7 +29,9 @@ from edgekit.passes.quantize.decide import Decision, Observer, decide, is_per_ch
 from edgekit.passes.quantize.diagnose import diagnose, kept_float
 from edgekit.passes.quantize.diagnosis import Diagnosis, Repair
 from edgekit.passes.quantize.mixed import COUNTED, COUNTED_BYTES, HELD_BYTES, LOOKED_AT, SAMPLES, Aim, Mixed, Search, region
-from edgekit.passes.quantize.observations import VERSION, Observations, read, write
+from edgekit.passes.quantize.narrow import chosen as nodes_to_narrow
+from edgekit.passes.quantize.narrow import weight_bytes
+from edgekit.passes.quantize.observations import VERSION, Observations, Rounded, read, write
 from edgekit.passes.quantize.patches import from_blocks
 from edgekit.passes.quantize.place import Placement, place
 from edgekit.passes.quantize.round_weights import round_weights
@@ -58,6 +60,7 @@ class Static:
     aim: Aim
     max_float_share: float
     float_if_free: bool
+    max_weight_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +73,7 @@ class Ready:
         scheme: how the runtime wants numbers stored.
         how: the options.
         chosen: nodes the user keeps in float, with the reason.
+        wide: nodes whose weights keep 8 bits where others' have 4, and these as rounded on samples.
     """
 
     view: View
@@ -77,6 +81,7 @@ class Ready:
     scheme: Scheme
     how: Static
     chosen: Mapping[str, str]
+    wide: Mapping[str, Rounded | None]
 
     @property
     def is_tried(self) -> bool:
@@ -90,7 +95,7 @@ class Ready:
     def decide(self, placement: Placement) -> Decision:
         """In which numbers."""
         ranges = ranging(self.how.observer, self.how.percentile)
-        return decide(self.view, placement, self.seen, self.scheme, ranges, correct_bias=self.how.correct_bias)
+        return decide(self.view, placement, self.seen, self.scheme, ranges, correct_bias=self.how.correct_bias, wide=self.wide)
 
 
 def ready(model: Model, proto: onnx.ModelProto, supplies: Supplies, how: Static) -> Ready:
@@ -106,7 +111,21 @@ def ready(model: Model, proto: onnx.ModelProto, supplies: Supplies, how: Static)
         raise SamplesError("quantize: needs samples", hint="--samples DIR, or --recipe fp16")
     view = View(proto)
     chosen = dict.fromkeys(_named(view, how.keep_float), "kept in float by keep_float")
-    return Ready(view, _observed(model, view, supplies.samples, supplies.scheme, supplies, how), supplies.scheme, how, chosen)
+    looked_at = Ready(view, _observed(model, view, supplies.samples, supplies.scheme, supplies, how), supplies.scheme, how, chosen, {})
+    return looked_at if how.max_weight_bytes is None else _narrowed(model, proto, supplies, looked_at)
+
+
+def _narrowed(model: Model, proto: onnx.ModelProto, supplies: Supplies, looked_at: Ready) -> Ready:
+    """The same with 4 bits for no more nodes' weights than it takes for all to fit."""
+    how, view, most = looked_at.how, looked_at.view, looked_at.how.max_weight_bytes
+    if supplies.samples is None or most is None:
+        return looked_at
+    all_narrow = looked_at.decide(looked_at.place({}))
+    narrow = nodes_to_narrow(_trial(model, proto, supplies, how), view, all_narrow, most, samples=LOOKED_AT)
+    eight = msgspec.structs.replace(looked_at.scheme, low_bit_static_ops=())
+    rounded = _observed(model, view, supplies.samples, eight, supplies, how).weights
+    wide = {name: rounded.get(name) for name, one in all_narrow.weights.items() if one.affine.grid == INT4_SYMMETRIC and name not in narrow}
+    return replace(looked_at, wide=wide)
 
 
 def quantize_static(model: Model, proto: onnx.ModelProto, supplies: Supplies, how: Static) -> dict[str, Any]:
@@ -301,6 +320,7 @@ def _did(view: View, decision: Decision, seen: Observations, mixed: Mixed | None
         "quantized_tensors": len(placed.tensors),
         "scales": len(set(placed.tensors.values())),
         "weights": _stored(decision),
+        "weight_bytes": weight_bytes(view, placed, frozenset(name for name, one in decision.weights.items() if one.affine.grid == INT4_SYMMETRIC)),
         "left_float": placed.left_float,
         **({} if mixed is None else _searched(mixed)),
     }
