@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -16,6 +17,8 @@ def contradiction(given: Quantize) -> str:
     """What of the options contradicts the rest, in one line; "" if they go together."""
     if given.mode != "static" and given.activation_bits != 8:
         return f"activation_bits = {given.activation_bits}: of mode static alone, mode is {given.mode}"
+    if given.rounding == "learned" and given.mode != "static":
+        return f"rounding = learned: of mode static alone, mode is {given.mode}"
     if given.mode == "weight_only":
         return ""
     elsewhere = {
@@ -32,7 +35,9 @@ def contradiction(given: Quantize) -> str:
 
 
 def lacking(given: Quantize, scheme: Scheme) -> str:
-    """What the options ask for and a scheme has no form for, in one line with what can be done; "" if it has all."""
+    """What the options ask for and a scheme has no form for, or no package is there for, in one line with what can be done; "" if all is there."""
+    if given.rounding == "learned" and importlib.util.find_spec("torch") is None:
+        return "rounding = learned needs the package torch, which is not installed: pip install 'edgekit[torch]'"
     if given.mode == "dynamic":
         nothing = "this runtime computes no product of integer weights and float activations: choose another runtime or recipe"
         return "" if scheme.dynamic_ops else nothing

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import fnmatch
 import itertools
 import math
@@ -23,7 +24,7 @@ from edgekit.model import Model
 from edgekit.numerics.affine import INT4_SYMMETRIC
 from edgekit.numerics.moments import Moments
 from edgekit.passes.contract import Supplies
-from edgekit.passes.quantize import calibrate
+from edgekit.passes.quantize import calibrate, learned
 from edgekit.passes.quantize.apply import apply
 from edgekit.passes.quantize.decide import Decision, Observer, decide, is_per_channel, ranging, weight_grid
 from edgekit.passes.quantize.diagnose import diagnose, kept_float
@@ -43,7 +44,7 @@ from edgekit.target import Scheme
 if TYPE_CHECKING:
     import onnx
 
-Rounding = Literal["nearest", "compensated"]
+Rounding = Literal["nearest", "compensated", "learned"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +107,32 @@ def ready(model: Model, proto: onnx.ModelProto, supplies: Supplies, how: Static)
         raise SamplesError("quantize: needs samples", hint="--samples DIR, or --recipe fp16")
     view = View(proto)
     chosen = dict.fromkeys(_named(view, how.keep_float), "kept in float by keep_float")
-    return Ready(view, _observed(model, view, supplies.samples, supplies.scheme, supplies, how), supplies.scheme, how, chosen)
+    looked_at = Ready(view, _observed(model, view, supplies.samples, supplies.scheme, supplies, how), supplies.scheme, how, chosen)
+    return _learned(model, proto, supplies, looked_at) if how.rounding == "learned" else looked_at
+
+
+def _learned(model: Model, proto: onnx.ModelProto, supplies: Supplies, looked_at: Ready) -> Ready:
+    """The same with weights whose rounding was learned, all that can be integer stored so; found in the store, too."""
+    how, samples = looked_at.how, supplies.samples
+    if samples is None:
+        raise SamplesError("quantize: needs samples", hint="--samples DIR, or --recipe fp16")
+    decision = looked_at.decide(looked_at.place({}))
+
+    def make(folder: Path) -> None:
+        start = learned.Start(proto, looked_at.view, looked_at.seen, decision, how.correct_bias)
+        learned.learn(start, samples.feeds("calibrating", model.signature), supplies.watcher, folder)
+
+    decided_by = {
+        "version": [VERSION, learned.VERSION],
+        "model": model.sha256,
+        "samples": samples.sha256,
+        "signature": model.signature,
+        "scheme": looked_at.scheme,
+        "how": dataclasses.asdict(replace(how, min_sqnr_db=None, max_float_share=0.0)),
+        "tools": version_of("numpy", "onnxruntime", "pillow", "torch"),
+    }
+    folder = supplies.shared("learned", decided_by, make)
+    return replace(looked_at, seen=learned.with_learned(looked_at.seen, decision, folder))
 
 
 def quantize_static(model: Model, proto: onnx.ModelProto, supplies: Supplies, how: Static) -> dict[str, Any]:
@@ -270,13 +296,14 @@ def _observed(model: Model, view: View, samples: Samples, scheme: Scheme, suppli
     """What flows through a model on the samples that calibrate, and its weights rounded on it: seen once, shared by all
     schemes that store weights alike, and by all observers."""
     grids, per_channel = {op: weight_grid(scheme, op) for op in sorted(PRODUCTS)}, is_per_channel(scheme)
-    inputs = how.rounding == "compensated" or how.correct_bias
+    compensates = how.rounding != "nearest"
+    inputs = compensates or how.correct_bias
 
     def make(folder: Path) -> None:
         supplies.watcher.begin("calibrate", len(samples.calibrating))
         weighted = weighted_nodes(view) if inputs else {}
         seen = calibrate.calibrate(model.path, view, samples.feeds("calibrating", model.signature), supplies.watcher, tuple(weighted.values()))
-        rounded = round_weights(view, weighted, seen.moments, grids, per_channel=per_channel) if how.rounding == "compensated" else {}
+        rounded = round_weights(view, weighted, seen.moments, grids, per_channel=per_channel) if compensates else {}
         averages = {name: _average(view, weighted[name], one) for name, one in seen.moments.items()}
         write(Observations(histograms=seen.histograms, averages=averages, weights=rounded, samples=seen.samples), folder)
         supplies.watcher.end(f"{seen.samples} samples, {len(seen.histograms)} tensors")
@@ -286,7 +313,7 @@ def _observed(model: Model, view: View, samples: Samples, scheme: Scheme, suppli
         "model": model.sha256,
         "samples": samples.sha256,
         "signature": model.signature,
-        "rounding": [how.rounding, grids, per_channel, inputs],
+        "rounding": ["compensated" if compensates else "nearest", grids, per_channel, inputs],
         "tools": version_of("numpy", "onnxruntime", "pillow"),
     }
     return read(supplies.shared("observations", decided_by, make))
