@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import fnmatch
 import itertools
 import math
@@ -108,14 +107,12 @@ def ready(model: Model, proto: onnx.ModelProto, supplies: Supplies, how: Static)
     view = View(proto)
     chosen = dict.fromkeys(_named(view, how.keep_float), "kept in float by keep_float")
     looked_at = Ready(view, _observed(model, view, supplies.samples, supplies.scheme, supplies, how), supplies.scheme, how, chosen)
-    return _learned(model, proto, supplies, looked_at) if how.rounding == "learned" else looked_at
+    return _learned(model, proto, supplies.samples, supplies, looked_at) if how.rounding == "learned" else looked_at
 
 
-def _learned(model: Model, proto: onnx.ModelProto, supplies: Supplies, looked_at: Ready) -> Ready:
+def _learned(model: Model, proto: onnx.ModelProto, samples: Samples, supplies: Supplies, looked_at: Ready) -> Ready:
     """The same with weights whose rounding was learned, all that can be integer stored so; found in the store, too."""
-    how, samples = looked_at.how, supplies.samples
-    if samples is None:
-        raise SamplesError("quantize: needs samples", hint="--samples DIR, or --recipe fp16")
+    how = looked_at.how
     decision = looked_at.decide(looked_at.place({}))
 
     def make(folder: Path) -> None:
@@ -128,7 +125,7 @@ def _learned(model: Model, proto: onnx.ModelProto, supplies: Supplies, looked_at
         "samples": samples.sha256,
         "signature": model.signature,
         "scheme": looked_at.scheme,
-        "how": dataclasses.asdict(replace(how, min_sqnr_db=None, max_float_share=0.0)),
+        "how": [how.observer, how.percentile, how.correct_bias, how.keep_float],
         "tools": version_of("numpy", "onnxruntime", "pillow", "torch"),
     }
     folder = supplies.shared("learned", decided_by, make)
