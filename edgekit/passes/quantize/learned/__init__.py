@@ -35,7 +35,7 @@ SAMPLES = 256
 """So many are learned from at most, those held out included; fewer where they would take more than :data:`HELD_BYTES`."""
 
 HELD_BYTES = 384 * 2**20
-"""What is kept of all samples together between two blocks."""
+"""What is kept of all samples together between two blocks; while one is learned, up to two and a half times as much."""
 
 FEWEST = 8
 """So many are needed, however large they are: a quarter of them judges."""

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 Integers = dict[str, NDArray[np.int8]]
 
 STEPS = 250
-"""For each block; MobileNetV2 takes 90 CPU seconds with them."""
+"""For each block; MobileNetV2 takes 105 CPU seconds with them and 100 samples, compensated rounding 6 for all of quantization."""
 
 RATE = 0.03
 """Of Adam, on what is learned."""
@@ -44,8 +44,8 @@ BATCH_NUMBERS = 1_500_000
 
 DROPPED = 0.5
 """Share of the numbers of a block's inputs that a step takes from the float graph, drawn anew each time: what is learned fits
-the samples less closely and others better. MobileNetV2 at 4 bits came to 6.6 dB with it, to 6.2 without, and to 5.7 on float
-inputs alone; the start has 5.0."""
+the samples less closely and others better. MobileNetV2 at 4 bits, learned from 30 samples, came to 6.6 dB with it, to 6.2
+without, and to 5.7 on float inputs alone; the start has 5.0. From 75 samples it comes to 7.3."""
 
 HELD_OUT = 4
 """One sample of so many judges what was learned from the others."""
