@@ -106,14 +106,31 @@ def ready(model: Model, proto: onnx.ModelProto, supplies: Supplies, how: Static)
         raise SamplesError("quantize: needs samples", hint="--samples DIR, or --recipe fp16")
     view = View(proto)
     chosen = dict.fromkeys(_named(view, how.keep_float), "kept in float by keep_float")
-    looked_at = Ready(view, _observed(model, view, supplies.samples, supplies.scheme, supplies, how), supplies.scheme, how, chosen)
-    return _learned(model, proto, supplies.samples, supplies, looked_at) if how.rounding == "learned" else looked_at
+    return Ready(view, _observed(model, view, supplies.samples, supplies.scheme, supplies, how), supplies.scheme, how, chosen)
 
 
-def _learned(model: Model, proto: onnx.ModelProto, samples: Samples, supplies: Supplies, looked_at: Ready) -> Ready:
-    """The same with weights whose rounding was learned, all that can be integer stored so; found in the store, too."""
-    how = looked_at.how
-    decision = looked_at.decide(looked_at.place({}))
+def quantize_static(model: Model, proto: onnx.ModelProto, supplies: Supplies, how: Static) -> dict[str, Any]:
+    """Quantize ``proto``, the graph of ``model`` with all shapes inferred, in place.
+
+    Returns:
+        What was done, for the step's record.
+    """
+    looked_at = ready(model, proto, supplies, how)
+    trial = _trial(model, proto, supplies, how) if looked_at.is_tried else None
+    decision, mixed = _decided(trial, looked_at)
+    if how.rounding == "learned":
+        looked_at, decision = _learned(model, proto, supplies, looked_at, decision)
+        mixed = _judged_anew(trial, mixed, decision, how.aim)
+    did = _did(looked_at.view, decision, looked_at.seen, mixed)
+    apply(proto, decision)
+    return did
+
+
+def _learned(model: Model, proto: onnx.ModelProto, supplies: Supplies, looked_at: Ready, decision: Decision) -> tuple[Ready, Decision]:
+    """The same with weights whose rounding was learned, or found in the store; which nodes stay float is decided before."""
+    how, samples = looked_at.how, supplies.samples
+    if samples is None:
+        raise SamplesError("quantize: needs samples", hint="--samples DIR, or --recipe fp16")
 
     def make(folder: Path) -> None:
         start = learned.Start(proto, looked_at.view, looked_at.seen, decision, how.correct_bias)
@@ -125,24 +142,21 @@ def _learned(model: Model, proto: onnx.ModelProto, samples: Samples, supplies: S
         "samples": samples.sha256,
         "signature": model.signature,
         "scheme": looked_at.scheme,
-        "how": [how.observer, how.percentile, how.correct_bias, how.keep_float],
+        "integer": decision.placement.integer,
+        "how": [how.observer, how.percentile, how.correct_bias],
         "tools": version_of("numpy", "onnxruntime", "pillow", "torch"),
     }
     folder = supplies.shared("learned", decided_by, make)
-    return replace(looked_at, seen=learned.with_learned(looked_at.seen, decision, folder))
+    with_them = replace(looked_at, seen=learned.with_learned(looked_at.seen, decision, folder))
+    return with_them, with_them.decide(decision.placement)
 
 
-def quantize_static(model: Model, proto: onnx.ModelProto, supplies: Supplies, how: Static) -> dict[str, Any]:
-    """Quantize ``proto``, the graph of ``model`` with all shapes inferred, in place.
-
-    Returns:
-        What was done, for the step's record.
-    """
-    looked_at = ready(model, proto, supplies, how)
-    decision, mixed = _decided(_trial(model, proto, supplies, how) if looked_at.is_tried else None, looked_at)
-    did = _did(looked_at.view, decision, looked_at.seen, mixed)
-    apply(proto, decision)
-    return did
+def _judged_anew(trial: Trial | None, mixed: Mixed | None, decision: Decision, aim: Aim) -> Mixed | None:
+    """A search's result with what was learned after it."""
+    if trial is None or mixed is None:
+        return mixed
+    judged = trial.judged(decision)
+    return replace(mixed, decision=decision, judged=judged, is_reached=aim.holds(judged))
 
 
 def _decided(trial: Trial | None, looked_at: Ready) -> tuple[Decision, Mixed | None]:
@@ -212,6 +226,8 @@ def diagnosed(model: Model, proto: onnx.ModelProto, supplies: Supplies, how: Sta
     looked_at = ready(model, proto, supplies, how)
     trial = _trial(model, proto, supplies, how)
     decision, mixed = _decided(trial, looked_at)
+    if how.rounding == "learned":
+        looked_at, decision = _learned(model, proto, supplies, looked_at, decision)
     found = sensitivity(trial, decision, weights=True, samples=LOOKED_AT)
     whole = looked_at.place({})  # what a budget keeps in float now it may not where other nodes are
 
@@ -266,7 +282,7 @@ def _repair(trial: Trial, looked_at: Ready, found: Sensitivity, now_db: float | 
 
 
 def sqnr_db(model: Model, proto: onnx.ModelProto, supplies: Supplies, how: Static) -> float | None:
-    """SQNR of the outputs with all that can be integer stored so; None where nothing changes."""
+    """SQNR of the outputs with all that can be integer stored so, before any rounding is learned; None where nothing changes."""
     looked_at = ready(model, proto, supplies, how)
     return decibels(_trial(model, proto, supplies, how).error(looked_at.decide(looked_at.place({}))))
 
