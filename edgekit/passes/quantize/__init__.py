@@ -35,7 +35,9 @@ class Quantize:
         observer: how ranges of activations are chosen: all that was seen (``minmax``), each sample's extremes on average
             (``moving_average``), a ``percentile`` of the values, least divergence (``entropy``) or least squared error (``mse``).
         percentile: of the values that the range holds, if that is the observer.
-        rounding: weights to the ``nearest`` integers, or ``compensated``: so that the outputs change least on the samples.
+        rounding: weights to the ``nearest`` integers; ``compensated``: so that each node's outputs change least on the samples;
+            ``learned``: from there on, which way each goes is learned block by block, minutes for what the others do in
+            seconds, with the extra torch.
         correct_bias: take the average error that rounded weights make out of the biases.
         keep_float: nodes that stay float32: names, patterns such as ``/head/*``, or operators.
         min_sqnr_db: least fidelity to the float graph on the samples; where int8 alone does not reach it, the nodes that
@@ -56,7 +58,7 @@ class Quantize:
     activation_bits: Literal[8, 16] = 8
     observer: Literal["minmax", "moving_average", "percentile", "entropy", "mse"] = "mse"
     percentile: float = 99.999
-    rounding: Literal["nearest", "compensated"] = "compensated"
+    rounding: Literal["nearest", "compensated", "learned"] = "compensated"
     correct_bias: bool = True
     keep_float: tuple[str, ...] = ()
     min_sqnr_db: float | None = None
@@ -185,4 +187,4 @@ class Quantize:
 
     def tools(self) -> dict[str, str]:
         """Versions of the packages that decide the result."""
-        return version_of("edgekit", "numpy", "onnx", "onnxruntime")
+        return version_of("edgekit", "numpy", "onnx", "onnxruntime", *(["torch"] if self.rounding == "learned" else []))

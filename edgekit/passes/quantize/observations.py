@@ -24,7 +24,8 @@ class Rounded:
     Attributes:
         integers: a row an output channel, shape (output channels, inputs).
         scale: of each row.
-        added: what rounding adds to the variance of each output channel, in the output's unit squared.
+        added: what rounding adds to the variance of each output channel, in the output's unit squared; of learned ones, what
+            those they were learned from add.
         nearest: what rounding to the nearest would have added.
     """
 

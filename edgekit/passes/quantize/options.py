@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -26,6 +27,8 @@ _OF_STATIC = {
 def contradiction(given: Quantize) -> str:
     """What of the options contradicts the rest, in one line; "" if they go together."""
     of_static = [f"{name} = {getattr(given, name)}" for name, nothing in _OF_STATIC.items() if getattr(given, name) != nothing]
+    if given.rounding == "learned":
+        of_static.append("rounding = learned")
     if given.mode != "static" and of_static:
         return f"{', '.join(of_static)}: of mode static alone, mode is {given.mode}"
     if given.mode == "weight_only":
@@ -46,7 +49,9 @@ def contradiction(given: Quantize) -> str:
 
 
 def lacking(given: Quantize, scheme: Scheme) -> str:
-    """What the options ask for and a scheme has no form for, in one line with what can be done; "" if it has all."""
+    """What the options ask for and a scheme has no form for, or no package is there for, in one line with what can be done; "" if all is there."""
+    if given.rounding == "learned" and importlib.util.find_spec("torch") is None:
+        return "rounding = learned needs the package torch, which is not installed: pip install 'edgekit[torch]'"
     if given.mode == "dynamic":
         nothing = "this runtime computes no product of integer weights and float activations: choose another runtime or recipe"
         return "" if scheme.dynamic_ops else nothing

@@ -23,7 +23,7 @@ from edgekit.model import Model
 from edgekit.numerics.affine import INT4_SYMMETRIC
 from edgekit.numerics.moments import Moments
 from edgekit.passes.contract import Supplies
-from edgekit.passes.quantize import calibrate
+from edgekit.passes.quantize import calibrate, learned
 from edgekit.passes.quantize.apply import apply
 from edgekit.passes.quantize.decide import Decision, Observer, decide, is_per_channel, ranging, weight_grid
 from edgekit.passes.quantize.diagnose import diagnose, kept_float
@@ -45,7 +45,7 @@ from edgekit.target import Scheme
 if TYPE_CHECKING:
     import onnx
 
-Rounding = Literal["nearest", "compensated"]
+Rounding = Literal["nearest", "compensated", "learned"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,10 +135,51 @@ def quantize_static(model: Model, proto: onnx.ModelProto, supplies: Supplies, ho
         What was done, for the step's record.
     """
     looked_at = ready(model, proto, supplies, how)
-    decision, mixed = _decided(_trial(model, proto, supplies, how) if looked_at.is_tried else None, looked_at)
+    trial = _trial(model, proto, supplies, how) if looked_at.is_tried else None
+    decision, mixed = _decided(trial, looked_at)
+    if how.rounding == "learned":
+        looked_at, decision = _learned(model, proto, supplies, looked_at, decision)
+        mixed = _judged_anew(trial, mixed, decision, how.aim)
     did = _did(looked_at.view, decision, looked_at.seen, mixed)
     apply(proto, decision)
     return did
+
+
+def _learned(model: Model, proto: onnx.ModelProto, supplies: Supplies, looked_at: Ready, decision: Decision) -> tuple[Ready, Decision]:
+    """The same with weights whose rounding was learned, or found in the store; which nodes stay float is decided before."""
+    how, samples = looked_at.how, supplies.samples
+    if samples is None:
+        raise SamplesError("quantize: needs samples", hint="--samples DIR, or --recipe fp16")
+
+    def make(folder: Path) -> None:
+        start = learned.Start(proto, looked_at.view, looked_at.seen, decision, how.correct_bias)
+        learned.learn(start, samples.feeds("calibrating", model.signature), supplies.watcher, folder)
+
+    decided_by = {
+        "version": [VERSION, learned.VERSION],
+        "model": model.sha256,
+        "samples": samples.sha256,
+        "signature": model.signature,
+        "scheme": looked_at.scheme,
+        "integer": decision.placement.integer,
+        "wide": sorted(looked_at.wide),
+        "how": [how.observer, how.percentile, how.correct_bias],
+        "tools": version_of("numpy", "onnxruntime", "pillow", "torch"),
+    }
+    folder = supplies.shared("learned", decided_by, make)
+    seen = learned.with_learned(looked_at.seen, decision, folder)
+    before = looked_at.seen.weights
+    wide = {name: seen.weights[name] if seen.weights.get(name) is not before.get(name) else held for name, held in looked_at.wide.items()}
+    with_them = replace(looked_at, seen=seen, wide=wide)
+    return with_them, with_them.decide(decision.placement)
+
+
+def _judged_anew(trial: Trial | None, mixed: Mixed | None, decision: Decision, aim: Aim) -> Mixed | None:
+    """A search's result with what was learned after it."""
+    if trial is None or mixed is None:
+        return mixed
+    judged = trial.judged(decision)
+    return replace(mixed, decision=decision, judged=judged, is_reached=aim.holds(judged))
 
 
 def _decided(trial: Trial | None, looked_at: Ready) -> tuple[Decision, Mixed | None]:
@@ -208,6 +249,8 @@ def diagnosed(model: Model, proto: onnx.ModelProto, supplies: Supplies, how: Sta
     looked_at = ready(model, proto, supplies, how)
     trial = _trial(model, proto, supplies, how)
     decision, mixed = _decided(trial, looked_at)
+    if how.rounding == "learned":
+        looked_at, decision = _learned(model, proto, supplies, looked_at, decision)
     found = sensitivity(trial, decision, weights=True, samples=LOOKED_AT)
     whole = looked_at.place({})  # what a budget keeps in float now it may not where other nodes are
 
@@ -262,7 +305,7 @@ def _repair(trial: Trial, looked_at: Ready, found: Sensitivity, now_db: float | 
 
 
 def sqnr_db(model: Model, proto: onnx.ModelProto, supplies: Supplies, how: Static) -> float | None:
-    """SQNR of the outputs with all that can be integer stored so; None where nothing changes."""
+    """SQNR of the outputs with all that can be integer stored so, before any rounding is learned; None where nothing changes."""
     looked_at = ready(model, proto, supplies, how)
     return decibels(_trial(model, proto, supplies, how).error(looked_at.decide(looked_at.place({}))))
 
@@ -289,13 +332,14 @@ def _observed(model: Model, view: View, samples: Samples, scheme: Scheme, suppli
     """What flows through a model on the samples that calibrate, and its weights rounded on it: seen once, shared by all
     schemes that store weights alike, and by all observers."""
     grids, per_channel = {op: weight_grid(scheme, op) for op in sorted(PRODUCTS)}, is_per_channel(scheme)
-    inputs = how.rounding == "compensated" or how.correct_bias
+    compensates = how.rounding != "nearest"
+    inputs = compensates or how.correct_bias
 
     def make(folder: Path) -> None:
         supplies.watcher.begin("calibrate", len(samples.calibrating))
         weighted = weighted_nodes(view) if inputs else {}
         seen = calibrate.calibrate(model.path, view, samples.feeds("calibrating", model.signature), supplies.watcher, tuple(weighted.values()))
-        rounded = round_weights(view, weighted, seen.moments, grids, per_channel=per_channel) if how.rounding == "compensated" else {}
+        rounded = round_weights(view, weighted, seen.moments, grids, per_channel=per_channel) if compensates else {}
         averages = {name: _average(view, weighted[name], one) for name, one in seen.moments.items()}
         write(Observations(histograms=seen.histograms, averages=averages, weights=rounded, samples=seen.samples), folder)
         supplies.watcher.end(f"{seen.samples} samples, {len(seen.histograms)} tensors")
@@ -305,7 +349,7 @@ def _observed(model: Model, view: View, samples: Samples, scheme: Scheme, suppli
         "model": model.sha256,
         "samples": samples.sha256,
         "signature": model.signature,
-        "rounding": [how.rounding, grids, per_channel, inputs],
+        "rounding": ["compensated" if compensates else "nearest", grids, per_channel, inputs],
         "tools": version_of("numpy", "onnxruntime", "pillow"),
     }
     return read(supplies.shared("observations", decided_by, make))

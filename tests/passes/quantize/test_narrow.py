@@ -82,3 +82,17 @@ def test_it_is_asked_for_along_with_4_bits_alone():
 def test_what_only_static_quantization_heeds_is_refused_elsewhere(mode):
     with pytest.raises(ValueError, match=r"keep_float = \('Conv',\), min_sqnr_db = 20.0: of mode static alone"):
         Quantize(mode=mode, min_sqnr_db=20.0, keep_float=("Conv",))
+
+
+@pytest.mark.torch
+def test_rounding_is_learned_in_the_bits_that_each_node_has(layers, scheme, quantized, sqnr_of):
+    model, samples = layers
+    options = {"weight_bits": 4, "max_weight_bytes": 420}
+    compensated, _ = quantized(model, scheme, samples, **options)
+    proto, did = quantized(model, scheme, samples, rounding="learned", **options)
+    feeds = list(samples.feeds("calibrating", model.signature))
+
+    assert narrow_of(proto) == narrow_of(compensated)
+    assert did["weight_bytes"] <= 420
+    before, after = (sqnr_of(onnx.load(model.path), one, feeds) for one in (compensated, proto))
+    assert after > before - 1.0

@@ -1,0 +1,44 @@
+"""One node as the functions of this room see it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+Torch = Any
+"""A torch tensor, or None for an input that was left out; torch is not typed here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What a node asks for, besides its inputs.
+
+    Attributes:
+        op: its operator.
+        name: its name.
+        attributes: as plain values, text as str.
+        types: ONNX's element type of each input that is a constant, 0 of others.
+        outputs: how many are wanted.
+    """
+
+    op: str
+    name: str
+    attributes: dict[str, Any]
+    types: tuple[int, ...]
+    outputs: int
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """An attribute; ``default`` if it is not set."""
+        return self.attributes.get(name, default)
+
+    def axes(self, given: Torch) -> list[int] | None:
+        """Axes from an input, or from the attribute of older opsets; None if there are neither."""
+        if given is not None:
+            return numbers(given)
+        written: list[int] | None = self.get("axes")
+        return written
+
+
+def numbers(tensor: Torch) -> list[int]:
+    """A tensor of sizes or axes as plain integers."""
+    return [int(one) for one in tensor.reshape(-1).tolist()]

@@ -1,0 +1,115 @@
+"""A block of a graph, run on many samples at once where batches allow it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from edgekit.errors import SourceError
+from edgekit.graph.trainable import trainable
+from edgekit.graph.view import View, attributes
+from edgekit.passes.quantize.learned.blocks import Block
+
+if TYPE_CHECKING:
+    import onnx
+
+Torch = Any
+"""A torch tensor; torch is not typed here."""
+
+Values = Mapping[str, Torch]
+"""Tensors by name, of one sample or of some."""
+
+NOTHING: Values = MappingProxyType({})
+
+
+class Part:
+    """One block of a graph.
+
+    Args:
+        proto: the graph, see :func:`with_open_batch`.
+        block: what to run.
+        samples: of its inputs; the first two show whether it can be run on several at once.
+    """
+
+    def __init__(self, proto: onnx.ModelProto, block: Block, samples: Sequence[Values]) -> None:
+        self._module = trainable(proto, inputs=block.inputs, outputs=block.outputs).requires_grad_(requires_grad=False)
+        self._inputs = block.inputs
+        with torch.no_grad():
+            self._is_stacking = self._stacks([self._of_block(one) for one in samples[:2]])
+
+    def __call__(self, samples: Sequence[Values], instead: Values = NOTHING) -> dict[str, Torch]:
+        """Outputs of some samples, one after the other along the first axis; ``instead`` as of the module."""
+        feeds = [self._of_block(one) for one in samples]
+        if self._is_stacking:
+            return self._run(_joined(feeds), instead)
+        return _joined([self._run(feed, instead) for feed in feeds])
+
+    def each(self, samples: Sequence[Values], instead: Values = NOTHING) -> list[dict[str, Torch]]:
+        """Outputs of every sample, without gradients."""
+        with torch.no_grad():
+            return [self._run(self._of_block(one), instead) for one in samples]
+
+    def _of_block(self, sample: Values) -> Values:
+        return {name: sample[name] for name in self._inputs}
+
+    def _stacks(self, feeds: Sequence[Values]) -> bool:
+        """Whether two samples at once give what they give alone."""
+        alone = [self._run(feed, NOTHING) for feed in feeds]
+        if any(value.ndim == 0 or value.shape[0] != 1 for one in (*feeds, *alone) for value in one.values()):
+            return False
+        try:
+            together = self._run(_joined(feeds), NOTHING)
+        except SourceError:  # a size that is written in the graph
+            return False
+        return all(_is_same(together[name], value) for name, value in _joined(alone).items())
+
+    def _run(self, feed: Values, instead: Values) -> dict[str, Torch]:
+        made: dict[str, Torch] = self._module({name: _channels_last(value) for name, value in feed.items()}, instead)
+        return made
+
+
+def _joined(samples: Sequence[Values]) -> dict[str, Torch]:
+    return {name: torch.cat([torch.atleast_1d(one[name]) for one in samples]) for name in samples[0]}
+
+
+def _channels_last(value: Torch) -> Torch:
+    """Torch computes depthwise convolutions several times faster with the channels innermost."""
+    return value.contiguous(memory_format=torch.channels_last) if value.ndim == 4 else value
+
+
+def _is_same(one: Torch, other: Torch) -> bool:
+    """Whether tensors differ by less than integers that another order of summing rounds the other way."""
+    if one.shape != other.shape:
+        return False
+    difference, size = (float(value.double().square().sum()) for value in (one - other, other))
+    return difference <= 1e-4 * size
+
+
+def with_open_batch(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy whose Reshapes take a batch of any size where they say that it is 1.
+
+    Whether that 1 is a batch is not known here: :class:`Part` looks.
+    """
+    import onnx
+    from onnx import numpy_helper
+
+    copied = onnx.ModelProto()
+    copied.CopyFrom(proto)
+    view = View(proto)
+    for node in copied.graph.node:
+        if node.op_type != "Reshape" or node.input[1] not in view.constants:
+            continue
+        sizes = view.value(node.input[1])
+        is_empty = bool(attributes(node).get("allowzero", 0)) and 0 in sizes
+        if len(sizes) and sizes[0] == 1 and not is_empty and (view.shape(node.input[0]) or (0,))[0] == 1:
+            name = f"{node.output[0]}/sizes with open batch"
+            copied.graph.initializer.append(numpy_helper.from_array(np.array([0, *sizes[1:]], np.int64), name))
+            node.input[1] = name
+            kept = [attribute for attribute in node.attribute if attribute.name != "allowzero"]
+            del node.attribute[:]
+            node.attribute.extend(kept)
+    return copied
