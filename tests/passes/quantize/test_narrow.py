@@ -16,7 +16,7 @@ def layers(model_of, samples_of):
     """Three products whose weights differ in size, and samples."""
     draw = np.random.default_rng(1)
     weights = {name: draw.normal(size=shape).astype(np.float32) for name, shape in (("u", (16, 32)), ("v", (32, 4)), ("w", (4, 8)))}
-    return model_of(NET, **weights), samples_of(x=[draw.normal(size=(2, 16)).astype(np.float32) for _ in range(8)])
+    return model_of(NET, **weights), samples_of(x=[draw.normal(size=(2, 16)).astype(np.float32) for _ in range(16)])
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def test_the_node_goes_first_that_costs_least_for_the_bytes_it_saves(model_of, s
     exact[0] = 7.0  # each column's largest, so that its scale is 1
     weights = {"u": draw.normal(size=(16, 16)).astype(np.float32), "v": exact}
     model = model_of("net (float[2,16] x) => (float[2,16] y) { a = MatMul(x, u)  y = MatMul(a, v) }", **weights)
-    samples = samples_of(x=[draw.normal(size=(2, 16)).astype(np.float32) for _ in range(8)])
+    samples = samples_of(x=[draw.normal(size=(2, 16)).astype(np.float32) for _ in range(16)])
 
     proto, _ = quantized(model, scheme, samples, weight_bits=4, max_weight_bytes=400)
 
