@@ -24,8 +24,10 @@ if TYPE_CHECKING:
 
 F64 = NDArray[np.float64]
 
-WORTH = 0.05
-"""Share of the squared sizes that must go for the channels of some tensors to be moved."""
+WORTH = 0.3
+"""Share of the squared sizes that must go for the channels of some tensors to be moved: where it is less, what the samples do
+not show outweighs it. Measured: MobileNetV2 gains 1.2 dB from five tensors that lose 3.7 dB so, and 0.1 dB from 22 others; the
+outputs of a vision transformer's LayerNormalizations would lose 0.4 to 1.6 dB, and moving them cost it 0.2."""
 
 ROUNDS = 60
 """Of conjugate gradients; a stream of so many residual blocks is solved exactly."""
