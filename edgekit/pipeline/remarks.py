@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from edgekit.model import Step
@@ -12,8 +12,7 @@ from edgekit.pipeline.line import Built
 from edgekit.report import StepEntry
 
 _NAMED = 3
-_ASKED = ("min_sqnr_db", "min_agreement", "max_accuracy_drop")
-_KEPT = "kept in float: "
+_REACHED = {"min_sqnr_db": "sqnr_db_on_samples", "min_agreement": "agreement_on_samples", "max_accuracy_drop": "accuracy_drop_on_samples"}
 _HEAVY = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "FULLY_CONNECTED", "BATCH_MATMUL"})
 _WHY = {
     "onnxruntime": "ONNX Runtime has integer kernels only where what is made, too, is stored as integers right behind, at one scale each",
@@ -51,22 +50,29 @@ def on_engine(built: Built) -> tuple[str, ...]:
 def _on_kept(history: Sequence[Step]) -> Iterator[str]:
     """The nodes that were kept in float until a budget was reached, and a budget that was not."""
     for step in history:
-        kept = step.did.get("kept_float")
-        if kept is None:
-            continue
-        done, asked = step.did, {name: step.options[name] for name in _ASKED if step.options.get(name) is not None}
+        kept, done = step.did.get("kept_float"), step.did
         if kept:
-            reasons = Counter(done["left_float"][name].removeprefix(_KEPT) for name in kept)
-            why = "; ".join(f"{count} for this: {reason}" if len(reasons) > 1 else reason for reason, count in reasons.items())
-            gained = f"{_db(done['sqnr_db_all_integer'])} without, {_db(done['sqnr_db_on_samples'])} with them, on samples that calibrate"
-            yield f"{_some(kept)} stay{'s' if len(kept) == 1 else ''} float: {why} ({gained})."
-        if not done["budget_reached"]:
-            wanted = ", ".join(f"{name} = {value:g}" for name, value in asked.items())
+            reasons = Counter("because the runtime computes it no faster in integers" if _is_free(done, name) else "for the budget" for name in kept)
+            why = ", ".join(f"{count} {reason}" if len(kept) > 1 else reason for reason, count in reasons.items())
+            gained = f"{_db(done['sqnr_db_all_integer'])} without, {_db(done['sqnr_db_on_samples'])} with them in float, on samples that calibrate"
+            yield f"{_some(kept)} stay{'s' if len(kept) == 1 else ''} float, {why}: {gained}."
+        if kept is not None and not done["budget_reached"]:
+            missed = ", ".join(_beside(step, name) for name in _REACHED if step.options.get(name) is not None)
             yield (
-                f"{step.name} did not reach {wanted} on the samples that calibrate ({_db(done['sqnr_db_on_samples'])}) with"
-                f" {step.options['max_float_share']:.0%} of the multiply-adds in float at most: edgekit debug quantization says what costs most,"
-                f" --set {step.name}.max_float_share=0.5 lets more stay float."
+                f"{step.name} did not reach its budget on the samples that calibrate ({missed}) with {step.options['max_float_share']:.0%} of the"
+                f" multiply-adds in float at most: edgekit debug quantization says what costs most, --set {step.name}.max_float_share=0.5 lets"
+                " more stay float."
             )
+
+
+def _is_free(done: Mapping[str, Any], node: str) -> bool:
+    return "no faster" in str(done["left_float"].get(node))
+
+
+def _beside(step: Step, name: str) -> str:
+    """What was asked for, and what was reached."""
+    reached = step.did[_REACHED[name]]
+    return f"{name} = {step.options[name]:g}: {'exact' if reached is None else format(reached, '.3g')}"
 
 
 def _db(value: float | None) -> str:

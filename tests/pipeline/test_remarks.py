@@ -51,15 +51,16 @@ def remarks(uneven, arrays, store, tmp_path):
 def test_nodes_kept_for_a_budget_are_named_with_what_they_gain(remarks):
     (said,) = [one for one in remarks(min_sqnr_db=30.0, max_float_share=1.0, float_if_free=False) if "stay" in one]
 
-    assert " float: the budget (" in said
+    assert " float, " in said
+    assert " for the budget: " in said
     assert "dB without, " in said
-    assert "on samples that calibrate" in said
+    assert "with them in float, on samples that calibrate" in said
 
 
 def test_a_budget_that_was_not_reached_is_said_with_what_to_do(remarks):
     (said,) = [one for one in remarks(min_sqnr_db=30.0, max_float_share=0.01, float_if_free=False) if "did not reach" in one]
 
-    assert "quantize did not reach min_sqnr_db = 30 on the samples that calibrate" in said
+    assert "quantize did not reach its budget on the samples that calibrate (min_sqnr_db = 30: " in said
     assert "1% of the multiply-adds" in said
     assert "--set quantize.max_float_share=0.5" in said
 
