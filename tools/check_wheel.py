@@ -24,11 +24,11 @@ def write_model(path: Path) -> None:
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
-    weights = np.random.default_rng(0).normal(0, 0.3, (4, 3, 3, 3)).astype(np.float32)
+    weights = np.random.default_rng(0).normal(0, 0.3, (4, 8, 3, 3)).astype(np.float32)
     graph = helper.make_graph(
         [helper.make_node("Conv", ["x", "w"], ["c"], "conv"), helper.make_node("Relu", ["c"], ["y"], "relu")],
         "g",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, 8, 8])],
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 8, 8, 8])],
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 4, 6, 6])],
         [numpy_helper.from_array(weights, "w")],
     )
@@ -40,7 +40,7 @@ def write_samples(folder: Path) -> None:
 
     folder.mkdir()
     for index in range(4):
-        np.savez(folder / f"{index}.npz", x=np.random.default_rng(index).normal(0, 1, (3, 8, 8)).astype(np.float32))
+        np.savez(folder / f"{index}.npz", x=np.random.default_rng(index).normal(0, 1, (8, 8, 8)).astype(np.float32))
 
 
 def main() -> None:
