@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -52,8 +51,12 @@ def _on_kept(history: Sequence[Step]) -> Iterator[str]:
     for step in history:
         kept, done = step.did.get("kept_float"), step.did
         if kept:
-            reasons = Counter("because the runtime computes it no faster in integers" if _is_free(done, name) else "for the budget" for name in kept)
-            why = ", ".join(f"{count} {reason}" if len(kept) > 1 else reason for reason, count in reasons.items())
+            free = sum(_is_free(done, name) for name in kept)
+            reasons = {
+                f"because the runtime computes {'it' if free == 1 else 'them'} no faster in integers": free,
+                "for the budget": len(kept) - free,
+            }
+            why = ", ".join(f"{count} {reason}" if 0 < free < len(kept) else reason for reason, count in reasons.items() if count)
             gained = f"{_db(done['sqnr_db_all_integer'])} without, {_db(done['sqnr_db_on_samples'])} with them in float, on samples that calibrate"
             yield f"{_some(kept)} stay{'s' if len(kept) == 1 else ''} float, {why}: {gained}."
         if kept is not None and not done["budget_reached"]:
