@@ -12,7 +12,7 @@ from edgekit.cli.terminal import AsJson, Settings, Verbose, print_json, watching
 
 
 def bench(
-    engine: Annotated[Path, typer.Argument(help="Folder of a build, of one engine, or an .onnx file.")] = Path("edgekit-out"),
+    engine: Annotated[Path, typer.Argument(help="Folder of a build, of one engine, an .onnx or a .tflite file.")] = Path("edgekit-out"),
     samples: Annotated[Path | None, typer.Option(metavar="FILE|DIR", help="Time with these inputs; random ones if not given.")] = None,
     device: DeviceOption = "",
     set_: Settings = None,

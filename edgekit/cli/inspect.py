@@ -12,7 +12,7 @@ from edgekit.cli.terminal import AsJson, megabytes, print_json, print_table, say
 
 
 def inspect(
-    model: Annotated[Path, typer.Argument(help="A Keras, PyTorch or ONNX file.")],
+    model: Annotated[Path, typer.Argument(help="A Keras, PyTorch, ONNX or TFLite file.")],
     shape: ShapeOption = None,
     factory: FactoryOption = "",
     trust: TrustOption = False,
@@ -30,7 +30,8 @@ def inspect(
         print_json(seen)
         return
     say(f"{model}: {seen.format}, {megabytes(seen.bytes)} MB, sha256 {seen.sha256[:16]}…")
-    say(f"{seen.parameters:,} parameters, {seen.macs:,} multiply-adds a query, {sum(seen.ops.values())} nodes in ONNX")
+    words = "operators" if seen.format == "tflite" else "nodes in ONNX"
+    say(f"{seen.parameters:,} parameters, {seen.macs:,} multiply-adds a query, {sum(seen.ops.values())} {words}")
     rows = [
         (kind, one.name, one.dtype, "×".join(map(str, one.shape)), one.layout)
         for kind, ones in (("input", seen.inputs), ("output", seen.outputs))

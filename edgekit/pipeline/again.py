@@ -1,4 +1,4 @@
-"""Measuring again what was built: a whole build, one engine, or an ONNX file as it is."""
+"""Measuring again what was built: a whole build, one engine, or an ONNX or TFLite file as it is."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import msgspec
 
 from edgekit import strict
 from edgekit.device import open_device
-from edgekit.engine.contract import ENGINE_RECORD, Engine, port_of, read_engine
+from edgekit.engine.contract import ENGINE_RECORD, Engine, Port, port_of, read_engine
 from edgekit.errors import InvalidMeasurementError, UsageError
 from edgekit.measure import Load, measure
 from edgekit.model import Signature, Tensor, file_sha256
@@ -38,7 +38,7 @@ def bench(
     """Measure latency and memory of engines that were built before.
 
     Args:
-        path: folder of a build (its report is written anew), of one engine, or an ``.onnx`` file.
+        path: folder of a build (its report is written anew), of one engine, an ``.onnx`` or a ``.tflite`` file.
         samples: inputs to time with; those of no build are random if not given.
         device: URL of the device; this machine if empty.
         settings: ``load`` options.
@@ -77,9 +77,9 @@ def _engines(path: Path) -> Engines:
     if (folder / ENGINE_RECORD).is_file() and (path.is_dir() or read_engine(folder).file == path.name):
         beside = folder.parent.parent / "report.json"
         return Engines(((folder, read_engine(folder)),), read_report(beside) if beside.is_file() else None, None)
-    if path.suffix == ".onnx" and path.is_file():
-        return Engines(((folder, _bare_onnx(path)),), None, None)
-    raise UsageError(f"{path}: no engine here", hint="give the folder of a build, of one of its engines, or an .onnx file")
+    if path.suffix in _BARE and path.is_file():
+        return Engines(((folder, _BARE[path.suffix](path)),), None, None)
+    raise UsageError(f"{path}: no engine here", hint="give the folder of a build, of one of its engines, an .onnx or a .tflite file")
 
 
 def _bare_onnx(path: Path) -> Engine:
@@ -87,17 +87,33 @@ def _bare_onnx(path: Path) -> Engine:
     from edgekit.graph.signature import signature_of
 
     signature = signature_of(load(path))
+    inputs, outputs = (tuple(port_of(tensor) for tensor in tensors) for tensors in (signature.inputs, signature.outputs))
+    return _bare(path, "onnxruntime", inputs, outputs)
+
+
+def _bare_tflite(path: Path) -> Engine:
+    from edgekit.engine.tflite.file import read_tflite
+
+    found = read_tflite(path)
+    return _bare(path, "tflite", found.inputs, found.outputs)
+
+
+def _bare(path: Path, runtime: str, inputs: tuple[Port, ...], outputs: tuple[Port, ...]) -> Engine:
+    """The record of a file that no build made."""
     return Engine(
         file=path.name,
         target="file",
-        runtime="onnxruntime",
+        runtime=runtime,
         precision="as in the file",
         status="built",
-        inputs=tuple(port_of(tensor) for tensor in signature.inputs),
-        outputs=tuple(port_of(tensor) for tensor in signature.outputs),
+        inputs=inputs,
+        outputs=outputs,
         bytes=path.stat().st_size,
         sha256=file_sha256(path),
     )
+
+
+_BARE = {".onnx": _bare_onnx, ".tflite": _bare_tflite}
 
 
 @dataclass(frozen=True, slots=True)

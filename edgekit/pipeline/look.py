@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -12,7 +13,7 @@ import msgspec
 from edgekit import plugins
 from edgekit.engine.contract import Backend
 from edgekit.ingest.sniff import kind_of
-from edgekit.model import Model, Store, Tensor, read_model
+from edgekit.model import Model, Store, Tensor, file_sha256, read_model
 from edgekit.passes.contract import Need
 from edgekit.pipeline.line import engine_inputs, ingested, pass_inputs, prepared
 from edgekit.pipeline.steps import Workshop
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class Inspection(msgspec.Struct, frozen=True):
-    """What a source file is, seen as the ONNX graph it becomes.
+    """What a source file is, seen as the ONNX graph it becomes; a TFLite file, as it is.
 
     Attributes:
         format: of the source.
@@ -83,6 +84,8 @@ def look_at(request: Request, *, watcher: Watcher = SILENT, store: Store | None 
     Raises:
         SourceError: it cannot be read.
     """
+    if isinstance(request.source, Path) and request.source.suffix == ".tflite":
+        return _look_at_tflite(request.source)
     from edgekit.graph.inspect import layers, totals
     from edgekit.graph.onnx_file import load
 
@@ -101,6 +104,27 @@ def look_at(request: Request, *, watcher: Watcher = SILENT, store: Store | None 
         macs=total.macs,
         ops=dict(Counter(node.op_type for node in proto.graph.node)),
         layers=table,
+    )
+
+
+def _look_at_tflite(path: Path) -> Inspection:
+    """A TFLite file as it is: no ONNX graph is made of it."""
+    from edgekit.engine.tflite.file import read_tflite
+    from edgekit.graph.inspect import totals
+
+    found = read_tflite(path)
+    total = totals(found.layers)
+    inputs, outputs = (tuple(Tensor(name=one.name, dtype=one.dtype, shape=one.shape) for one in ports) for ports in (found.inputs, found.outputs))
+    return Inspection(
+        format="tflite",
+        bytes=path.stat().st_size,
+        sha256=file_sha256(path),
+        inputs=inputs,
+        outputs=outputs,
+        parameters=total.parameters,
+        macs=total.macs,
+        ops=dict(Counter(layer.op for layer in found.layers)),
+        layers=found.layers,
     )
 
 

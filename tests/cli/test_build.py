@@ -241,3 +241,18 @@ def test_a_full_disk_is_one_line_with_a_hint(command, tmp_path):
     assert "hint: make room" in ran.stderr
     assert "Traceback" not in ran.stderr
     assert not list(Path("out").glob("engines/*"))
+
+
+def test_a_tflite_file_of_any_origin_is_inspected_and_measured(edgekit, net, pictures):
+    build(edgekit, net, pictures)
+    path = next(Path("out/engines/raspberry-pi-5-tflite").glob("*.tflite"))
+    Path("bare.tflite").write_bytes(path.read_bytes())
+
+    seen = edgekit("inspect", "bare.tflite", "--json")
+    timed = edgekit("bench", "bare.tflite", "--json", "--set", "load.min_queries=20", "--set", "load.min_duration_s=0.1")
+
+    assert seen.status == 0, seen.err
+    assert (seen.data["format"], seen.data["ops"]["CONV_2D"]) == ("tflite", 1)
+    assert timed.status == 0, timed.err
+    assert timed.data[0]["runtime"] == "tflite"
+    assert timed.data[0]["latency"]["n"] >= 20

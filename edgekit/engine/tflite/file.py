@@ -1,0 +1,159 @@
+"""What a TFLite file is, whoever wrote it: ports, operators, what each costs."""
+
+from __future__ import annotations
+
+import math
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgekit.engine.contract import Port
+from edgekit.errors import SourceError
+from edgekit.extras import extra
+from edgekit.graph.inspect import Layer
+
+IDENTIFIER = b"TFL3"
+
+_WEIGHTED = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "FULLY_CONNECTED", "CONV_3D"})
+_BITS = {"INT4": 4, "INT2": 2, "BOOL": 8}
+
+
+@dataclass(frozen=True, slots=True)
+class TfliteFile:
+    """A file, as its first subgraph has it.
+
+    Attributes:
+        inputs, outputs: under the names of their tensors, in order.
+        layers: the operators, in order; ``op`` is TFLite's name, behind ``CUSTOM:`` that of a custom one.
+        signatures: keys under which it can be called.
+    """
+
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+    layers: tuple[Layer, ...]
+    signatures: tuple[str, ...]
+
+
+def read_tflite(path: Path) -> TfliteFile:
+    """Read a TFLite file; nothing in it is run.
+
+    Raises:
+        SourceError: it cannot be read, or is no TFLite file.
+        ExtraMissingError: ``edgekit[tflite]`` is not installed.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise SourceError(f"{path}: {error.strerror}", hint="check the path and its permissions") from error
+    if data[4:8] != IDENTIFIER:
+        raise SourceError(f"{path}: no TFLite file: it does not say TFL3 behind its first four bytes", hint="is the file whole?")
+    with extra("tflite"):
+        from ai_edge_litert import schema_py_generated as schema
+    try:
+        model = schema.ModelT.InitFromPackedBuf(data, 0)
+        return _Reader(schema, model).file()
+    except (struct.error, IndexError, TypeError, ValueError, AttributeError, KeyError) as error:
+        raise SourceError(f"{path}: its tables point to what is not there: {error}", hint="is the file whole?") from error
+
+
+class _Reader:
+    def __init__(self, schema: Any, model: Any) -> None:
+        self._graph = model.subgraphs[0]
+        self._buffers = model.buffers
+        self._signatures = tuple(_text(one.signatureKey) for one in model.signatureDefs or ())
+        self._ops = [_op_name(schema, code) for code in model.operatorCodes or ()]
+        self._types = {value: name for name, value in vars(schema.TensorType).items() if not name.startswith("_")}
+        self._counted: set[int] = set()
+
+    def file(self) -> TfliteFile:
+        inputs, outputs = (tuple(self._port(self._graph.tensors[index]) for index in ones) for ones in (self._graph.inputs, self._graph.outputs))
+        operators = self._graph.operators if self._graph.operators is not None else []
+        return TfliteFile(inputs, outputs, tuple(self._layer(at, operator) for at, operator in enumerate(operators)), self._signatures)
+
+    def _port(self, tensor: Any) -> Port:
+        quantization = tensor.quantization
+        scale = quantization.scale if quantization is not None and quantization.scale is not None else []
+        is_stepped = len(scale) == 1 and float(scale[0]) > 0.0
+        step = float(scale[0]) if is_stepped else None
+        zero = int(quantization.zeroPoint[0]) if is_stepped and quantization.zeroPoint is not None else (0 if is_stepped else None)
+        return Port(name=_text(tensor.name), dtype=self._dtype(tensor), shape=_shape(tensor), scale=step, zero_point=zero)
+
+    def _dtype(self, tensor: Any) -> str:
+        return str(self._types[tensor.type]).lower()
+
+    def _layer(self, at: int, operator: Any) -> Layer:
+        op = self._ops[operator.opcodeIndex]
+        read = [index for index in (operator.inputs if operator.inputs is not None else []) if index >= 0]
+        made = self._graph.tensors[operator.outputs[0]] if operator.outputs is not None and len(operator.outputs) else None
+        constants = [index for index in read if self._is_constant(index) and index not in self._counted]
+        self._counted.update(constants)
+        trained = [
+            self._graph.tensors[index] for index in constants if op in _WEIGHTED or self._dtype(self._graph.tensors[index]).startswith("float")
+        ]
+        return Layer(
+            name=_text(made.name) if made is not None else f"operator {at}",
+            op=op,
+            output=_text(made.name) if made is not None else "",
+            shape=_shape(made) if made is not None else (),
+            dtype=self._dtype(made) if made is not None else "",
+            parameters=sum(_numbers(tensor) for tensor in trained),
+            macs=self._macs(op, [self._graph.tensors[index] for index in read], made),
+            weight_bytes=sum(self._bytes(self._graph.tensors[index]) for index in constants),
+            activation_bytes=self._bytes(made) if made is not None else 0,
+        )
+
+    def _is_constant(self, index: int) -> bool:
+        buffer = self._buffers[self._graph.tensors[index].buffer]
+        return buffer.data is not None and len(buffer.data) > 0
+
+    def _bytes(self, tensor: Any) -> int:
+        name = str(self._types[tensor.type])
+        digits = "".join(filter(str.isdigit, name))
+        bits = _BITS.get(name) or (int(digits) if digits else 8)
+        return -(-_numbers(tensor) * bits // 8)
+
+    def _macs(self, op: str, read: list[Any], made: Any) -> int:
+        """Multiply-adds of one call."""
+        each = _EACH.get(op)
+        if each is None or made is None or len(read) < 2:
+            return 0
+        turned = op == "TRANSPOSE_CONV"  # reads its shape, its weights, and what they are multiplied with
+        sizes = _sizes(read[0 if op == "BATCH_MATMUL" else 1])
+        return _numbers(read[2] if turned else made) * math.prod(sizes[each])
+
+
+_EACH = {
+    "CONV_2D": slice(1, None),  # weights are (out, height, width, in)
+    "DEPTHWISE_CONV_2D": slice(1, 3),  # (1, height, width, out)
+    "TRANSPOSE_CONV": slice(0, 3),  # (out, height, width, in)
+    "FULLY_CONNECTED": slice(-1, None),  # (out, in)
+    "BATCH_MATMUL": slice(-1, None),  # of the first side
+}
+"""Which sizes of the weights multiply up to what each number takes: of the result, of what is read by a TRANSPOSE_CONV."""
+
+
+def _op_name(schema: Any, code: Any) -> str:
+    number = max(code.builtinCode, code.deprecatedBuiltinCode)
+    name = next((name for name, value in vars(schema.BuiltinOperator).items() if value == number and not name.startswith("_")), str(number))
+    return f"CUSTOM:{_text(code.customCode)}" if name == "CUSTOM" else name
+
+
+def _text(value: Any) -> str:
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value or "")
+
+
+def _shape(tensor: Any) -> tuple[int | str, ...]:
+    """Sizes; those that the signature leaves open are words."""
+    if tensor.shape is None:
+        return ()
+    asked = tensor.shapeSignature if tensor.shapeSignature is not None and len(tensor.shapeSignature) == len(tensor.shape) else tensor.shape
+    return tuple("?" if int(size) < 0 else int(size) for size in asked)
+
+
+def _sizes(tensor: Any) -> list[int]:
+    return [] if tensor.shape is None else [int(size) for size in tensor.shape]
+
+
+def _numbers(tensor: Any) -> int:
+    return math.prod(_sizes(tensor))
