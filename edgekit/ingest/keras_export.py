@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -176,8 +177,10 @@ def _onnx_of(callee: Callee, shapes: Mapping[str, Sizes]) -> onnx.ModelProto:
         for placeholder, name in placeholders.items()
     ]
     function = tf.function(callee.call)
-    proto, _ = tf2onnx.convert.from_function(function, input_signature=specs, opset=OPSET)
-    _inputs_to_constants(proto.graph, _captured(function.get_concrete_function(*specs)))
+    with _inlined():
+        proto, _ = tf2onnx.convert.from_function(function, input_signature=specs, opset=OPSET)
+        captured = _captured(function.get_concrete_function(*specs))
+    _inputs_to_constants(proto.graph, captured)
     kept = {value.name for value in proto.graph.input}
     for position, (placeholder, name) in enumerate(placeholders.items()):
         if placeholder not in kept:
@@ -188,6 +191,23 @@ def _onnx_of(callee: Callee, shapes: Mapping[str, Sizes]) -> onnx.ModelProto:
     number_names(proto)
     name_constants(proto)
     return proto
+
+
+@contextmanager
+def _inlined() -> Iterator[None]:
+    """Functions within what is traced become part of it.
+
+    Keras computes convolutions in groups in a function of its own, to be compiled by XLA, and TensorFlow inlines no such
+    function: it would stand in the graph as one call.
+    """
+    import tensorflow as tf
+
+    before = tf.config.functions_run_eagerly()
+    tf.config.run_functions_eagerly(True)
+    try:
+        yield
+    finally:
+        tf.config.run_functions_eagerly(before)
 
 
 def _captured(function: Any) -> dict[str, Any]:

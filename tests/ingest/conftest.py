@@ -59,6 +59,10 @@ residual.save("residual.keras")
 residual.export("residual", verbose=False)
 keep("residual.npz", residual, random.standard_normal((1, 8, 8, 3)).astype("float32"), random.standard_normal((1, 4)).astype("float32"))
 
+grouped = keras.Sequential([layers.Input((8, 8, 6), name="image"), layers.Conv2D(9, 3, groups=3, padding="same"), layers.Dense(2, name="head")])
+grouped.save("grouped.keras")
+keep("grouped.npz", grouped, random.standard_normal((1, 8, 8, 6)).astype("float32"))
+
 open_size = keras.Sequential([layers.Input((None, None, 3), name="image"), layers.Conv2D(2, 3, name="map")])
 open_size.save("open.keras")
 

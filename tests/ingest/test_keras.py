@@ -61,6 +61,10 @@ def test_a_saved_model_is_read_by_its_serving_signature(keras_files, ingested, k
     assert [tensor.name for tensor in model.signature.outputs] == ["output_0", "output_1"]
 
 
+def test_a_convolution_in_groups_is_a_node_and_no_call_of_a_compiled_function(keras_files, ingested, kept):
+    agrees(ingested(keras_files / "grouped.keras"), *kept(keras_files / "grouped.npz"))
+
+
 def test_an_old_depthwise_layer_saved_with_groups_is_read(keras_files, ingested, kept):
     agrees(ingested(keras_files / "depthwise.h5"), *kept(keras_files / "depthwise.npz"))
 
