@@ -22,6 +22,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 RECORD = "userland.json"
 SUITE, MIRROR, KEYRING = "bookworm", "http://deb.debian.org/debian", "/usr/share/keyrings/debian-archive-keyring.gpg"
@@ -32,7 +33,7 @@ LINKS = {"bin/sh": "dash"}  # what a package's script would make
 PLUGIN = Path(__file__).with_name("instructions.c")
 
 # A processor as Linux tells it. Without such a file, the library with which both runtimes look for one ends in SIGSEGV: it reads
-# this machine's. Which kernels they choose goes by what QEMU tells in the auxiliary vector, not by the features here.
+# this machine's. It must be the core that QEMU emulates: with a Cortex-A76's under a Cortex-A72, int8 kernels end in SIGILL.
 CPUINFO = """\
 processor\t: 0
 BogoMIPS\t: 108.00
@@ -80,6 +81,14 @@ class UserlandError(Exception):
     """Something is missing, or went wrong; one line and what to do."""
 
 
+class Core(NamedTuple):
+    """A processor in a cpuinfo file."""
+
+    part: str
+    architecture: str
+    features: str
+
+
 @dataclasses.dataclass(frozen=True)
 class Userland:
     """What one holds.
@@ -88,7 +97,7 @@ class Userland:
         arch: as ``uname -m`` says.
         debian: Debian's name of it.
         qemu: the emulator.
-        cpu: of the cpuinfo file: features, architecture, part.
+        cores: what may be emulated, the first unless another is named.
         wheels: from PyPI, with everything they need, …
         alone: … or without, where Debian has that.
         packages: of Debian, besides :data:`PACKAGES`.
@@ -98,21 +107,24 @@ class Userland:
     arch: str
     debian: str
     qemu: str
-    cpu: tuple[str, str, str]
+    cores: dict[str, Core]
     wheels: tuple[str, ...]
     module: str
     alone: bool = False
     packages: tuple[str, ...] = ()
 
 
-A76 = ("fp asimd evtstrm aes pmull sha1 sha2 crc32 atomics fphp asimdhp cpuid asimdrdm lrcpc dcpop asimddp", "8", "0xd0b")
-A15 = ("half thumb fastmult vfp edsp neon vfpv3 tls vfpv4 idiva idivt vfpd32 lpae", "7", "0xc0f")
+V8 = "fp asimd evtstrm crc32 cpuid"
+V82 = "fp asimd evtstrm aes pmull sha1 sha2 crc32 atomics fphp asimdhp cpuid asimdrdm lrcpc dcpop asimddp"
+V7 = "half thumb fastmult vfp edsp neon vfpv3 tls vfpv4 idiva idivt vfpd32 lpae"
+AARCH64 = {"cortex-a76": Core("0xd0b", "8", V82), "cortex-a72": Core("0xd08", "8", V8), "cortex-a53": Core("0xd03", "8", V8)}
+ARMV7L = {"cortex-a15": Core("0xc0f", "7", V7), "cortex-a7": Core("0xc07", "7", V7)}
 USERLANDS = {
     "aarch64": Userland(
         arch="aarch64",
         debian="arm64",
         qemu="qemu-aarch64",
-        cpu=A76,
+        cores=AARCH64,
         wheels=("ai-edge-litert==2.3.0", "onnxruntime==1.31.1", "numpy==2.4.6"),
         module="ai_edge_litert",
     ),
@@ -120,7 +132,7 @@ USERLANDS = {
         arch="aarch64",
         debian="arm64",
         qemu="qemu-aarch64",
-        cpu=A76,
+        cores=AARCH64,
         wheels=("tflite-runtime==2.14.0", "numpy==1.26.4"),  # it was compiled for numpy 1
         module="tflite_runtime",
     ),
@@ -128,7 +140,7 @@ USERLANDS = {
         arch="armv7l",
         debian="armhf",
         qemu="qemu-arm",
-        cpu=A15,
+        cores=ARMV7L,
         wheels=("tflite-runtime==2.14.0",),
         module="tflite_runtime",
         alone=True,
@@ -218,16 +230,23 @@ def wheels(userland: Userland, site: Path) -> None:
 
 
 def settle(userland: Userland, root: Path) -> None:
-    """What packages' scripts would have made, and what this machine must not be asked for."""
+    """What packages' scripts would have made."""
     for link, to in LINKS.items():
         if not (root / link).exists():
             (root / link).symlink_to(to)
     for library in root.glob("usr/lib/*/*/lib*.so.3"):
         if library.parent.name in ("blas", "lapack"):
             (library.parent.parent / library.name).symlink_to(f"{library.parent.name}/{library.name}")
-    features, architecture, part = userland.cpu
-    (root / "proc").mkdir(exist_ok=True)
-    (root / "proc" / "cpuinfo").write_text(CPUINFO.format(features=features, architecture=architecture, part=part))
+
+
+def cores(userland: Userland, root: Path, folder: Path) -> None:
+    """A root for each core: the same, but for what tells of the processor."""
+    for name, core in userland.cores.items():
+        (folder / name / "proc").mkdir(parents=True)
+        (folder / name / "proc" / "cpuinfo").write_text(CPUINFO.format(**core._asdict()))
+        for entry in sorted(root.iterdir()):
+            if entry.name != "proc":
+                (folder / name / entry.name).symlink_to(f"../../{root.name}/{entry.name}")
 
 
 def commands(root: Path, folder: Path) -> None:
@@ -255,10 +274,12 @@ def counter(folder: Path) -> str:
 
 def asked(userland: Userland, folder: Path, qemu: str, python: str) -> dict[str, object]:
     """What the userland tells of itself; the runtime is imported there."""
+    core = next(iter(userland.cores))
     env = {
         "PATH": str(folder / "commands"),
         "PYTHONPATH": str(folder / "site"),
-        "QEMU_LD_PREFIX": str(folder / "root"),
+        "QEMU_LD_PREFIX": str(folder / "cores" / core),
+        "QEMU_CPU": core,
         "EDGEKIT_QEMU": qemu,
     }
     said = run([folder / "commands" / python, "-c", ASK.format(module=userland.module)], what=f"Python there ({python})", env=env, cwd=folder)
@@ -306,6 +327,7 @@ def make(name: str, out: Path, downloads: Path) -> str:
         packages(userland, folder / "root", downloads)
         wheels(userland, folder / "site")
         settle(userland, folder / "root")
+        cores(userland, folder / "root", folder / "cores")
         commands(folder / "root", folder / "commands")
         told = asked(userland, folder, qemu, "python3")
         counts, why_not = counts_with(userland, folder, qemu)

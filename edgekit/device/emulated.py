@@ -141,7 +141,7 @@ class EmulatedDevice:
             "PYTHONPATH": str(self._folder / "site"),
             "PYTHONHASHSEED": "0",
             "OPENBLAS_NUM_THREADS": "1",
-            "QEMU_LD_PREFIX": str(self._folder / "root"),
+            "QEMU_LD_PREFIX": str(self._folder / "cores" / self._cpu),
             "QEMU_CPU": self._cpu,
             "EDGEKIT_QEMU": self._qemu,
         }

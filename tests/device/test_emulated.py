@@ -80,7 +80,7 @@ def test_a_program_runs_in_the_userlands_environment_and_no_other(device, userla
 
     assert (ran.status, ran.stderr) == (3, b"wrong\n")
     assert told["PATH"] == str(userland / "commands")
-    assert told["QEMU_LD_PREFIX"] == str(userland / "root")
+    assert told["QEMU_LD_PREFIX"] == str(userland / "cores" / "cortex-a76")
     assert told["QEMU_CPU"] == "cortex-a76"
     assert "LD_PRELOAD_OF_MINE" not in told
 

@@ -26,6 +26,7 @@ def test_every_userland_is_of_a_machine_that_the_device_emulates(arm_userland):
     for name, userland in arm_userland.USERLANDS.items():
         assert name.partition("-")[0] == userland.arch
         assert userland.qemu == MACHINES[userland.arch].qemu
+        assert tuple(userland.cores) == MACHINES[userland.arch].cpus
 
 
 def test_what_is_there_already_is_left_as_it_is(arm_userland, tmp_path, capsys, monkeypatch):
@@ -85,4 +86,18 @@ def test_a_library_of_another_folder_is_linked_where_the_loader_looks(arm_userla
 
     assert (folder / "libblas.so.3").exists()
     assert (tmp_path / "bin" / "sh").exists()
-    assert "CPU part\t: 0xc0f" in (tmp_path / "proc" / "cpuinfo").read_text()
+
+
+def test_each_core_has_a_root_of_its_own_that_tells_of_it_and_shares_all_else(arm_userland, tmp_path):
+    (tmp_path / "root" / "usr").mkdir(parents=True)
+    (tmp_path / "root" / "proc").mkdir()
+    (tmp_path / "root" / "usr" / "file").write_text("shared")
+
+    arm_userland.cores(arm_userland.USERLANDS["aarch64"], tmp_path / "root", tmp_path / "cores")
+
+    parts = {core.name: (core / "proc" / "cpuinfo").read_text() for core in (tmp_path / "cores").iterdir()}
+    assert set(parts) == {"cortex-a53", "cortex-a72", "cortex-a76"}
+    assert "CPU part\t: 0xd08" in parts["cortex-a72"]
+    assert "asimddp" not in parts["cortex-a72"]
+    assert "asimddp" in parts["cortex-a76"]
+    assert (tmp_path / "cores" / "cortex-a53" / "usr" / "file").read_text() == "shared"
