@@ -1,4 +1,5 @@
 # make demo, make test: each makes its own virtual environment and installs what it needs.
+# make arm: the userlands of --device emulated:…, on Debian or Ubuntu with qemu-user; make test then runs engines in them.
 #
 #   PYTHON       a Python of 3.11 or newer                          (python3)
 #   VENV         where the environments lie                         (.venv)
@@ -11,10 +12,10 @@ TORCH_INDEX ?=
 TORCH ?= torch==2.13.0
 PIP = -m pip --disable-pip-version-check --quiet install
 
-.PHONY: help demo test lint wheel-test docker-lint clean
+.PHONY: help demo test arm lint wheel-test docker-lint clean
 
 help:
-	@sed -n 's/^#  *//p' Makefile; echo "targets: demo test lint wheel-test docker-lint clean"
+	@sed -n 's/^#  *//p' Makefile; echo "targets: demo test arm lint wheel-test docker-lint clean"
 
 $(VENV)/demo/ready: pyproject.toml
 	@$(PYTHON) tools/check_python.py
@@ -37,6 +38,10 @@ demo: $(VENV)/demo/ready
 
 test: $(VENV)/test/ready
 	@$(VENV)/test/bin/python -m pytest -q -n 2 --dist loadfile
+
+# Kept in the user's cache folder; what is there already is not made again.
+arm: $(VENV)/test/ready
+	@for name in aarch64 aarch64-tflite-runtime armv7l; do $(VENV)/test/bin/python tools/arm_userland.py $$name || exit 1; done
 
 lint: $(VENV)/test/ready
 	$(VENV)/test/bin/ruff check .

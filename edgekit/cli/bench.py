@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from edgekit.cli.build import DeviceOption
-from edgekit.cli.terminal import AsJson, Settings, Verbose, print_json, watching
+from edgekit.cli.terminal import AsJson, Settings, Verbose, print_json, say, watching
 
 
 def bench(
@@ -24,6 +24,7 @@ def bench(
     from edgekit.pipeline import bench as measure_again
     from edgekit.pipeline.outcome import entries_status
     from edgekit.plan import parse_settings
+    from edgekit.report.words import work
 
     with watching(verbose=verbose) as watcher:
         entries = measure_again(engine, samples=samples, device=device, settings=parse_settings(set_ or []), watcher=watcher)
@@ -31,4 +32,7 @@ def bench(
         print_json(entries)
     else:
         show_entries(entries)
+        for entry in entries:
+            if entry.instructions is not None:
+                say(f"{entry.key}: {work(entry)}")
     return entries_status(entries)

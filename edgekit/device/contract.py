@@ -20,6 +20,8 @@ class DeviceFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         features: processor features as Linux names them.
         emulated: whether its times mean nothing for real hardware.
         python: the interpreter that runs the agent there.
+        packages: versions of the packages that it has; None where they are only known once it runs.
+        counting: an interpreter under which instructions are counted, see :mod:`edgekit.run.counting`; empty where there is none.
     """
 
     url: str
@@ -29,6 +31,8 @@ class DeviceFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     features: tuple[str, ...] = ()
     emulated: bool = False
     python: str = "python3"
+    packages: dict[str, str] | None = None
+    counting: str = ""
 
 
 class Ran(msgspec.Struct, frozen=True):

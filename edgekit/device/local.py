@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from edgekit.device.contract import DeviceFacts, Ran
+from edgekit.device.process import run_to_end
 from edgekit.errors import DeviceError, UsageError
 from edgekit.run.state import read_facts
 from edgekit.target import cpu_features
@@ -82,16 +80,7 @@ class LocalDevice:
             DeviceError: it cannot be started, or ran longer than ``timeout_s``.
         """
         with _refusals(f"{argv[0]} cannot be run"):
-            child = subprocess.Popen(  # a session of its own: Ctrl-C reaches us alone, and then we end all of it
-                argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
-            )
-        try:
-            stdout, stderr = child.communicate(stdin, timeout=timeout_s)
-        except subprocess.TimeoutExpired as error:
-            raise DeviceError(f"local: {argv[0]} ran longer than {timeout_s:g} s", hint="is the machine busy, or the engine very slow?") from error
-        finally:
-            _end(child)
-        return Ran(status=child.returncode, stdout=stdout, stderr=stderr)
+            return run_to_end(argv, called=f"local: {argv[0]}", timeout_s=timeout_s, stdin=stdin)
 
     def workspace(self) -> PurePosixPath:
         """A fresh temporary folder.
@@ -108,13 +97,3 @@ class LocalDevice:
         """Remove all workspaces."""
         while self._workspaces:
             shutil.rmtree(self._workspaces.pop(), ignore_errors=True)
-
-
-def _end(child: subprocess.Popen[bytes]) -> None:
-    """Kill what is left of the child's session, and wait for the child."""
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(child.pid, signal.SIGKILL)
-    child.wait()
-    for stream in (child.stdin, child.stdout, child.stderr):
-        if stream is not None:
-            stream.close()

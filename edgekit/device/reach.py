@@ -12,7 +12,7 @@ def open_device(url: str) -> Device:
     """The device that a URL names; its scheme chooses the plugin.
 
     Args:
-        url: ``local``, or ``SCHEME://…``.
+        url: ``local``, ``emulated:NAME``, or ``SCHEME://…``.
 
     Raises:
         UsageError: no plugin knows the scheme.

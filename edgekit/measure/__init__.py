@@ -1,8 +1,9 @@
 """Measuring: an engine on a device, through the agent that travels; and what may be said of what came back."""
 
 from edgekit.measure.compare import Comparison, Timings, compare
+from edgekit.measure.counting import Instructions
 from edgekit.measure.measurement import Conditions, Load, Measurement, Memory, State
-from edgekit.measure.measuring import infer, measure
+from edgekit.measure.measuring import count, infer, measure
 from edgekit.measure.summary import Latency, refuse_invalid, remarks_on, summarize
 from edgekit.measure.verdict import Found, Judged, judge, why_foreign
 
@@ -10,6 +11,7 @@ __all__ = [
     "Comparison",
     "Conditions",
     "Found",
+    "Instructions",
     "Judged",
     "Latency",
     "Load",
@@ -18,6 +20,7 @@ __all__ = [
     "State",
     "Timings",
     "compare",
+    "count",
     "infer",
     "judge",
     "measure",

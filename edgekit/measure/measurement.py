@@ -4,6 +4,7 @@ that cannot be worked out again from what was seen."""
 from __future__ import annotations
 
 import statistics
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import msgspec
@@ -13,6 +14,11 @@ from edgekit.device.contract import DeviceFacts
 from edgekit.measure.compare import Timings
 
 NotNegative = Annotated[float, Meta(ge=0)]
+
+
+def runtime_of(versions: Mapping[str, str]) -> str:
+    """The runtime's package and its version, among the versions that the agent tells."""
+    return next((f"{package} {version}" for package, version in versions.items() if package not in ("numpy", "python")), "")
 
 
 class Load(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -105,7 +111,7 @@ class Conditions(msgspec.Struct, frozen=True):
     @property
     def runtime(self) -> str:
         """The runtime's package and its version."""
-        return next((f"{package} {version}" for package, version in self.versions.items() if package not in ("numpy", "python")), "")
+        return runtime_of(self.versions)
 
     @property
     def processor_share(self) -> float:

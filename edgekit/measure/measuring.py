@@ -19,9 +19,11 @@ import edgekit.run
 from edgekit.device.contract import Device, Ran
 from edgekit.engine.contract import Engine
 from edgekit.errors import DeviceError, EdgekitError, SamplesError, UsageError
-from edgekit.measure.measurement import Conditions, Load, Measurement, Memory, State
+from edgekit.measure.counting import Instructions, counts_between
+from edgekit.measure.measurement import Conditions, Load, Measurement, Memory, State, runtime_of
 from edgekit.model import Signature
 from edgekit.run.agent import SCHEMA, TIMED_FEEDS
+from edgekit.run.counting import FILE, Counting
 from edgekit.run.tensors import Tensor, read_tensors, write_tensors
 
 if TYPE_CHECKING:
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 
 PATIENCE_S = 300.0  # for starting Python, importing the runtime, loading the engine, on the slowest device
 INFER_PATIENCE_S = 3600.0
+COUNTED = Counting(warmup_queries=24, warmup_s=10.0, queries=3)
 LOT_BYTES = 64 * 1024 * 1024
 
 
@@ -51,6 +54,11 @@ class _Latency(msgspec.Struct, frozen=True):
     after: State
 
 
+class _Count(msgspec.Struct, frozen=True):
+    warmup: int
+    queries: int
+
+
 class _Answer(msgspec.Struct, frozen=True):
     """The agent's result file; see :mod:`edgekit.run.agent`."""
 
@@ -61,6 +69,7 @@ class _Answer(msgspec.Struct, frozen=True):
     load_ns: int = 0
     memory: Memory | None = None
     latency: _Latency | None = None
+    count: _Count | None = None
 
 
 def measure(folder: Path, engine: Engine, feeds: Feeds, device: Device, load: Load, *, signature: Signature) -> Measurement:
@@ -155,6 +164,36 @@ def infer(
                 yield outputs_of(outputs, engine, signature)
 
 
+def count(folder: Path, engine: Engine, feeds: Feeds, device: Device, *, signature: Signature) -> Instructions:
+    """Count the instructions of a query on a device that emulates a processor and counts.
+
+    Args:
+        folder: where the engine lies.
+        engine: its record.
+        feeds: inputs by name, in the source's layout and element type; the first is used.
+        device: where it runs; its facts name the interpreter under which is counted.
+        signature: of the model it was made from.
+
+    Raises:
+        DeviceError: the device or the runtime there refuses.
+        SamplesError: a sample does not fit the engine.
+        UsageError: the engine is not built yet.
+    """
+    from edgekit.measure.ports import feed_tensors
+
+    told = [feed_tensors(feed, engine, signature) for feed in itertools.islice(feeds, 1)]
+    with tempfile.TemporaryDirectory(prefix="edgekit-") as stage:
+        desk = _put(device, folder, engine, told, Path(stage), {"count": COUNTED._asdict(), "threads": 1})
+        answer = _ask(device, desk, Path(stage), INFER_PATIENCE_S, python=device.facts.counting)
+        device.pull(desk / FILE, Path(stage, FILE))
+        _clear(device, desk)
+        text = Path(stage, FILE).read_text(encoding="utf-8", errors="replace")
+    if answer.count is None:
+        raise DeviceError(f"{device.facts.name}: the agent's answer lacks what was asked for", hint="is an older edgekit installed there?")
+    counts = counts_between(text, answer.count.warmup, answer.count.queries, device.facts.name)
+    return Instructions(per_query=counts, cpu=device.facts.cpu, runtime=runtime_of(answer.versions))
+
+
 def _lots(told: Iterable[list[Tensor]], output_bytes: int, most: int) -> Iterator[list[list[Tensor]]]:
     """Lots of queries whose inputs and outputs fit into ``most`` bytes; at least one query each."""
     lot: list[list[Tensor]] = []
@@ -206,14 +245,14 @@ def _put(device: Device, folder: Path, engine: Engine, feeds: list[list[Tensor]]
     return desk
 
 
-def _ask(device: Device, desk: PurePosixPath, stage: Path, timeout_s: float) -> _Answer:
-    """Run the agent and read its answer.
+def _ask(device: Device, desk: PurePosixPath, stage: Path, timeout_s: float, *, python: str = "") -> _Answer:
+    """Run the agent, under the device's interpreter or another of its own, and read its answer.
 
     Raises:
         DeviceError, SamplesError: it has none, or it is an error.
     """
     start = 'cd "$1" && exec "$2" -m edgekit_run.agent job.json result.json'
-    ran = device.run(["sh", "-c", start, "sh", str(desk), device.facts.python], timeout_s=timeout_s)
+    ran = device.run(["sh", "-c", start, "sh", str(desk), python or device.facts.python], timeout_s=timeout_s)
     result = stage / "result.json"
     if ran.status == 0:
         device.pull(desk / "result.json", result)

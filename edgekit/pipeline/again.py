@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -12,10 +11,10 @@ from edgekit import strict
 from edgekit.device import open_device
 from edgekit.engine.contract import ENGINE_RECORD, Engine, Port, port_of, read_engine
 from edgekit.errors import InvalidMeasurementError, UsageError
-from edgekit.measure import Load, measure
+from edgekit.measure import Load
 from edgekit.model import Signature, Tensor, file_sha256
-from edgekit.pipeline.assess import judged, timing_feeds, with_measurement
-from edgekit.pipeline.place import Bench, why_not_here
+from edgekit.pipeline.assess import judged, take, with_taken
+from edgekit.pipeline.place import Bench
 from edgekit.plan import Settings
 from edgekit.report import EngineEntry, Report, read_report, write_reports
 from edgekit.samples import Samples, read_samples, with_preprocess
@@ -61,7 +60,7 @@ def bench(
         entries = tuple(meter.measured(folder, engine) for folder, engine in found.folders)
     finally:
         opened.close()
-    if all(entry.latency is None for entry in entries):
+    if all(entry.latency is None and entry.instructions is None for entry in entries):
         raise InvalidMeasurementError(f"{path}: nothing could be measured: {entries[0].latency_reason}", hint="edgekit doctor says what is missing")
     if found.report is not None and found.report_folder is not None:
         write_reports(_updated(found.report, entries), found.report_folder)
@@ -131,15 +130,12 @@ class _Meter:
         if self.samples is not None:
             signature = with_preprocess(signature, self.samples)
         entry = _entry(folder, engine, self.found)
-        reason = why_not_here(engine, self.place)
-        if reason:
-            nothing: dict[str, Any] = {"latency": None, "memory": None, "measured_on": None, "conditions": {}}
-            return msgspec.structs.replace(entry, latency_reason=reason, memory_reason=reason, **nothing)
         self.watcher.begin(f"measure {engine.target}-{engine.runtime}")
-        measurement = measure(folder, engine, timing_feeds(self.samples, signature), self.place.device, self.load, signature=signature)
-        self.watcher.end(f"{len(measurement.latencies_ns)} queries")
+        found = take(folder, engine, self.samples, signature, self.place, self.load)
+        self.watcher.end(found.note)
         target = _target(engine.target)
-        entry = with_measurement(msgspec.structs.replace(entry, remarks=()), measurement, self.place.measured_on(target))
+        entry = entry if found.measurement is None else msgspec.structs.replace(entry, remarks=())
+        entry = with_taken(entry, found, self.place.measured_on(target))
         if self.found.report is None or target is None:
             return entry
         return judged(entry, self.found.report.recipe.budget, self.place, target)

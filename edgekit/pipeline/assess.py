@@ -1,13 +1,16 @@
-"""Latency and memory of engines, measured anew each time; the report's entry of an engine, its budget judged."""
+"""Latency and memory of engines, measured anew each time, or instructions counted; the report's entry of an engine, its budget judged."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from edgekit.measure import Found, Judged, Load, Measurement, judge, measure, remarks_on, summarize
+from edgekit.engine.contract import Engine
+from edgekit.measure import Found, Instructions, Judged, Load, Measurement, count, judge, measure, remarks_on, summarize
 from edgekit.model import Signature
 from edgekit.pipeline.line import Built
 from edgekit.pipeline.place import Bench, why_not_here
@@ -16,7 +19,7 @@ from edgekit.pipeline.score import Scores
 from edgekit.pipeline.steps import Workshop
 from edgekit.plan import Plan
 from edgekit.recipe import Budget
-from edgekit.report import EngineEntry, Latency, MeasuredOn
+from edgekit.report import NOT_A_LATENCY, EngineEntry, Latency, MeasuredOn
 from edgekit.samples import Samples
 from edgekit.target import Target
 
@@ -25,18 +28,59 @@ if TYPE_CHECKING:
 
 CODE_SUFFIXES = frozenset({".py", ".cc", ".kt", ".txt"})
 NOT_METERED = "no power meter was read"
+NOT_COUNTED = "instructions are counted on emulated devices alone"
+NOT_ITS_MEMORY = "emulated: the memory is the emulator's"
+NO_COUNTER = "the emulator has no plugin that counts instructions"
 
 
-def timed(built: Built, plan: Plan, bench: Bench, workshop: Workshop, load: Load) -> tuple[Measurement | None, str]:
-    """Time an engine; None and the reason where it cannot run."""
-    reason = why_not_here(built.engine, bench)
-    if reason:
-        return None, reason
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What running an engine told: times and memory, or, where they would mean nothing, the instructions of a query.
+
+    Attributes:
+        measurement: times and memory.
+        reason: why there are none.
+        instructions: of a query.
+        instructions_reason: why they were not counted.
+    """
+
+    measurement: Measurement | None = None
+    reason: str = ""
+    instructions: Instructions | None = None
+    instructions_reason: str = ""
+
+    @property
+    def note(self) -> str:
+        """What was taken, in a few words."""
+        if self.measurement is not None:
+            return f"{len(self.measurement.latencies_ns)} queries"
+        return f"{self.instructions.median:,} instructions a query" if self.instructions is not None else self.reason
+
+
+def not_taken(reason: str) -> Taken:
+    """Nothing, and why."""
+    return Taken(reason=reason, instructions_reason=reason)
+
+
+def timed(built: Built, plan: Plan, bench: Bench, workshop: Workshop, load: Load) -> Taken:
+    """Time an engine, or count its instructions."""
     workshop.watcher.begin(f"measure {built.chosen.key}")
-    feeds = timing_feeds(plan.samples, built.model.signature)
-    measurement = measure(built.folder, built.engine, feeds, bench.device, load, signature=built.model.signature)
-    workshop.watcher.end(f"{len(measurement.latencies_ns)} queries")
-    return measurement, ""
+    found = take(built.folder, built.engine, plan.samples, built.model.signature, bench, load)
+    workshop.watcher.end(found.note)
+    return found
+
+
+def take(folder: Path, engine: Engine, samples: Samples | None, signature: Signature, bench: Bench, load: Load) -> Taken:
+    """Time an engine on a real processor; count its instructions on an emulated one, whose times are those of the emulator."""
+    reason = why_not_here(engine, bench)
+    if reason:
+        return not_taken(reason)
+    facts, feeds = bench.device.facts, timing_feeds(samples, signature)
+    if not facts.emulated:
+        return Taken(measurement=measure(folder, engine, feeds, bench.device, load, signature=signature), instructions_reason=NOT_COUNTED)
+    if not facts.counting:
+        return Taken(reason=NOT_A_LATENCY, instructions_reason=NO_COUNTER)
+    return Taken(reason=NOT_A_LATENCY, instructions=count(folder, engine, feeds, bench.device, signature=signature))
 
 
 def timing_feeds(samples: Samples | None, signature: Signature) -> Iterator[Feed]:
@@ -63,7 +107,7 @@ def latency_of(measurement: Measurement) -> Latency:
     return Latency(**msgspec.structs.asdict(summarize(measurement)), samples_ns=measurement.latencies_ns)
 
 
-def entry_of(built: Built, scores: Scores, measurement: Measurement | None, reason: str, plan: Plan, bench: Bench) -> EngineEntry:
+def entry_of(built: Built, scores: Scores, found: Taken, plan: Plan, bench: Bench) -> EngineEntry:
     """All that is known of an engine, its budget judged."""
     one, engine = built.chosen, built.engine
     entry = EngineEntry(
@@ -79,23 +123,34 @@ def entry_of(built: Built, scores: Scores, measurement: Measurement | None, reas
         fidelity_reason=scores.fidelity_reason,
         accuracy=scores.accuracy,
         accuracy_reason=scores.accuracy_reason,
-        latency_reason=reason,
-        memory_reason=reason,
-        energy_reason=reason or NOT_METERED,
         details=engine.details,
         remarks=(*scores.remarks, *on_engine(built)),
         snippets=tuple(f"engines/{one.key}/{path.name}" for path in sorted(built.folder.iterdir()) if path.suffix in CODE_SUFFIXES),
     )
-    if measurement is not None:
-        entry = with_measurement(entry, measurement, bench.measured_on(one.target))
-    return judged(entry, plan.budget, bench, one.target)
+    return judged(with_taken(entry, found, bench.measured_on(one.target)), plan.budget, bench, one.target)
 
 
-def with_measurement(entry: EngineEntry, measurement: Measurement, where: MeasuredOn) -> EngineEntry:
-    """The entry with times, memory and the conditions they were taken under."""
+def with_taken(entry: EngineEntry, found: Taken, where: MeasuredOn) -> EngineEntry:
+    """The entry with times, memory and the conditions they were taken under, or with instructions; nothing of an earlier run stays."""
+    measurement = found.measurement
+    counted = {"instructions": found.instructions, "instructions_reason": found.instructions_reason}
+    if measurement is None:
+        return msgspec.structs.replace(
+            entry,
+            **counted,
+            latency=None,
+            latency_reason=found.reason,
+            memory=None,
+            memory_reason=found.reason if found.reason != NOT_A_LATENCY else NOT_ITS_MEMORY,
+            energy=None,
+            energy_reason=found.reason,
+            measured_on=where if found.instructions is not None else None,
+            conditions={},
+        )
     memory = measurement.memory
     return msgspec.structs.replace(
         entry,
+        **counted,
         latency=latency_of(measurement),
         latency_reason="",
         memory=memory if memory.peak_mib is not None else None,

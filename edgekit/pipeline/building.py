@@ -14,7 +14,7 @@ from edgekit import strict
 from edgekit.device import open_device
 from edgekit.measure import Load
 from edgekit.model import Model, Store
-from edgekit.pipeline.assess import entry_of, timed
+from edgekit.pipeline.assess import entry_of, not_taken, timed
 from edgekit.pipeline.line import Source, built, counted, ingested, prepared
 from edgekit.pipeline.place import Bench
 from edgekit.pipeline.publish import Logged, claim, publish_engine, publish_steps
@@ -51,18 +51,18 @@ def run(request: Request, *, out: Path, bench: bool = True, watcher: Watcher = S
     claim(out)
     for name in (*plan.names, *(f"left out: {reason}" for reason in (plan.samples.skipped if plan.samples else ()))):
         log.note(name)
-    source_model, source = ingested(plan, workshop)
-    ready = prepared(plan, source_model, workshop)
-    engines = built(plan, ready, workshop)
-    device = open_device(request.device or "local")
+    device = open_device(request.device or "local")  # first: who waits for a build should not learn then that the device does not answer
     try:
+        source_model, source = ingested(plan, workshop)
+        ready = prepared(plan, source_model, workshop)
+        engines = built(plan, ready, workshop)
         place = Bench(device=device, is_named=bool(request.device))
         entries = []
         for one in engines:
             publish_engine(one, out)
             scores = scored(one, source_model, plan.samples, place, workshop)
-            measurement, reason = timed(one, plan, place, workshop, load) if bench else (None, NO_BENCH)
-            entries.append(entry_of(one, scores, measurement, reason, plan, place))
+            found = timed(one, plan, place, workshop, load) if bench else not_taken(NO_BENCH)
+            entries.append(entry_of(one, scores, found, plan, place))
         publish_reference(ready, out)
         reference = reference_entry(ready, plan, place, log, load if bench else None, reason="" if bench else NO_BENCH)
     finally:

@@ -55,6 +55,10 @@ def why_not_here(engine: Engine, bench: Bench) -> str:
     """Why an engine cannot be run on a device; "" if nothing is known against it."""
     if engine.status != "built":
         return engine.status
-    if bench.device.facts.url == "local" and not runs_here(engine.runtime):
-        return f"{RUNTIME_PACKAGES.get(engine.runtime, (engine.runtime,))[0]} is not installed here"
+    facts, packages = bench.device.facts, RUNTIME_PACKAGES.get(engine.runtime, (engine.runtime,))
+    if facts.url == "local" and not runs_here(engine.runtime):
+        return f"{packages[0]} is not installed here"
+    there = facts.packages
+    if there is not None and not any(package in there for package in packages):
+        return f"{packages[0]} is not installed on {facts.name}"
     return ""

@@ -8,10 +8,10 @@ from typing import Any
 
 from edgekit.engine.contract import Engine, port_of, seal_engine
 from edgekit.graph.quantized import speaks_of_integers
-from edgekit.measure import Load, measure
+from edgekit.measure import Load
 from edgekit.model import Model
 from edgekit.model.model import MODEL_FILE
-from edgekit.pipeline.assess import NOT_METERED, timing_feeds, with_measurement
+from edgekit.pipeline.assess import not_taken, take, with_taken
 from edgekit.pipeline.place import Bench
 from edgekit.pipeline.publish import is_published, replace_folder
 from edgekit.plan import Plan
@@ -79,13 +79,10 @@ def reference_entry(model: Model, plan: Plan, bench: Bench, watcher: Watcher, lo
         status=engine.status,
         fidelity_reason="it is what fidelity is measured against",
         accuracy_reason="see the engines' `top1_reference`",
-        latency_reason=reason,
-        memory_reason=reason,
-        energy_reason=reason or NOT_METERED,
     )
     if load is None:
-        return entry
+        return with_taken(entry, not_taken(reason), bench.measured_on(None))
     watcher.begin("measure the float original")
-    measurement = measure(model.folder, engine, timing_feeds(plan.samples, model.signature), bench.device, load, signature=model.signature)
-    watcher.end(f"{len(measurement.latencies_ns)} queries")
-    return with_measurement(entry, measurement, bench.measured_on(None))
+    found = take(model.folder, engine, plan.samples, model.signature, bench, load)
+    watcher.end(found.note)
+    return with_taken(entry, found, bench.measured_on(None))

@@ -7,6 +7,7 @@ from edgekit.report.files import read_report, write_debug_page, write_reports
 from edgekit.report.html import render_html
 from edgekit.report.markdown import render_markdown
 from edgekit.report.record import (
+    NOT_A_LATENCY,
     Accuracy,
     Energy,
     EngineEntry,
@@ -25,6 +26,7 @@ from edgekit.report.words import verdict_sentence
 
 __all__ = [
     "COLUMNS",
+    "NOT_A_LATENCY",
     "TEXT_COLUMNS",
     "Accuracy",
     "ComparedEngine",

@@ -15,6 +15,7 @@ from edgekit.report.words import (
     budget_line,
     budget_value,
     is_built,
+    judged_elsewhere,
     machine,
     number,
     outcome,
@@ -26,6 +27,7 @@ from edgekit.report.words import (
     verdict_sentence,
     where,
     where_measured,
+    work,
 )
 
 SERIES = 6
@@ -96,7 +98,7 @@ def _card(report: Report, entry: EngineEntry) -> Markup:
         element("p", f"{entry.runtime} · {entry.precision}", class_="sub"),
         class_="card-head",
     )
-    elsewhere = entry.measured_on is not None and entry.latency is not None and not (entry.measured_on.is_target and not entry.measured_on.emulated)
+    elsewhere = entry.measured_on is not None and entry.latency is not None and not entry.measured_on.is_target
     place = element("p", where_measured(entry), class_="where elsewhere" if elsewhere else "where") if is_built(entry) else None
     body = joined(_figure(report, entry), place, tables.pairs(_card_facts(report, entry)), _remarks(entry.remarks))
     return element("article", element("div", head, pill, class_="card-top"), body, class_="card")
@@ -121,10 +123,14 @@ def _card_facts(report: Report, entry: EngineEntry) -> list[tuple[str, str]]:
         facts.append(("SQNR", sqnr(entry.fidelity.sqnr_db)))
     if entry.fidelity is not None and entry.fidelity.top1_agreement is not None:
         facts.append(("same class", f"{percent(entry.fidelity.top1_agreement)} of {entry.fidelity.samples:,}"))
+    if judged_elsewhere(entry):
+        facts.append(("emulated", judged_elsewhere(entry)))
     if entry.accuracy is not None:
         facts.append(("accuracy", f"{percent(entry.accuracy.top1)}, float {percent(entry.accuracy.top1_reference)}"))
     if entry.memory is not None and entry.memory.peak_mib is not None:
         facts.append(("memory", f"{number(entry.memory.peak_mib)} MiB peak"))
+    if entry.instructions is not None:
+        facts.append(("work", work(entry)))
     if entry.energy is not None:
         facts.append(("energy", f"{number(entry.energy.mj_per_query)} mJ a query"))
     return facts
@@ -157,9 +163,7 @@ def _latency(report: Report) -> Markup | None:
     groups: dict[MeasuredOn, list[EngineEntry]] = {}
     for entry in (*report.references, *report.engines):
         if entry.latency is not None and entry.latency.samples_ns and entry.measured_on is not None:
-            place = MeasuredOn(
-                device=entry.measured_on.device, arch=entry.measured_on.arch, emulated=entry.measured_on.emulated, is_local=entry.measured_on.is_local
-            )
+            place = MeasuredOn(device=entry.measured_on.device, arch=entry.measured_on.arch, is_local=entry.measured_on.is_local)
             groups.setdefault(place, []).append(entry)
     absent = [entry for entry in report.engines if entry.latency is None]
     frames = [_frame(report, place, entries) for place, entries in groups.items()]
@@ -171,7 +175,7 @@ def _latency(report: Report) -> Markup | None:
 
 def _frame(report: Report, place: MeasuredOn, entries: Sequence[EngineEntry]) -> Markup:
     axis = shared_axis([entry.latency for entry in entries if entry.latency is not None])
-    caption = f"On {machine(place)}" + (": the shape may tell something, the times do not" if place.emulated else "")
+    caption = f"On {machine(place)}"
     rows = []
     for entry in entries:
         latency, name, series = entry.latency, heading(report, entry), _series(report, entry)
@@ -180,7 +184,7 @@ def _frame(report: Report, place: MeasuredOn, entries: Sequence[EngineEntry]) ->
         shown = [element("b", name), *(element("span", line) for line in _times(entry, latency))]
         charts = (element("div", *shown, class_="name"), histogram(latency, axis, series, name), over_time(latency, series, name))
         rows.append(element("div", *charts, class_=f"lat s{series}"))
-    return element("figure", element("figcaption", caption), *rows, class_="frame emulated" if place.emulated else "frame")
+    return element("figure", element("figcaption", caption), *rows, class_="frame")
 
 
 def _times(entry: EngineEntry, latency: Latency) -> list[str]:

@@ -10,9 +10,11 @@ from typing import Any, Literal
 
 import msgspec
 
-from edgekit.measure import Judged, Memory
+from edgekit.measure import Instructions, Judged, Memory
 from edgekit.model import Signature
 from edgekit.recipe import Recipe
+
+NOT_A_LATENCY = "emulated: not a latency"
 
 
 class MeasuredOn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -134,7 +136,8 @@ class EngineEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         sha256: of it.
         precision: what most of the arithmetic is done in.
         status: ``built``, or why not.
-        measured_on: where latency and memory were taken; None where they were not.
+        instructions: of a query, counted where an emulator ran it.
+        measured_on: where latency and memory were taken, or instructions counted; None where nothing was. What is emulated has no latency.
         conditions: what the times were taken under; see :meth:`edgekit.measure.Measurement.summary`.
         verdict: the budget, line by line.
         remarks: what a reader should know, in sentences.
@@ -160,12 +163,18 @@ class EngineEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     memory_reason: str = ""
     energy: Energy | None = None
     energy_reason: str = ""
+    instructions: Instructions | None = None
+    instructions_reason: str = ""
     measured_on: MeasuredOn | None = None
     conditions: dict[str, Any] = {}
     verdict: tuple[Judged, ...] = ()
     remarks: tuple[str, ...] = ()
     details: dict[str, Any] = {}
     snippets: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.latency is not None and self.measured_on is not None and self.measured_on.emulated:
+            raise ValueError(f"{self.key}: {NOT_A_LATENCY}")
 
     @property
     def key(self) -> str:

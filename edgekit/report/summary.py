@@ -13,6 +13,7 @@ from edgekit.report.words import (
     NONE,
     REFERENCE,
     change,
+    judged_elsewhere,
     mean_with_interval,
     number,
     original,
@@ -24,6 +25,7 @@ from edgekit.report.words import (
     title,
     verdict_sentence,
     where_measured,
+    work,
 )
 
 COLUMNS = (
@@ -80,6 +82,8 @@ def notes(report: Report) -> tuple[str, ...]:
     for entry in (*report.references, *report.engines):
         name = original(entry) if entry.target == REFERENCE else entry.target
         lines.append(f"{name} ({entry.runtime}): {where_measured(entry)}")
+        lines += [f"{name}: {judged_elsewhere(entry)}"] if judged_elsewhere(entry) else []
+        lines += [f"{name}: {work(entry)}"] if entry.instructions is not None else []
         if entry.latency is not None:
             lines += [f"{name}: p90 n/a: {entry.latency.p90_reason}"] if entry.latency.p90_ms is None else []
             lines += [f"{name}: p99 n/a: {entry.latency.p99_reason}"] if entry.latency.p99_ms is None else []

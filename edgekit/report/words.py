@@ -111,9 +111,20 @@ def where(on: MeasuredOn, target: str) -> str:
 def where_measured(entry: EngineEntry) -> str:
     """One clause on where an engine's times come from, or why there are none."""
     if entry.latency is not None and entry.measured_on is not None:
-        warning = ", whose times say nothing about a real one" if entry.measured_on.emulated else ""
-        return f"measured {where(entry.measured_on, entry.target)}{warning}"
+        return f"measured {where(entry.measured_on, entry.target)}"
     return f"not measured: {entry.latency_reason}" if entry.latency_reason else "not measured"
+
+
+def work(entry: EngineEntry) -> str:
+    """Instructions of a query, and that they are no time; "" where none were counted."""
+    counted = entry.instructions
+    return f"{counted.median:,} instructions a query ({counted.cpu}): instructions, not time" if counted is not None else ""
+
+
+def judged_elsewhere(entry: EngineEntry) -> str:
+    """That fidelity comes from an emulated machine; "" where it does not."""
+    on = entry.fidelity.judged_on if entry.fidelity is not None else None
+    return f"fidelity is judged {where(on, entry.target)} ({on.cpu})" if on is not None and on.emulated else ""
 
 
 def original(entry: EngineEntry) -> str:

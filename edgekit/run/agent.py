@@ -5,9 +5,9 @@ The job is JSON; every path in it is relative to the job's own folder::
     {"schema": 1, "engine": "engine/model.tflite", "runtime": "tflite", "options": {}, "threads": 1,
      "inputs": ["x"], "outputs": ["y"], "feeds": "feeds",
      "latency": {"warmup_s": 0.5, "warmup_queries": 3, "min_queries": 200, "min_duration_s": 3.0, "max_duration_s": 15.0},
-     "infer": "outputs"}
+     "infer": "outputs", "count": {"warmup_queries": 24, "warmup_s": 10.0, "queries": 3}}
 
-``feeds`` and ``infer`` are stems of tensor files. ``latency`` and ``infer`` may each be null. The result holds ``error`` (null,
+``feeds`` and ``infer`` are stems of tensor files. ``latency``, ``infer`` and ``count`` may each be null or absent. The result holds ``error`` (null,
 or kind and reason) and what was asked for. Standard output stays empty; the exit status is 0 only without an error.
 """
 
@@ -19,6 +19,7 @@ import sys
 import time
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
+from .counting import Counting, count_queries
 from .errors import RunError, one_line
 from .session import Opening, Session, adapter_of
 from .state import read_facts, read_memory, read_state
@@ -39,6 +40,7 @@ class Job(NamedTuple):
     feeds: str
     latency: Optional[Load]
     infer: Optional[str]
+    counting: Optional[Counting]
 
 
 def read_job(path: str) -> Job:
@@ -57,8 +59,9 @@ def read_job(path: str) -> Job:
             runtime=told["runtime"],
             opening=Opening(os.path.join(folder, told["engine"]), told["threads"], told["options"], told["inputs"], told["outputs"]),
             feeds=os.path.join(folder, told["feeds"]),
-            latency=Load(**told["latency"]) if told["latency"] else None,
-            infer=os.path.join(folder, told["infer"]) if told["infer"] else None,
+            latency=Load(**told["latency"]) if told.get("latency") else None,
+            infer=os.path.join(folder, told["infer"]) if told.get("infer") else None,
+            counting=Counting(**told["count"]) if told.get("count") else None,
         )
     except (KeyError, TypeError, ValueError, AttributeError) as wrong:
         raise RunError("job", "%s cannot be read: %s: %s" % (os.path.basename(path), type(wrong).__name__, wrong)) from wrong
@@ -81,6 +84,8 @@ def do_job(job: Job) -> Dict[str, Any]:
         result["memory"].update(read_memory())
     if job.infer is not None:
         write_tensors(job.infer, _inferred(session, feeds))
+    if job.counting is not None:
+        result["count"] = count_queries(session, session.prepare(feeds[0]), job.counting)
     return result
 
 

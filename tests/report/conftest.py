@@ -5,10 +5,11 @@ import statistics
 
 import pytest
 
-from edgekit.measure import Judged, Memory
+from edgekit.measure import Instructions, Judged, Memory
 from edgekit.model import Preprocess, Signature, Tensor
 from edgekit.recipe import Budget, Recipe
 from edgekit.report import (
+    NOT_A_LATENCY,
     Accuracy,
     EngineEntry,
     Fidelity,
@@ -24,7 +25,7 @@ from edgekit.report import (
 
 HERE = MeasuredOn(device="local", arch="x86_64", cpu="AMD EPYC 9B45")
 HOME = MeasuredOn(device="local", arch="x86_64", cpu="AMD EPYC 9B45", is_target=True)
-EMULATED = MeasuredOn(device="qemu-aarch64", arch="aarch64", emulated=True, cpu="QEMU")
+EMULATED = MeasuredOn(device="qemu-aarch64", arch="aarch64", emulated=True, cpu="Cortex-A76 in QEMU 7.2")
 DIGEST = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 
 
@@ -195,13 +196,11 @@ def android_entry():
         precision="int8",
         status="built",
         fidelity=Fidelity(sqnr_db=18.87, cosine=0.99361, max_abs=2.498, top1_agreement=22 / 24, samples=24, judged_on=EMULATED),
-        latency=latency(41.7, spread=0.09, n=120, seed=4, p99_reason="needs 459 queries, has 120"),
-        memory=Memory(peak_mib=88.0, load_mib=None, base_mib=None),
-        energy_reason="emulated",
+        latency_reason=NOT_A_LATENCY,
+        memory_reason="emulated: the memory is the emulator's",
+        energy_reason=NOT_A_LATENCY,
+        instructions=Instructions(per_query=(3_233_101, 3_233_100, 3_233_100), cpu="Cortex-A76 in QEMU 7.2", runtime="ai-edge-litert 2.3.0"),
         measured_on=EMULATED,
-        conditions=conditions(
-            "ai-edge-litert 2.3.0", device="qemu-aarch64", arch="aarch64", cpu="QEMU", emulated=True, governor=None, temperature_c=[None, None]
-        ),
         verdict=(Judged(budget="min_sqnr_db", limit=15.0, value=18.87, outcome="kept", remark="3.9 dB to spare"),),
         snippets=("engines/android-arm64-tflite/run.py", "engines/android-arm64-tflite/run.cc", "engines/android-arm64-tflite/Run.kt"),
     )

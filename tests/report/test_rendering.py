@@ -11,6 +11,7 @@ from edgekit.report.html import render_html
 from edgekit.report.markdown import escaped, render_markdown, sparkline
 from edgekit.report.markup import element, joined
 from edgekit.report.summary import COLUMNS, speed
+from edgekit.report.words import NONE
 
 VOID = {"meta", "br"}
 HOSTILE = "<script>alert(1)</script>\"' onload=x | `code` & [a](javascript:b)"
@@ -117,9 +118,36 @@ def test_it_is_said_plainly_where_each_engine_was_measured(report, page):
     assert escaped(sentence) in render_markdown(report)
 
 
-def test_emulated_times_are_never_shown_without_a_warning(report, page):
-    assert "whose times say nothing about a real one" in page.text
-    assert "whose times say nothing about a real one" in str(report)
+def test_what_is_emulated_shows_no_time_and_says_so(report, page):
+    row = dict(zip(COLUMNS, report.summary_rows()[-1], strict=True))
+
+    assert {row[column] for column in COLUMNS if " ms" in column} == {NONE}
+    assert "emulated: not a latency" in page.text
+    assert "android-arm64 (tflite): not measured: emulated: not a latency" in str(report)
+    assert "emulated: not a latency" in render_markdown(report)
+
+
+def test_what_is_emulated_shows_instructions_and_that_they_are_no_time(report, page):
+    sentence = "3,233,100 instructions a query (Cortex-A76 in QEMU 7.2): instructions, not time"
+
+    assert sentence in page.text
+    assert f"android-arm64: {sentence}" in str(report)
+    assert escaped(sentence) in render_markdown(report)
+
+
+def test_it_is_said_that_fidelity_was_judged_on_an_emulated_machine(report, page):
+    sentence = "fidelity is judged on an emulated aarch64, not an android-arm64 (Cortex-A76 in QEMU 7.2)"
+
+    assert sentence in page.text
+    assert sentence in str(report)
+    assert escaped(sentence) in render_markdown(report)
+
+
+def test_an_entry_cannot_hold_times_of_an_emulated_machine(report):
+    x86, _, _, android = report.engines
+
+    with pytest.raises(ValueError, match="android-arm64-tflite: emulated: not a latency"):
+        msgspec.structs.replace(android, latency=x86.latency)
 
 
 def test_an_engine_that_is_not_built_is_shown_as_such(report, page):
@@ -219,7 +247,8 @@ def test_an_axis_is_not_stretched_by_a_few_outliers(report):
 
 
 def test_engines_far_apart_share_a_logarithmic_axis(report):
-    quick, slow = report.engines[0].latency, report.engines[3].latency
+    quick = report.engines[0].latency
+    slow = msgspec.structs.replace(quick, samples_ns=tuple(20 * value for value in quick.samples_ns))
 
     assert shared_axis([quick, slow]).log
     assert not shared_axis([quick, report.references[0].latency]).log
