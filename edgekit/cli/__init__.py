@@ -63,7 +63,7 @@ def run(argv: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:  # noqa: BLE001 - the last door: what nobody foresaw becomes one line and a file
-        status = _foreign(error)
+        status = INTERRUPTED if _is_interrupted(error) else _foreign(error)
     if status == INTERRUPTED:  # typer makes an exit status of Ctrl-C, and says nothing
         print("edgekit: interrupted; the same command goes on where this one stopped", file=sys.stderr)  # noqa: T201
     return status if isinstance(status, int) else 0
@@ -76,6 +76,17 @@ def _print_error(error: EdgekitError) -> None:
     reasons: Sequence[str] = getattr(error, "refusals", ()) or getattr(error, "faults", ())
     told = {"kind": type(error).__name__, "message": error.message, "hint": error.hint, "reasons": list(reasons), "exit_status": error.exit_status}
     print(json.dumps({"error": told}, indent=2))  # noqa: T201
+
+
+def _is_interrupted(error: BaseException | None) -> bool:
+    """Whether Ctrl-C is behind an error: modules in C that it meets while they are imported make an ImportError of it."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        if isinstance(error, KeyboardInterrupt):
+            return True
+        seen.add(id(error))
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _foreign(error: Exception) -> int:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+import edgekit.cli
+
 
 def check(said, status, *words):
     assert said.status == status, said.err
@@ -244,3 +246,13 @@ def test_one_kind_by_two_names_is_built_once(edgekit, net):
     said = build(edgekit, net, "--recipe", "float", "--json", target="rpi5,raspberry-pi-5,rpi5")
 
     assert [engine["target"] for engine in said.data["engines"]] == ["raspberry-pi-5"]
+
+
+def test_control_c_that_a_module_in_c_turned_into_an_import_error_is_still_control_c(capsys, monkeypatch):
+    def interrupted(**_: object) -> None:
+        raise ImportError("initialization failed") from KeyboardInterrupt()
+
+    monkeypatch.setattr(edgekit.cli, "app", interrupted)
+
+    assert edgekit.cli.run(["plan"]) == 130
+    assert capsys.readouterr().err == "edgekit: interrupted; the same command goes on where this one stopped\n"
