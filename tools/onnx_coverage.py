@@ -154,7 +154,7 @@ def converted(proto: onnx.ModelProto, folder: Path) -> Path:
     for step in ("source", "ingest", "simplify", "fuse", "engine"):
         (folder / step).mkdir()
     onnx.save(proto, folder / "source" / "model.onnx")
-    model = ingest(folder / "source" / "model.onnx", options=IngestOptions(), out=folder / "ingest")
+    model = ingest(folder / "source" / "model.onnx", options=IngestOptions(layout="nchw"), out=folder / "ingest")
     model = Simplify(onnxsim=False)(model, Supplies(), folder / "simplify")
     model = Fuse()(model, Supplies(), folder / "fuse")
     return folder / "engine" / TfliteBackend().compile(model, TARGET, None, folder / "engine").file
