@@ -41,37 +41,27 @@ def _with_gaps(node: Node, graph: Graph, weights: Constant) -> list[Node]:
 
 
 def _in_groups(node: Node, graph: Graph, weights: Constant) -> list[Node]:
-    """Zeros between the pixels, then a Conv by the weights turned about, which TFLite has in groups."""
+    """Zeros between and around the pixels, then a Conv by the weights turned about, which TFLite has in groups.
+
+    The zeros are one row and one column behind the picture, taken by their place as often as they are wanted.
+    """
     parts = Parts(node, graph)
     array, groups = weights.real(), node.attrs["group"]
     batch, channels, *sizes = parts.shape(node.inputs[0])
     kernel, wanted = array.shape[2:], parts.shape(node.outputs[0])[2:]
-    found, before = node.inputs[0], transposed_cut(node, graph)
-    for axis, stride in zip((2, 3), pair(node, "strides"), strict=True):
-        found = _spread(parts, found, axis, stride)
-    spread = [(size - 1) * stride + 1 for size, stride in zip(sizes, pair(node, "strides"), strict=True)]
-    first = [kernel[axis] - 1 - before[axis] for axis in (0, 1)]
-    last = [wanted[axis] + kernel[axis] - 1 - first[axis] - spread[axis] for axis in (0, 1)]
-    pads = parts.constant(np.array([0, 0, *first, 0, 0, *last]), "int64")
-    padded = parts.add("Pad", found, pads, shape=(batch, channels, *(wanted[axis] + kernel[axis] - 1 for axis in (0, 1))))
+    before, strides = transposed_cut(node, graph), pair(node, "strides")
+    pads = parts.constant(np.array([0, 0, 0, 0, 0, 0, 1, 1]), "int64")
+    found = parts.add("Pad", node.inputs[0], pads, shape=(batch, channels, *(size + 1 for size in sizes)))
+    for axis, size in enumerate(sizes):
+        places = np.full(wanted[axis] + kernel[axis] - 1, size)
+        spread = np.arange(size) * strides[axis] + kernel[axis] - 1 - before[axis]
+        inside = (spread >= 0) & (spread < len(places))
+        places[spread[inside]] = np.arange(size)[inside]
+        found = parts.take(found, places, axis + 2)
     turned = array[:, :, ::-1, ::-1].reshape(groups, channels // groups, array.shape[1], *kernel)
     filters = parts.constant(turned.transpose(0, 2, 1, 3, 4).reshape(groups * array.shape[1], channels // groups, *kernel))
-    parts.add("Conv", padded, filters, *node.inputs[2:], into=0, group=groups)
+    parts.add("Conv", found, filters, *node.inputs[2:], into=0, group=groups)
     return parts.nodes
-
-
-def _spread(parts: Parts, name: str, axis: int, stride: int) -> str:
-    """An axis with ``stride - 1`` zeros between any two of its elements."""
-    if stride == 1:
-        return name
-    shape = parts.shape(name)
-    apart = parts.reshape(name, (*shape[: axis + 1], 1, *shape[axis + 1 :]))
-    pads = np.zeros((2, len(shape) + 1), np.int64)
-    pads[1, axis + 1] = stride - 1
-    sizes = (*shape[: axis + 1], stride, *shape[axis + 1 :])
-    padded = parts.add("Pad", apart, parts.constant(pads.reshape(-1), "int64"), shape=sizes)
-    joined = parts.reshape(padded, (*shape[:axis], shape[axis] * stride, *shape[axis + 1 :]))
-    return parts.slice(joined, axis, 0, shape[axis] * stride - stride + 1)
 
 
 def _pad(node: Node, graph: Graph) -> list[Node] | Fault:
