@@ -108,6 +108,13 @@ def arg_wish(node: Node, graph: Graph) -> Wish:
     return Wish("follows", _through_arg)
 
 
+def check_arg(node: Node, graph: Graph) -> Fault | None:
+    """Why an ArgMax or ArgMin cannot be lowered."""
+    name = node.inputs[0]
+    is_wide = not graph.is_constant(name) and graph.values[name].dtype == "int64"
+    return Fault("TFLite compares no int64 in it", "cast to int32 before it") if is_wide else None
+
+
 def lower_arg(node: Node, to: Emitter) -> None:
     """Lower an ArgMax or ArgMin that takes the first of several."""
     order, axis = to.order(node.inputs[0]), _axis(node, to.graph)

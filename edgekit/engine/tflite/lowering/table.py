@@ -45,7 +45,7 @@ _REDUCE = Lowering(
     types=NUMBERS,
 )
 _REDUCE_TRUTHS = dataclasses.replace(_REDUCE, types=ANY)
-_ARG = Lowering(lower=indexing.lower_arg, wish=indexing.arg_wish, types=NUMBERS)
+_ARG = Lowering(lower=indexing.lower_arg, check=indexing.check_arg, wish=indexing.arg_wish, types=NUMBERS)
 _CLIP = Lowering(lower=activation.lower_clip, check=activation.check_clip, integer=flow_quantized)
 _SOFTMAX = Lowering(lower=activation.lower_softmax, wish=same, integer=all_quantized)
 _LOG_SOFTMAX = dataclasses.replace(_SOFTMAX, wide=False)
@@ -169,7 +169,7 @@ LOWERINGS: dict[str, Lowering] = {
     "QuantizeLinear": Lowering(lower=shape.lower_quantize),
     "Reciprocal": Lowering(lower=arithmetic.lower_reciprocal),
     "ReduceMax": _REDUCE_TRUTHS,
-    "ReduceMean": _REDUCE,
+    "ReduceMean": dataclasses.replace(_REDUCE, types=FLOAT),
     "ReduceMin": _REDUCE_TRUTHS,
     "ReduceProd": _REDUCE,
     "ReduceSum": _REDUCE,

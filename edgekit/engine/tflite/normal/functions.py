@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 
 from edgekit.engine.tflite.fusing import bounds
-from edgekit.engine.tflite.graph import Fault, Graph, Node
+from edgekit.engine.tflite.graph import Constant, Fault, Graph, Node
 from edgekit.engine.tflite.normal.parts import Parts
 
 Formula = Callable[[Parts, str], None]
@@ -230,14 +230,17 @@ def _trilu(node: Node, graph: Graph) -> list[Node] | Fault:
     diagonal = int(graph.constants[given].stored.reshape(())) if given else 0
     ones = np.ones(parts.shape(node.inputs[0])[-2:], bool)
     kept = np.triu(ones, diagonal) if node.attrs.get("upper", 1) else np.tril(ones, diagonal)
+    constant = graph.constants.get(node.inputs[0])
+    if constant is not None:
+        array = constant.real()
+        graph.constants[node.outputs[0]] = Constant(np.where(kept, array, array.dtype.type(0)))
+        return []
     parts.where(parts.constant(kept, "bool"), node.inputs[0], 0.0, into=0)
     return parts.nodes
 
 
 def _dropout(node: Node, graph: Graph) -> list[Node]:
     """Its mask, where nothing is dropped, is true everywhere."""
-    from edgekit.engine.tflite.graph import Constant
-
     if not any(node.outputs[1:]):
         return [node]
     graph.constants[node.outputs[1]] = Constant(np.ones(graph.shape(node.outputs[0]), bool))
