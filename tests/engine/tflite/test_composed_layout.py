@@ -93,7 +93,7 @@ def test_sequences_too_long_to_be_written_out_are_refused(graph, store):
 
     (refusal,) = TfliteBackend().refusals(store(graph(text, w=normal(1, 8, 2), r=normal(1, 8, 2))), TARGET)
 
-    assert refusal.reason == "it has 300 steps of 1, and 256 are written out at most"
+    assert refusal.reason == "it has 300 steps, and 256 are written out at most"
 
 
 def test_integer_ports_stay_what_they_are_where_others_become_int8(graph, build):

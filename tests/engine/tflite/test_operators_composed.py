@@ -177,3 +177,10 @@ def test_einsum_of_two_is_a_matrix_product(equation, one, other, graph, assert_s
 @pytest.mark.parametrize(("equation", "sizes"), [("bij->bi", "2,3,4"), ("ii->i", "3,3"), ("bii", "2,4,4"), ("ij->ji", "3,4"), ("...i->...", "2,3,4")])
 def test_einsum_of_one_sums_and_sorts(equation, sizes, graph, assert_same):
     assert_same(graph(f'(float[{sizes}] x) => (y) {{ y = Einsum<equation="{equation}">(x) }}'))
+
+
+@pytest.mark.parametrize("mode", ["linear", "cubic"])
+def test_aligned_corners_lie_on_the_outputs_own_pixels_where_a_scale_gives_no_whole_size(mode, graph, assert_same):
+    text = f'{PICTURE} {{ y = Resize<mode="{mode}", coordinate_transformation_mode="align_corners">(x, , s) }}'
+
+    assert_same(graph(text, s=np.float32([1, 1, 0.6, 0.7])))

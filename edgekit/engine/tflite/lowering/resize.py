@@ -96,7 +96,8 @@ def positions(node: Node, graph: Graph, axis: int) -> Array:
     if mode == "asymmetric":
         return index / times
     if mode == "align_corners":
-        return np.asarray(index * ((before - 1) / max(_unrounded(node, times * before, after) - 1, 1e-9)) if after > 1 else index)
+        # By the output's whole pixels, as ONNX Runtime and PyTorch do; ONNX's reference counts with the size before it is rounded.
+        return np.asarray(index * ((before - 1) / max(after - 1, 1)))
     if mode == "pytorch_half_pixel" and after == 1:
         return np.zeros(1)
     if mode in ("half_pixel", "pytorch_half_pixel"):
@@ -105,11 +106,6 @@ def positions(node: Node, graph: Graph, axis: int) -> Array:
         adjustment = after / (times * before)
         return before / 2 * (1 - adjustment) + (index + 0.5) / times - 0.5
     return _cropped(node, graph, axis)
-
-
-def _unrounded(node: Node, size: float, after: int) -> float:
-    """The size that align_corners counts with: that of the scales, also where the output has fewer whole pixels."""
-    return size if abs(size - after) < 1 else after
 
 
 def _cropped(node: Node, graph: Graph, axis: int) -> Array:

@@ -55,7 +55,7 @@ def _unrolled(node: Node, graph: Graph) -> list[Node] | Fault:
 
 
 def _fault(node: Node, graph: Graph) -> Fault | None:
-    steps, batch = graph.shape(node.inputs[0])[:2]
+    steps = graph.shape(node.inputs[0])[0]
     names = (*node.inputs, *("",) * 8)
     lengths = graph.constants.get(names[4])
     functions = node.attrs.get("activations") or ()
@@ -66,7 +66,7 @@ def _fault(node: Node, graph: Graph) -> Fault | None:
     if names[4] and (lengths is None or bool((lengths.stored != steps).any())):
         return Fault("its sequences are of several lengths", "feed sequences of one length and leave sequence_lens out")
     if steps > _MOST_STEPS:
-        return Fault(f"it has {steps} steps of {batch}, and {_MOST_STEPS} are written out at most", "feed the sequence in shorter pieces")
+        return Fault(f"it has {steps} steps, and {_MOST_STEPS} are written out at most", "feed the sequence in shorter pieces")
     if set(node.attrs) - _ATTRIBUTES or any(_named(one) not in _FUNCTIONS for one in functions):
         return Fault("it clips, or has activations with numbers of their own", "use the activations it has by default")
     return None
