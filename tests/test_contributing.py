@@ -90,19 +90,20 @@ def test_the_lowering_computes_what_onnx_computes(example, model, tmp_path, monk
     from edgekit.engine.tflite import TfliteBackend
     from edgekit.engine.tflite.lowering.table import LOWERINGS
 
-    assert "Round" not in LOWERINGS, "choose another example for CONTRIBUTING.md"
-    monkeypatch.setitem(LOWERINGS, "Round", example("round_lowering.py").ROUND)
+    assert "BitwiseXor" not in LOWERINGS, "choose another example for CONTRIBUTING.md"
+    monkeypatch.setitem(LOWERINGS, "BitwiseXor", example("xor_lowering.py").XOR)
     out = tmp_path / "out"
     out.mkdir()
     engine = TfliteBackend().compile(
-        model("(float[1,5] x) => (float[1,5] y) { y = Round(x) }"), read_target(ROOT / "targets/aarch64.toml"), None, out
+        model("(int32[4] x, int32[4] z) => (int32[4] y) { y = BitwiseXor(x, z) }"), read_target(ROOT / "targets/aarch64.toml"), None, out
     )
     interpreter = Interpreter(str(out / engine.file))
     interpreter.allocate_tensors()
-    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], np.float32([[-1.5, -0.4, 0.5, 1.5, 2.7]]))
+    for detail, numbers in zip(interpreter.get_input_details(), ([0, 5, 12, -1], [3, 1, 10, 0]), strict=True):
+        interpreter.set_tensor(detail["index"], np.int32(numbers))
     interpreter.invoke()
 
-    np.testing.assert_array_equal(interpreter.get_tensor(interpreter.get_output_details()[0]["index"]), np.float32([[-2, 0, 0, 2, 3]]))
+    np.testing.assert_array_equal(interpreter.get_tensor(interpreter.get_output_details()[0]["index"]), np.int32([3, 4, 6, -1]))
 
 
 def test_the_backend_writes_an_engine_and_refuses_what_it_says(example, model, tmp_path):
@@ -137,7 +138,7 @@ def test_the_device_puts_gets_and_runs(example, tmp_path):
 
 
 def test_every_named_example_is_run_here():
-    assert set(FILES) == {"orange-pi-5.toml", "forget.py", "round_lowering.py", "plain_backend.py", "nice_device.py"}
+    assert set(FILES) == {"orange-pi-5.toml", "forget.py", "xor_lowering.py", "plain_backend.py", "nice_device.py"}
 
 
 def test_every_file_that_the_text_names_is_there():

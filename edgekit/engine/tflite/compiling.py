@@ -17,7 +17,7 @@ from edgekit.engine.tflite.fusing import fuse
 from edgekit.engine.tflite.graph import Constant, Fault, Graph, Node, Quant, is_open
 from edgekit.engine.tflite.layout import Wish
 from edgekit.engine.tflite.lowering.table import LOWERINGS
-from edgekit.engine.tflite.normal import normalize
+from edgekit.engine.tflite.normal import REWRITES, normalize
 from edgekit.engine.tflite.options import TfliteOptions
 from edgekit.engine.tflite.orders import Order
 from edgekit.engine.tflite.reading import read_graph
@@ -27,9 +27,12 @@ from edgekit.graph.quantized import INTEGER_OPS
 from edgekit.model import Model, Tensor
 
 _REMEDY = "replace that layer, or build for another runtime, such as onnxruntime"
+_OPEN = frozenset({"Compress", "NonMaxSuppression", "NonZero", "Unique"})
+_CUT = "end the model before it and do this step outside, on the outputs"
 _CONVERSIONS = frozenset({"QUANTIZE", "DEQUANTIZE"})
 _MOST_BYTES = 2**31 - 2**24
 _PORT_TYPES = frozenset({"bool", "float16", "float32", "int8", "int16", "int32", "int64", "uint8"})
+_INDEX_TYPES = frozenset({"bool", "int32", "int64"})
 _HEAVY = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "FULLY_CONNECTED", "BATCH_MATMUL"})
 
 
@@ -93,7 +96,7 @@ def _prepared(path: Path, options: TfliteOptions) -> tuple[Graph, tuple[Refusal,
     if any(is_open(graph, name) for name in (*graph.inputs, *graph.values)):
         return graph, _refusals_of_open(graph)
     faults = precision.settle(graph)
-    normalize(graph)
+    faults |= normalize(graph)
     fuse(graph, lambda node: node.op in LOWERINGS and LOWERINGS[node.op].activation(node, graph))
     precision.spread(graph, lambda node: node.op in LOWERINGS and LOWERINGS[node.op].moves(node, graph))
     found = []
@@ -116,16 +119,24 @@ def _wish(graph: Graph) -> Any:
 def _fault(node: Node, graph: Graph) -> Fault | None:
     lowering = LOWERINGS.get(node.op)
     if lowering is None:
-        return Fault(*precision.DYNAMIC) if node.op in INTEGER_OPS else Fault("TFLite has no operator for it that this backend knows")
-    for name in (*graph.computed(node), *filter(None, node.outputs)):
-        value = graph.values[name]
-        if value.dtype not in ("float32", "") and value.quant is None:
-            return Fault(f"{name} is {value.dtype}, only float32 and what is quantized is computed here")
-    fault = lowering.check(node, graph)
+        return Fault(*precision.DYNAMIC) if node.op in INTEGER_OPS else _fault_of_unknown(node)
+    fault = _fault_of_types(node, graph, lowering.types) or lowering.check(node, graph)
     if fault is None and node.dynamic and not lowering.dynamic(node, graph):
         reason = "what it reads is rounded at run time, which LiteRT does in convolutions of one group and products by int8 matrices alone"
         return Fault(reason, "quantize the model for this target")
     return fault
+
+
+def _fault_of_types(node: Node, graph: Graph, types: frozenset[str]) -> Fault | None:
+    for name in (*graph.computed(node), *filter(None, node.outputs)):
+        value = graph.values[name]
+        if value.dtype not in (*types, "") and value.quant is None:
+            return Fault(f"{name} is {value.dtype}, only {_listed(types)} and what is quantized is computed here")
+    return None
+
+
+def _listed(types: frozenset[str]) -> str:
+    return ", ".join(sorted(types))
 
 
 def _refusal(node: Node, graph: Graph, fault: Fault) -> Refusal:
@@ -141,7 +152,7 @@ def _sizes(graph: Graph, name: str) -> str:
 
 def _refusals_of_open(graph: Graph) -> tuple[Refusal, ...]:
     """What can be said of a graph whose shapes are not all known."""
-    found = [_refusal(node, graph, Fault("TFLite has no operator for it that this backend knows")) for node in graph.nodes if _is_unknown(node)]
+    found = [_refusal(node, graph, _fault_of_unknown(node)) for node in graph.nodes if _is_unknown(node)]
     ports = [name for name in graph.inputs if is_open(graph, name)]
     if ports:
         reason, remedy = "its size is left open", "fix it with --shape"
@@ -152,7 +163,13 @@ def _refusals_of_open(graph: Graph) -> tuple[Refusal, ...]:
 
 
 def _is_unknown(node: Node) -> bool:
-    return node.op not in LOWERINGS and node.op not in ("DequantizeLinear", "Cast")
+    return node.op not in LOWERINGS and node.op not in REWRITES and node.op != "DequantizeLinear"
+
+
+def _fault_of_unknown(node: Node) -> Fault:
+    if node.op in _OPEN:
+        return Fault("how much it puts out depends on the numbers it reads, and TFLite's sizes are fixed", _CUT)
+    return Fault("TFLite has no operator for it that this backend knows")
 
 
 def _refused_ports(graph: Graph, options: TfliteOptions) -> list[Refusal]:
@@ -167,19 +184,21 @@ def _refused_ports(graph: Graph, options: TfliteOptions) -> list[Refusal]:
         elif dtype == "uint16":
             reason, remedy = "it is uint16, which TFLite has no scaled tensors of", "let the model's ports be float32 or int16"
         else:
-            reason, remedy = _against_integers(graph, name, options.io_dtype)
+            reason, remedy = _against_integers(graph, port, name, options.io_dtype)
         if reason:
             found.append(Refusal(node=port, op="port", shapes=_sizes(graph, name), reason=reason, remedy=remedy))
     return found
 
 
-def _against_integers(graph: Graph, name: str, dtype: str) -> tuple[str, str]:
+def _against_integers(graph: Graph, port: str, name: str, dtype: str) -> tuple[str, str]:
     """Why a port cannot be of the type that was asked for, and what to do; "" if it can."""
     quant, constant = graph.quant(name), graph.constants.get(name)
     if dtype == "float32":
         return "", ""
     if quant is not None and quant.dtype == "int16":
         return f"it shall be {dtype} and is stored as int16", "leave io.dtype out"
+    if graph.port_dtypes[port] in _INDEX_TYPES:
+        return "", ""
     is_integer = quant is not None if constant is None else _is_int8(constant)
     return ("", "") if is_integer else (f"it shall be {dtype} and is not quantized", "use a recipe that quantizes, or io_dtype = float32")
 

@@ -16,6 +16,8 @@ from edgekit.engine.tflite.draft import Draft
 from edgekit.engine.tflite.graph import Array, Constant, Graph, Node, Quant
 from edgekit.engine.tflite.orders import Order, arranged, permutation, plain, same_memory, stored_shape
 
+_INDEX_TYPES = frozenset({"bool", "int32", "int64"})
+
 
 class Emitter:
     """Lowers one graph into one draft.
@@ -92,9 +94,14 @@ class Emitter:
         wanted = self.graph.values[name].quant
         given = (quant or wanted) if node.integer else None
         suffix = "" if order == self.order(name) and given == wanted else "_raw"
-        tensor = self.temporary(name + suffix, stored_shape(self.graph.shape(name), order), given)
+        tensor = self.temporary(name + suffix, stored_shape(self.graph.shape(name), order), given, None if given else self._plain_type(name))
         self._pending.append((name, order, given, tensor))
         return tensor
+
+    def _plain_type(self, name: str) -> str:
+        """The element type of a value that is no quantized number."""
+        value = self.graph.values[name]
+        return value.dtype if value.quant is None and value.dtype in _INDEX_TYPES else "float32"
 
     def _store(self, name: str, order: Order, quant: Quant | None, tensor: int) -> None:
         wanted, home = self.graph.values[name].quant, self.order(name)

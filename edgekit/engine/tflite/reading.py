@@ -50,7 +50,7 @@ def _graph(proto: Any) -> Graph:
     inputs = [info.name for info in proto.input if info.name not in constants]
     values = {info.name: _value(info) for info in (*proto.value_info, *proto.input, *proto.output)}
     for node in nodes:
-        for name in node.outputs:
+        for name in filter(None, node.outputs):
             values.setdefault(name, Value(None, ""))
     ports = {info.name: values[info.name].dtype for info in (*proto.input, *proto.output)}
     outputs = {info.name: info.name for info in proto.output}

@@ -14,6 +14,7 @@ _INT8_IS_2 = frozenset(
     {
         "ADD",
         "ARG_MAX",
+        "ARG_MIN",
         "AVERAGE_POOL_2D",
         "BATCH_MATMUL",
         "CONCATENATION",
@@ -43,6 +44,7 @@ _INT8_IS_2 = frozenset(
         "SUB",
         "SUM",
         "TANH",
+        "TOPK_V2",
         "TRANSPOSE",
     }
 )
@@ -78,19 +80,34 @@ _OF_INT16 = {
 }
 _OF_INT4_WEIGHTS = {"CONV_2D": 7, "DEPTHWISE_CONV_2D": 7, "FULLY_CONNECTED": 10}
 
+_OF_TYPE = {
+    "int32": {"ABS": 5, "SIGN": 2},
+    "int64": {"ADD": 4, "MUL": 5, "SUB": 4},
+    "bool": {"GATHER": 3, "GATHER_ND": 5, "STRIDED_SLICE": 3},
+}
+"""Versions that brought types of numbers that are not quantized."""
+
 _RUNTIME = {
     ("ABS", 1): "1.13.0",
+    ("ABS", 5): "2.12.0",
     ("ADD", 1): "1.5.0",
     ("ADD", 2): "1.14.0",
     ("ADD", 3): "2.4.0",
+    ("ADD", 4): "2.6.0",
     ("ARG_MAX", 1): "1.9.0",
     ("ARG_MAX", 2): "1.14.0",
+    ("ARG_MIN", 1): "1.9.0",
+    ("ARG_MIN", 2): "1.14.0",
+    ("ATAN2", 1): "2.10.0",
     ("AVERAGE_POOL_2D", 1): "1.5.0",
     ("AVERAGE_POOL_2D", 2): "1.14.0",
     ("AVERAGE_POOL_2D", 3): "2.3.0",
     ("BATCH_MATMUL", 1): "2.3.0",
     ("BATCH_MATMUL", 2): "2.3.0",
     ("BATCH_MATMUL", 3): "2.4.0",
+    ("BROADCAST_TO", 2): "2.5.0",
+    ("BROADCAST_TO", 3): "2.5.0",
+    ("CAST", 1): "1.5.0",
     ("CEIL", 1): "1.14.0",
     ("CONCATENATION", 1): "1.5.0",
     ("CONCATENATION", 2): "1.14.0",
@@ -103,6 +120,7 @@ _RUNTIME = {
     ("CONV_2D", 6): "2.9.0",
     ("CONV_2D", 7): "2.11.0",
     ("COS", 1): "1.14.0",
+    ("CUMSUM", 1): "2.4.0",
     ("DEPTHWISE_CONV_2D", 1): "1.5.0",
     ("DEPTHWISE_CONV_2D", 2): "1.12.0",
     ("DEPTHWISE_CONV_2D", 3): "1.14.0",
@@ -117,24 +135,37 @@ _RUNTIME = {
     ("DIV", 1): "1.6.0",
     ("DIV", 2): "2.3.0",
     ("ELU", 1): "1.14.0",
+    ("EQUAL", 1): "1.14.0",
     ("EXP", 1): "1.7.0",
     ("FLOOR", 1): "1.9.0",
+    ("FLOOR_MOD", 1): "1.13.0",
     ("FULLY_CONNECTED", 1): "1.5.0",
+    ("FULLY_CONNECTED", 10): "2.11.0",
+    ("FULLY_CONNECTED", 12): "2.17.0",
     ("FULLY_CONNECTED", 3): "1.14.0",
     ("FULLY_CONNECTED", 4): "1.14.0",
     ("FULLY_CONNECTED", 5): "2.0.0",
     ("FULLY_CONNECTED", 7): "2.3.0",
     ("FULLY_CONNECTED", 9): "2.3.0",
-    ("FULLY_CONNECTED", 10): "2.11.0",
-    ("FULLY_CONNECTED", 12): "2.17.0",
     ("GATHER", 1): "1.6.0",
     ("GATHER", 2): "1.14.0",
+    ("GATHER", 3): "1.15.0",
+    ("GATHER_ND", 1): "1.14.0",
+    ("GATHER_ND", 5): "2.16.0",
     ("GELU", 1): "2.9.0",
     ("GELU", 2): "2.9.0",
+    ("GREATER", 1): "1.14.0",
+    ("GREATER_EQUAL", 1): "1.14.0",
     ("HARD_SWISH", 1): "1.15.0",
     ("LEAKY_RELU", 1): "1.13.1",
     ("LEAKY_RELU", 2): "2.3.0",
+    ("LESS", 1): "1.14.0",
+    ("LESS_EQUAL", 1): "1.14.0",
+    ("LOCAL_RESPONSE_NORMALIZATION", 1): "1.5.0",
     ("LOG", 1): "1.14.0",
+    ("LOGICAL_AND", 1): "1.11.0",
+    ("LOGICAL_NOT", 1): "1.11.0",
+    ("LOGICAL_OR", 1): "1.11.0",
     ("LOGISTIC", 1): "1.14.0",
     ("LOGISTIC", 2): "1.14.0",
     ("LOGISTIC", 3): "2.3.0",
@@ -161,7 +192,10 @@ _RUNTIME = {
     ("MUL", 2): "1.14.0",
     ("MUL", 3): "1.15.0",
     ("MUL", 4): "2.3.0",
+    ("MUL", 5): "2.6.0",
     ("NEG", 1): "1.9.0",
+    ("NOT_EQUAL", 1): "1.14.0",
+    ("ONE_HOT", 1): "1.11.0",
     ("PAD", 1): "1.5.0",
     ("PAD", 2): "1.14.0",
     ("PAD", 3): "2.4.0",
@@ -174,12 +208,15 @@ _RUNTIME = {
     ("PRELU", 1): "1.8.0",
     ("QUANTIZE", 1): "1.14.0",
     ("QUANTIZE", 2): "1.15.0",
+    ("REDUCE_ALL", 1): "2.6.0",
+    ("REDUCE_ANY", 1): "1.11.0",
     ("REDUCE_MAX", 1): "1.11.0",
     ("REDUCE_MAX", 2): "1.14.0",
     ("REDUCE_MAX", 3): "2.5.0",
     ("REDUCE_MIN", 1): "1.11.0",
     ("REDUCE_MIN", 2): "1.14.0",
     ("REDUCE_MIN", 3): "2.5.0",
+    ("REDUCE_PROD", 1): "1.11.0",
     ("RELU", 1): "1.5.0",
     ("RELU", 2): "2.1.0",
     ("RELU", 3): "2.5.0",
@@ -196,7 +233,12 @@ _RUNTIME = {
     ("RESIZE_NEAREST_NEIGHBOR", 2): "1.14.0",
     ("RESIZE_NEAREST_NEIGHBOR", 3): "2.3.0",
     ("RESIZE_NEAREST_NEIGHBOR", 4): "2.4.0",
+    ("ROUND", 1): "1.14.0",
     ("RSQRT", 1): "1.10.0",
+    ("SCATTER_ND", 1): "2.1.0",
+    ("SELECT_V2", 1): "2.2.0",
+    ("SIGN", 1): "2.11.0",
+    ("SIGN", 2): "2.12.0",
     ("SIN", 1): "1.9.0",
     ("SLICE", 1): "1.14.0",
     ("SLICE", 2): "1.14.0",
@@ -214,16 +256,22 @@ _RUNTIME = {
     ("SQUARED_DIFFERENCE", 1): "1.13.1",
     ("STRIDED_SLICE", 1): "1.6.0",
     ("STRIDED_SLICE", 2): "1.14.0",
+    ("STRIDED_SLICE", 3): "2.1.0",
     ("STRIDED_SLICE", 4): "2.2.0",
     ("SUB", 1): "1.6.0",
     ("SUB", 2): "1.14.0",
     ("SUB", 3): "2.3.0",
+    ("SUB", 4): "2.4.0",
     ("SUB", 5): "2.4.0",
     ("SUM", 1): "1.10.0",
     ("SUM", 2): "1.15.0",
     ("TANH", 1): "1.14.0",
     ("TANH", 2): "1.14.0",
     ("TANH", 3): "2.3.0",
+    ("TILE", 1): "1.10.1",
+    ("TILE", 3): "2.8.0",
+    ("TOPK_V2", 1): "1.7.0",
+    ("TOPK_V2", 2): "1.14.0",
     ("TRANSPOSE", 1): "1.6.0",
     ("TRANSPOSE", 2): "1.14.0",
     ("TRANSPOSE", 4): "2.3.0",
@@ -243,6 +291,8 @@ def operator_version(operator: DraftOperator, tensors: Sequence[DraftTensor]) ->
         return max(by_rank, _OF_INT16.get(operator.op, 1))
     if by_rank:
         return by_rank
+    if operator.op in _OF_TYPE.get(data[0].dtype, {}):
+        return _OF_TYPE[data[0].dtype][operator.op]
     if len(data) > 1 and data[1].dtype == "int4" and operator.op in _OF_INT4_WEIGHTS:
         return _OF_INT4_WEIGHTS[operator.op]
     special = _SPECIAL.get(operator.op)
@@ -331,7 +381,16 @@ def _transpose_conv(operator: DraftOperator, data: Sequence[DraftTensor], is_int
     return 3 if len(data) == 4 else 2
 
 
+def _broadcast(operator: DraftOperator, data: Sequence[DraftTensor], is_int8: bool, output: DraftTensor) -> int:
+    return 3 if is_int8 else 2
+
+
+def _tile(operator: DraftOperator, data: Sequence[DraftTensor], is_int8: bool, output: DraftTensor) -> int:
+    return 3 if is_int8 else 1
+
+
 _SPECIAL = {
+    "BROADCAST_TO": _broadcast,
     "CONV_2D": _conv,
     "DEPTHWISE_CONV_2D": _depthwise,
     "FULLY_CONNECTED": _fully_connected,
@@ -339,5 +398,6 @@ _SPECIAL = {
     "MUL": _mul,
     "RESIZE_BILINEAR": _resize,
     "RESIZE_NEAREST_NEIGHBOR": _resize,
+    "TILE": _tile,
     "TRANSPOSE_CONV": _transpose_conv,
 }

@@ -23,10 +23,13 @@ _METADATA_BYTES = 16
 _OPTIONS = {
     "ADD": "AddOptions",
     "ARG_MAX": "ArgMaxOptions",
+    "ARG_MIN": "ArgMinOptions",
     "AVERAGE_POOL_2D": "Pool2DOptions",
     "BATCH_MATMUL": "BatchMatMulOptions",
+    "CAST": "CastOptions",
     "CONCATENATION": "ConcatenationOptions",
     "CONV_2D": "Conv2DOptions",
+    "CUMSUM": "CumsumOptions",
     "DEPTHWISE_CONV_2D": "DepthwiseConv2DOptions",
     "DEPTH_TO_SPACE": "DepthToSpaceOptions",
     "DIV": "DivOptions",
@@ -34,12 +37,17 @@ _OPTIONS = {
     "GATHER": "GatherOptions",
     "GELU": "GeluOptions",
     "LEAKY_RELU": "LeakyReluOptions",
+    "LOCAL_RESPONSE_NORMALIZATION": "LocalResponseNormalizationOptions",
     "MAX_POOL_2D": "Pool2DOptions",
     "MEAN": "ReducerOptions",
     "MIRROR_PAD": "MirrorPadOptions",
     "MUL": "MulOptions",
+    "ONE_HOT": "OneHotOptions",
+    "REDUCE_ALL": "ReducerOptions",
+    "REDUCE_ANY": "ReducerOptions",
     "REDUCE_MAX": "ReducerOptions",
     "REDUCE_MIN": "ReducerOptions",
+    "REDUCE_PROD": "ReducerOptions",
     "RESHAPE": "ReshapeOptions",
     "RESIZE_BILINEAR": "ResizeBilinearOptions",
     "RESIZE_NEAREST_NEIGHBOR": "ResizeNearestNeighborOptions",
@@ -51,7 +59,14 @@ _OPTIONS = {
     "SUM": "ReducerOptions",
     "TRANSPOSE_CONV": "TransposeConvOptions",
 }
-_ENUMS = {"padding": "Padding", "fusedActivationFunction": "ActivationFunctionType", "mode": "MirrorPadMode"}
+_ENUMS = {
+    "padding": "Padding",
+    "fusedActivationFunction": "ActivationFunctionType",
+    "mode": "MirrorPadMode",
+    "inDataType": "TensorType",
+    "outDataType": "TensorType",
+    "outputType": "TensorType",
+}
 
 
 class _AlignedBuffer:

@@ -145,22 +145,35 @@ def random_feeds(proto, seed=0, spread=1.0):
     rng = np.random.default_rng(seed)
     constants = {tensor.name for tensor in proto.graph.initializer}
     shapes = {info.name: [size.dim_value for size in info.type.tensor_type.shape.dim] for info in proto.graph.input if info.name not in constants}
-    return {name: (rng.standard_normal(shape) * spread).astype(np.float32) for name, shape in shapes.items()}
+    dtypes = {info.name: helper.tensor_dtype_to_np_dtype(info.type.tensor_type.elem_type) for info in proto.graph.input}
+    return {name: _random(rng, shape, dtypes[name], spread) for name, shape in shapes.items()}
+
+
+def _random(rng, shape, dtype, spread):
+    """Numbers; integers that are places in an axis of three or more, counted from either end."""
+    if dtype.kind in "iub":
+        return rng.integers(0 if dtype.kind == "b" else -3, 2 if dtype.kind == "b" else 3, shape).astype(dtype)
+    return np.asarray(rng.standard_normal(shape) * spread, np.float32)
 
 
 @pytest.fixture
 def assert_same(build):
-    """Build a float model and check its engine against ONNX Runtime, within 1e-4 of the output's size."""
+    """Build a float model and check its engine against ONNX Runtime, within 1e-4 of the output's size.
 
-    def check(proto, layouts=None, *, spread=1.0, **options):
+    ``wanted``: a reference evaluator's ``run``, to be checked against instead.
+    """
+
+    def check(proto, layouts=None, *, spread=1.0, wanted=None, **options):
         feeds = random_feeds(proto, spread=spread)
-        wanted = onnx_outputs(proto, **feeds)
+        names = [info.name for info in proto.graph.output]
+        wanted = onnx_outputs(proto, **feeds) if wanted is None else dict(zip(names, wanted(None, feeds), strict=True))
         built = build(proto, layouts, **options)
         for delegate in (True, False):
             for name, array in built.run(delegate=delegate, **feeds).items():
                 assert array.shape == wanted[name].shape
-                size = max(np.abs(wanted[name]).max(), 1e-6)
-                assert np.abs(array - wanted[name]).max() <= 1e-4 * size, (name, delegate)
+                assert array.dtype == wanted[name].dtype
+                size = max(np.abs(wanted[name].astype(np.float64)).max(), 1e-6)
+                assert np.abs(array.astype(np.float64) - wanted[name]).max() <= 1e-4 * size, (name, delegate)
         return built
 
     return check

@@ -12,6 +12,13 @@ from edgekit.engine.tflite.orders import Order
 
 Question = Callable[[Node, Graph], bool]
 
+FLOAT = frozenset({"float32"})
+INT32 = FLOAT | {"int32"}
+NUMBERS = INT32 | {"int64"}
+TRUTHS = frozenset({"bool"})
+ANY = NUMBERS | TRUTHS
+"""Element types that LiteRT has kernels for, besides what is quantized."""
+
 
 def never(node: Node, graph: Graph) -> bool:
     """No, whatever the node."""
@@ -95,6 +102,7 @@ class Lowering:
         activation: whether the lowering applies the node's ``activation``.
         moves: whether the node only moves values, so that input and output may share one scale.
         wide: whether a node that is computed in integers may be so in int16.
+        types: element types of what it reads and writes, where that is not quantized.
     """
 
     lower: Callable[[Node, Emitter], None]
@@ -105,6 +113,7 @@ class Lowering:
     activation: Question = never
     moves: Question = never
     wide: bool = True
+    types: frozenset[str] = FLOAT
 
     def in_integers(self, node: Node, graph: Graph) -> bool:
         """Whether a node is computed in integers, all of one width."""

@@ -14,7 +14,14 @@ from edgekit.engine.tflite.lowering.contract import flow_quantized
 from edgekit.engine.tflite.lowering.shape import needs_constants, scale_of
 from edgekit.engine.tflite.orders import Order
 
-_BUILTIN = {"ReduceMean": "MEAN", "ReduceSum": "SUM", "ReduceMax": "REDUCE_MAX", "ReduceMin": "REDUCE_MIN"}
+_BUILTIN = {
+    "ReduceMean": "MEAN",
+    "ReduceSum": "SUM",
+    "ReduceMax": "REDUCE_MAX",
+    "ReduceMin": "REDUCE_MIN",
+    "ReduceProd": "REDUCE_PROD",
+}
+_OF_TRUTHS = {"ReduceMax": "REDUCE_ANY", "ReduceMin": "REDUCE_ALL"}
 
 
 def check(node: Node, graph: Graph) -> Fault | None:
@@ -42,7 +49,7 @@ def wish(node: Node, graph: Graph) -> Wish:
 
 def integer(node: Node, graph: Graph) -> bool:
     """Whether a mean or extreme has an integer kernel; sums are left in float32, where nothing overflows."""
-    return node.op != "ReduceSum" and flow_quantized(node, graph)
+    return node.op not in ("ReduceSum", "ReduceProd") and flow_quantized(node, graph)
 
 
 def moves(node: Node, graph: Graph) -> bool:
@@ -62,7 +69,8 @@ def lower(node: Node, to: Emitter) -> None:
         to.reshape(source, result)
         return
     stored = sorted(order.where(axis) for axis in axes)
-    to.add(_BUILTIN[node.op], [source, to.integers("axes", stored)], [result], keepDims=bool(node.attrs.get("keepdims", 1)))
+    op = (_OF_TRUTHS if to.draft.dtype(source) == "bool" else _BUILTIN)[node.op]
+    to.add(op, [source, to.integers("axes", stored)], [result], keepDims=bool(node.attrs.get("keepdims", 1)))
 
 
 def _lower_global(op: str, node: Node, to: Emitter) -> None:

@@ -28,8 +28,9 @@ def check(node: Node, graph: Graph) -> Fault | None:
     mode = node.attrs.get("mode", "nearest")
     if mode not in ("nearest", "linear"):
         return Fault(f"TFLite has no interpolation of mode {mode}", "use nearest or linear")
-    if node.attrs.get("antialias") or node.attrs.get("exclude_outside"):
-        return Fault("TFLite has no antialiasing", "resize without it")
+    crops = node.attrs.get("coordinate_transformation_mode") == "tf_crop_and_resize"
+    if crops or node.attrs.get("antialias") or node.attrs.get("exclude_outside"):
+        return Fault("TFLite has no antialiasing and no cropping while it resizes", "resize without it")
     if rule(node, graph) is None:
         how = node.attrs.get("coordinate_transformation_mode", "half_pixel")
         return Fault(
@@ -65,40 +66,64 @@ def rule(node: Node, graph: Graph) -> tuple[bool, bool] | None:
 
 
 def _agree(node: Node, graph: Graph, axis: int, sizes: tuple[int, int], choice: tuple[bool, bool]) -> bool:
-    wanted = _onnx_positions(node, _scale(node, graph, axis), *sizes)
+    wanted = positions(node, graph, axis)
     if node.attrs.get("mode", "nearest") == "nearest":
-        return bool(np.array_equal(_nearest(node, wanted, sizes[0]), _tflite_nearest(*sizes, *choice)))
+        return bool(np.array_equal(nearest(node, wanted, sizes[0]), _tflite_nearest(*sizes, *choice)))
     return bool(np.allclose(np.clip(wanted, 0, sizes[0] - 1), _tflite_positions(*sizes, *choice), atol=1e-4))
 
 
-def _scale(node: Node, graph: Graph, axis: int) -> float:
+def scale(node: Node, graph: Graph, axis: int) -> float:
     """How many times an axis grows; the node may say so for some axes only, or give sizes instead."""
-    scales = graph.numbers(node, 2)
-    axes = [int(one) % 4 for one in node.attrs.get("axes") or range(4)]
-    if scales is not None and scales.size and axis in axes:
+    before, after = graph.shape(node.inputs[0]), graph.shape(node.outputs[0])
+    scales, sizes = graph.numbers(node, 2), graph.numbers(node, 3)
+    axes = [int(one) % len(before) for one in node.attrs.get("axes") or range(len(before))]
+    policy = node.attrs.get("keep_aspect_ratio_policy", "stretch")
+    if axis not in axes:
+        return 1.0
+    if scales is not None and scales.size:
         return float(scales.ravel()[axes.index(axis)])
-    return graph.shape(node.outputs[0])[axis] / graph.shape(node.inputs[0])[axis]
+    if sizes is not None and policy != "stretch":
+        found = [int(size) / before[one] for size, one in zip(sizes.ravel(), axes, strict=True)]
+        return min(found) if policy == "not_larger" else max(found)
+    return after[axis] / before[axis]
 
 
-def _onnx_positions(node: Node, scale: float, before: int, after: int) -> Array:
+def positions(node: Node, graph: Graph, axis: int) -> Array:
     """Where ONNX samples each output row (or column) in the input."""
-    index = np.arange(after, dtype=np.float64)
+    before, after = graph.shape(node.inputs[0])[axis], graph.shape(node.outputs[0])[axis]
+    index, times = np.arange(after, dtype=np.float64), scale(node, graph, axis)
     mode = node.attrs.get("coordinate_transformation_mode", "half_pixel")
     if mode == "asymmetric":
-        return index / scale
+        return index / times
     if mode == "align_corners":
+        # By the output's whole pixels, as ONNX Runtime and PyTorch do; ONNX's reference counts with the size before it is rounded.
         return np.asarray(index * ((before - 1) / max(after - 1, 1)))
     if mode == "pytorch_half_pixel" and after == 1:
         return np.zeros(1)
     if mode in ("half_pixel", "pytorch_half_pixel"):
-        return (index + 0.5) / scale - 0.5
+        return (index + 0.5) / times - 0.5
     if mode == "half_pixel_symmetric":
-        adjustment = after / (scale * before)
-        return before / 2 * (1 - adjustment) + (index + 0.5) / scale - 0.5
-    return np.full(after, np.nan)
+        adjustment = after / (times * before)
+        return before / 2 * (1 - adjustment) + (index + 0.5) / times - 0.5
+    return _cropped(node, graph, axis)
 
 
-def _nearest(node: Node, positions: Array, before: int) -> Array:
+def _cropped(node: Node, graph: Graph, axis: int) -> Array:
+    """Positions within the region that tf_crop_and_resize cuts out."""
+    before, after = graph.shape(node.inputs[0])[axis], graph.shape(node.outputs[0])[axis]
+    region = graph.numbers(node, 1)
+    axes = [int(one) % len(graph.shape(node.inputs[0])) for one in node.attrs.get("axes") or range(len(graph.shape(node.inputs[0])))]
+    if region is None or axis not in axes:
+        return np.arange(after, dtype=np.float64)
+    first, last = (float(one) for one in region.reshape(2, -1)[:, axes.index(axis)])
+    if after == 1:
+        return np.array([0.5 * (first + last) * (before - 1)])
+    return np.asarray(first * (before - 1) + np.arange(after) * (last - first) * (before - 1) / (after - 1))
+
+
+def nearest(node: Node, positions: Array, before: int) -> Array:
+    """The pixel that ONNX takes for each position; one that is meant to lie on a pixel or between two lies there."""
+    positions = np.round(positions, 5)
     mode = node.attrs.get("nearest_mode", "round_prefer_floor")
     if mode == "round_prefer_floor":
         index: Array = np.ceil(positions - 0.5)
