@@ -60,7 +60,7 @@ def child(source: Path, samples: Path, out: Path, kind: str, observer: str, coun
             Path(folder, "equalized").mkdir()
             model = Equalize()(model, supplies, Path(folder, "equalized"))
         Path(folder, "quantized").mkdir()
-        options = {"min_sqnr_db": 20.0} if kind == "default" else {"rounding": "nearest", "correct_bias": False}
+        options = {"min_sqnr_db": 21.0} if kind == "default" else {"rounding": "nearest", "correct_bias": False}
         Quantize(observer=observer, **options)(model, supplies, Path(folder, "quantized"))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(json.dumps({"cpu_s": time.process_time() - began, "peak_mib": peak}))
