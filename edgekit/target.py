@@ -69,6 +69,11 @@ class Scheme(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     lacks: dict[Literal["int16_activations", "low_bit_static_ops", "bfloat16"], str] = {}
     speedup: dict[str, float] = {}
 
+    @property
+    def in_eight_bits(self) -> Scheme:
+        """The same without weights of fewer than 8 bits between integers."""
+        return msgspec.structs.replace(self, low_bit_static_ops=())
+
 
 class Runtime(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A runtime of a target: what it can execute, and how it wants it.

@@ -7,6 +7,7 @@ from typing import Any
 
 from edgekit.model import Step
 from edgekit.passes.already import LEFT
+from edgekit.passes.quantize.reasons import NO_SLOWER
 from edgekit.pipeline.line import Built
 from edgekit.report import StepEntry
 
@@ -69,7 +70,7 @@ def _on_kept(history: Sequence[Step]) -> Iterator[str]:
 
 
 def _is_free(done: Mapping[str, Any], node: str) -> bool:
-    return "no faster" in str(done["left_float"].get(node))
+    return bool(done["left_float"].get(node) == NO_SLOWER)
 
 
 def _beside(step: Step, name: str) -> str:

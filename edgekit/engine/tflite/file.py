@@ -15,7 +15,6 @@ from edgekit.graph.inspect import Layer
 
 IDENTIFIER = b"TFL3"
 
-_WEIGHTED = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "FULLY_CONNECTED", "CONV_3D"})
 _BITS = {"INT4": 4, "INT2": 2, "BOOL": 8}
 
 
@@ -88,9 +87,7 @@ class _Reader:
         made = self._graph.tensors[operator.outputs[0]] if operator.outputs is not None and len(operator.outputs) else None
         constants = [index for index in read if self._is_constant(index) and index not in self._counted]
         self._counted.update(constants)
-        trained = [
-            self._graph.tensors[index] for index in constants if op in _WEIGHTED or self._dtype(self._graph.tensors[index]).startswith("float")
-        ]
+        trained = [self._graph.tensors[index] for index in constants if op in _EACH or self._dtype(self._graph.tensors[index]).startswith("float")]
         return Layer(
             name=_text(made.name) if made is not None else f"operator {at}",
             op=op,
@@ -128,6 +125,7 @@ _EACH = {
     "DEPTHWISE_CONV_2D": slice(1, 3),  # (1, height, width, out)
     "TRANSPOSE_CONV": slice(0, 3),  # (out, height, width, in)
     "FULLY_CONNECTED": slice(-1, None),  # (out, in)
+    "CONV_3D": slice(0, 4),  # (depth, height, width, in, out)
     "BATCH_MATMUL": slice(-1, None),  # of the first side
 }
 """Which sizes of the weights multiply up to what each number takes: of the result, of what is read by a TRANSPOSE_CONV."""

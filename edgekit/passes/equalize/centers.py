@@ -73,8 +73,6 @@ class Offsets:
 
 def offsets_of(view: View, channels: Channels) -> Offsets:
     """What may be moved in a graph whose channels are these."""
-    from edgekit.graph.node import Node
-
     found = Offsets()
     flows: dict[str, list[Flow]] = {}
     for flow in channels.flows:
@@ -97,8 +95,7 @@ def offsets_of(view: View, channels: Channels) -> Offsets:
             terms = [(maker, _through(at, flow.origin)) for flow in passing for maker, at in found.terms.get(flow.source, ())]
             if terms:
                 found.terms[output] = terms
-    captured = {name for node in view.nodes for name in Node(node).captured()}
-    for tensor in [*view.outputs, *captured]:
+    for tensor in [*view.outputs, *channels.captured]:
         found.fix(tensor)
     return found
 

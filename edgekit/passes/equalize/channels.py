@@ -68,6 +68,7 @@ class Channels:
         makers: nodes with constant weights whose output channels can be scaled, as (node, tensor).
         flows: from tensor to tensor, without weights.
         clips: where channels end at a number that scaling must respect.
+        captured: tensors that subgraphs read.
     """
 
     carried: dict[str, Carried] = field(default_factory=dict)
@@ -76,6 +77,7 @@ class Channels:
     makers: list[tuple[Weighted, str]] = field(default_factory=list)
     flows: list[Flow] = field(default_factory=list)
     clips: list[Clipped] = field(default_factory=list)
+    captured: frozenset[str] = frozenset()
     _parents: list[int] = field(default_factory=list)
     _frozen: set[int] = field(default_factory=set)
 
@@ -120,7 +122,7 @@ def channels_of(view: View) -> Channels:
     walk = _Walk(view)
     for node in view.nodes:
         walk.visit(node)
-    for tensor in [*view.outputs, *walk.captured]:
+    for tensor in [*view.outputs, *walk.channels.captured]:
         walk.channels.freeze(tensor)
     return walk.channels
 
@@ -129,10 +131,9 @@ class _Walk:
     def __init__(self, view: View) -> None:
         from edgekit.graph.node import Node
 
-        self.channels = Channels()
+        self.channels = Channels(captured=frozenset(name for node in view.nodes for name in Node(node).captured()))
         self._view = view
         self._weighted = weighted_nodes(view)
-        self.captured = {name for node in view.nodes for name in Node(node).captured()}
 
     def visit(self, node: onnx.NodeProto) -> None:
         """Carry the channels of what a node reads over to what it makes, or freeze them."""
@@ -150,7 +151,7 @@ class _Walk:
                 self.channels.freeze(name)
 
     def _is_own(self, constant: str) -> bool:
-        return len(self._view.readers(constant)) == 1 and constant not in self._view.outputs and constant not in self.captured
+        return len(self._view.readers(constant)) == 1 and constant not in self._view.outputs and constant not in self.channels.captured
 
     def _sizes(self, tensor: str) -> tuple[int, ...] | None:
         """All sizes of a tensor, if they are known; an open batch counts as 1."""

@@ -8,7 +8,6 @@ from functools import reduce
 from types import MappingProxyType
 from typing import Any, Literal
 
-import msgspec.structs
 import numpy as np
 from numpy.typing import NDArray
 
@@ -83,6 +82,11 @@ class Decision:
     groups: dict[str, Affine]
     weights: dict[str, Weights]
 
+    @property
+    def narrow(self) -> frozenset[str]:
+        """Nodes whose weights are stored in 4 bits."""
+        return frozenset(name for name, one in self.weights.items() if one.affine.grid == INT4_SYMMETRIC)
+
     def affine_of(self, tensor: str) -> Affine:
         """How a tensor is stored."""
         return self.groups[self.placement.tensors[tensor]]
@@ -143,13 +147,12 @@ def decide(  # noqa: PLR0913 - all that decides
         correct_bias: take the average error that rounded weights make out of the bias.
         wide: nodes whose weights have 8 bits though the scheme has fewer for their operator, and these as rounded on samples.
     """
-    eight = msgspec.structs.replace(scheme, low_bit_static_ops=())
     groups = {group: _group_affine(view, placement, group, seen, scheme, ranging) for group in sorted(set(placement.tensors.values()))}
     weights = {}
     for name, one in placement.weighted.items():
         input_affine = groups[placement.converted.get((name, 0), placement.tensors[one.input])]
         average = seen.averages[name] if correct_bias and one.takes_bias else None
-        followed, on_samples = (eight, wide[name]) if name in wide else (scheme, seen.weights.get(name))
+        followed, on_samples = (scheme.in_eight_bits, wide[name]) if name in wide else (scheme, seen.weights.get(name))
         weights[name] = quantize_weights(one, view, input_affine, followed, average, on_samples)
     return Decision(placement=placement, groups=groups, weights=weights)
 

@@ -10,6 +10,7 @@ from edgekit.graph.view import View
 from edgekit.passes.quantize.costs import Costs
 from edgekit.passes.quantize.decide import Decision
 from edgekit.passes.quantize.place import Placement
+from edgekit.passes.quantize.reasons import FOR_BUDGET, NO_SLOWER
 from edgekit.passes.quantize.sensitivity import Judged, Sensitivity, Trial, sensitivity
 
 if TYPE_CHECKING:
@@ -29,9 +30,6 @@ COUNTED, COUNTED_BYTES = 512, 256 * 2**20
 
 LOOKED_AT = 8
 """Of these, so many tell what each rounding costs."""
-
-REASON = "kept in float: the budget"
-NO_SLOWER = "kept in float: the runtime computes it no faster in integers"
 
 WORTH = 0.05
 """Share of the error that must go for nodes to be kept in float that cost nothing."""
@@ -185,7 +183,7 @@ class Search:
         costliest = sorted(set(placed.tensors.values()), key=lambda group: -found.groups.get(group, 0.0))[:CONSIDERED]
         best: tuple[float, dict[str, str], Placement] | None = None
         for nodes in _regions(self.view, placed, costliest):
-            wider = {**kept, **dict.fromkeys(nodes, REASON)}
+            wider = {**kept, **dict.fromkeys(nodes, FOR_BUDGET)}
             added = self._share(wider, costs) - share
             if share + added > self.max_float_share:
                 continue

@@ -5,8 +5,6 @@ from __future__ import annotations
 import importlib.util
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from edgekit.target import Scheme
 
 if TYPE_CHECKING:
@@ -87,4 +85,4 @@ def followed(given: Quantize, scheme: Scheme) -> Scheme:
     if given.activation_bits == 16:
         assert scheme.int16_activations is not None, "lacking"
         return scheme.int16_activations
-    return scheme if given.weight_bits == 4 else msgspec.structs.replace(scheme, low_bit_static_ops=())
+    return scheme if given.weight_bits == 4 else scheme.in_eight_bits

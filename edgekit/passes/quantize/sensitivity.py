@@ -104,6 +104,11 @@ class Trial:
         """Relative squared error of the outputs with these numbers in the graph, on the first so many samples."""
         return _error(zip(self._wanted, self._outputs(decision, samples), strict=False))
 
+    def errors(self, decisions: Sequence[Decision], *, samples: int) -> list[float]:
+        """The same of several, on all processors."""
+        with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
+            return list(pool.map(lambda one: self.error(one, samples=samples), decisions))
+
     def _outputs(self, decision: Decision, samples: int | None) -> Iterator[Feed]:
         runner = Runner(with_numbers(self.proto, decision).SerializeToString(), threads=1)
         return map(runner, self.feeds[:samples])
@@ -171,8 +176,7 @@ def sensitivity(trial: Trial, decision: Decision, *, weights: bool, samples: int
     """
     alone = dict(_each_group(decision))
     nodes = {node: weights_alone(decision, node) for node in decision.placement.weighted} if weights else {}
-    with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
-        errors = list(pool.map(lambda one: trial.error(one, samples=samples), [*alone.values(), *nodes.values()]))
+    errors = trial.errors([*alone.values(), *nodes.values()], samples=samples)
     of_groups, of_weights = errors[: len(alone)], errors[len(alone) :]
     return Sensitivity(
         groups=dict(zip(alone, of_groups, strict=True)),

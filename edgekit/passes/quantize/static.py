@@ -20,7 +20,6 @@ from edgekit.graph.quantized import PRODUCTS
 from edgekit.graph.view import View
 from edgekit.graph.weighted import Weighted, weighted_nodes
 from edgekit.model import Model
-from edgekit.numerics.affine import INT4_SYMMETRIC
 from edgekit.numerics.moments import Moments
 from edgekit.passes.contract import Supplies
 from edgekit.passes.quantize import calibrate, learned
@@ -29,11 +28,11 @@ from edgekit.passes.quantize.decide import Decision, Observer, decide, is_per_ch
 from edgekit.passes.quantize.diagnose import diagnose, kept_float
 from edgekit.passes.quantize.diagnosis import Diagnosis, Repair
 from edgekit.passes.quantize.mixed import COUNTED, COUNTED_BYTES, HELD_BYTES, LOOKED_AT, SAMPLES, Aim, Mixed, Search, region
-from edgekit.passes.quantize.narrow import chosen as nodes_to_narrow
-from edgekit.passes.quantize.narrow import weight_bytes
+from edgekit.passes.quantize.narrow import nodes_to_narrow, weight_bytes
 from edgekit.passes.quantize.observations import VERSION, Observations, Rounded, read, write
 from edgekit.passes.quantize.patches import from_blocks
 from edgekit.passes.quantize.place import Placement, place
+from edgekit.passes.quantize.reasons import BY_USER
 from edgekit.passes.quantize.round_weights import round_weights
 from edgekit.passes.quantize.sensitivity import Sensitivity, Trial, decibels, sensitivity
 from edgekit.passes.streaming import Feed
@@ -110,22 +109,27 @@ def ready(model: Model, proto: onnx.ModelProto, supplies: Supplies, how: Static)
     if supplies.samples is None:
         raise SamplesError("quantize: needs samples", hint="--samples DIR, or --recipe fp16")
     view = View(proto)
-    chosen = dict.fromkeys(_named(view, how.keep_float), "kept in float by keep_float")
-    looked_at = Ready(view, _observed(model, view, supplies.samples, supplies.scheme, supplies, how), supplies.scheme, how, chosen, {})
-    return looked_at if how.max_weight_bytes is None else _narrowed(model, proto, supplies, looked_at)
+    chosen = dict.fromkeys(_named(view, how.keep_float), BY_USER)
+    if how.rounding == "learned":
+        learned.check(proto, len(supplies.samples.calibrating))
+    return Ready(view, _observed(model, view, supplies.samples, supplies.scheme, supplies, how), supplies.scheme, how, chosen, {})
 
 
-def _narrowed(model: Model, proto: onnx.ModelProto, supplies: Supplies, looked_at: Ready) -> Ready:
+def _with_trial(model: Model, proto: onnx.ModelProto, supplies: Supplies, looked_at: Ready) -> tuple[Ready, Trial]:
+    """Samples to judge by, and what was looked at with 4 bits for no more nodes' weights than a size asks for."""
+    trial = _trial(model, proto, supplies, looked_at.how)
+    return _narrowed(model, supplies, looked_at, trial), trial
+
+
+def _narrowed(model: Model, supplies: Supplies, looked_at: Ready, trial: Trial) -> Ready:
     """The same with 4 bits for no more nodes' weights than it takes for all to fit."""
     how, view, most = looked_at.how, looked_at.view, looked_at.how.max_weight_bytes
     if supplies.samples is None or most is None:
         return looked_at
     all_narrow = looked_at.decide(looked_at.place({}))
-    narrow = nodes_to_narrow(_trial(model, proto, supplies, how), view, all_narrow, most, samples=LOOKED_AT)
-    eight = msgspec.structs.replace(looked_at.scheme, low_bit_static_ops=())
-    rounded = _observed(model, view, supplies.samples, eight, supplies, how).weights
-    wide = {name: rounded.get(name) for name, one in all_narrow.weights.items() if one.affine.grid == INT4_SYMMETRIC and name not in narrow}
-    return replace(looked_at, wide=wide)
+    narrow = nodes_to_narrow(trial, view, all_narrow, most, samples=LOOKED_AT)
+    rounded = _observed(model, view, supplies.samples, looked_at.scheme.in_eight_bits, supplies, how).weights
+    return replace(looked_at, wide={name: rounded.get(name) for name in sorted(all_narrow.narrow - narrow)})
 
 
 def quantize_static(model: Model, proto: onnx.ModelProto, supplies: Supplies, how: Static) -> dict[str, Any]:
@@ -134,8 +138,9 @@ def quantize_static(model: Model, proto: onnx.ModelProto, supplies: Supplies, ho
     Returns:
         What was done, for the step's record.
     """
-    looked_at = ready(model, proto, supplies, how)
-    trial = _trial(model, proto, supplies, how) if looked_at.is_tried else None
+    looked_at, trial = ready(model, proto, supplies, how), None
+    if looked_at.is_tried or how.max_weight_bytes is not None:
+        looked_at, trial = _with_trial(model, proto, supplies, looked_at)
     decision, mixed = _decided(trial, looked_at)
     if how.rounding == "learned":
         looked_at, decision = _learned(model, proto, supplies, looked_at, decision)
@@ -246,8 +251,7 @@ WORTH_DB = 3.0
 
 def diagnosed(model: Model, proto: onnx.ModelProto, supplies: Supplies, how: Static) -> Diagnosis:
     """What a quantization with these options costs, part by part, what each correction gains, and what would repair it."""
-    looked_at = ready(model, proto, supplies, how)
-    trial = _trial(model, proto, supplies, how)
+    looked_at, trial = _with_trial(model, proto, supplies, ready(model, proto, supplies, how))
     decision, mixed = _decided(trial, looked_at)
     if how.rounding == "learned":
         looked_at, decision = _learned(model, proto, supplies, looked_at, decision)
@@ -306,8 +310,8 @@ def _repair(trial: Trial, looked_at: Ready, found: Sensitivity, now_db: float | 
 
 def sqnr_db(model: Model, proto: onnx.ModelProto, supplies: Supplies, how: Static) -> float | None:
     """SQNR of the outputs with all that can be integer stored so, before any rounding is learned; None where nothing changes."""
-    looked_at = ready(model, proto, supplies, how)
-    return decibels(_trial(model, proto, supplies, how).error(looked_at.decide(looked_at.place({}))))
+    looked_at, trial = _with_trial(model, proto, supplies, ready(model, proto, supplies, how))
+    return decibels(trial.error(looked_at.decide(looked_at.place({}))))
 
 
 def _average(view: View, one: Weighted, moments: Moments) -> NDArray[np.float64]:
@@ -364,7 +368,7 @@ def _did(view: View, decision: Decision, seen: Observations, mixed: Mixed | None
         "quantized_tensors": len(placed.tensors),
         "scales": len(set(placed.tensors.values())),
         "weights": _stored(decision),
-        "weight_bytes": weight_bytes(view, placed, frozenset(name for name, one in decision.weights.items() if one.affine.grid == INT4_SYMMETRIC)),
+        "weight_bytes": weight_bytes(view, decision),
         "left_float": placed.left_float,
         **({} if mixed is None else _searched(mixed)),
     }
@@ -372,7 +376,7 @@ def _did(view: View, decision: Decision, seen: Observations, mixed: Mixed | None
 
 def _stored(decision: Decision) -> dict[str, int]:
     """How many nodes' weights are stored in how many bits."""
-    return dict(sorted(Counter("int4" if one.affine.grid == INT4_SYMMETRIC else "int8" for one in decision.weights.values()).items()))
+    return dict(sorted(Counter("int4" if name in decision.narrow else "int8" for name in decision.weights).items()))
 
 
 def _searched(mixed: Mixed) -> dict[str, Any]:

@@ -63,25 +63,33 @@ class Start:
     correct_bias: bool
 
 
-def learn(start: Start, feeds: Iterable[Feed], watcher: Watcher, folder: Path) -> None:
-    """Learn which way weights are rounded and keep that in a folder; see :func:`with_learned`.
+def check(proto: onnx.ModelProto, samples: int) -> None:
+    """Refuse what can be refused before anything calibrates.
 
     Raises:
-        MissingExtraError: torch is not installed.
         SamplesError: there are too few samples.
         UnsupportedError: nodes of the graph have no counterpart in torch here.
     """
-    with extra("torch"):
-        from edgekit.passes.quantize.learned.learning import learned_integers
     try:
-        trainable(start.proto)
+        trainable(proto)
     except UnsupportedError as error:
         raise UnsupportedError("rounding cannot be learned through these nodes:", hint=_OTHERWISE, refusals=error.refusals) from error
+    if samples < FEWEST:
+        hint = f"give more samples, or {_OTHERWISE}"
+        raise SamplesError(f"quantize: rounding = learned needs {FEWEST} samples that calibrate, there are {samples}", hint=hint)
+
+
+def learn(start: Start, feeds: Iterable[Feed], watcher: Watcher, folder: Path) -> None:
+    """Learn which way weights are rounded, of a graph and samples that :func:`check` takes, and keep that in a folder; see
+    :func:`with_learned`.
+
+    Raises:
+        MissingExtraError: torch is not installed.
+    """
+    with extra("torch"):
+        from edgekit.passes.quantize.learned.learning import learned_integers
     parts = blocks(start.view, weighted_nodes(start.view))
     held = list(itertools.islice(feeds, _how_many(start.view, parts)))
-    if len(held) < FEWEST:
-        hint = f"give more samples, or {_OTHERWISE}"
-        raise SamplesError(f"quantize: rounding = learned needs {FEWEST} samples that calibrate, there are {len(held)}", hint=hint)
     watcher.begin("learn rounding", len(parts))
     found, adopted = learned_integers(start, parts, held, watcher)
     np.savez(folder / _FILE, **found)  # type: ignore[arg-type]  # numpy's stub takes the names for its own options
