@@ -101,7 +101,7 @@ def ready(model: Model, proto: onnx.ModelProto, supplies: Supplies, how: Static)
     """Calibrate, or find in the store what calibration saw.
 
     Raises:
-        SamplesError: samples are missing or do not fit the model.
+        SamplesError: samples are missing, do not fit the model, or have no labels where accuracy is asked for.
         UsageError: there is no scheme, or ``keep_float`` names what is not there.
     """
     if supplies.scheme is None:
@@ -110,6 +110,11 @@ def ready(model: Model, proto: onnx.ModelProto, supplies: Supplies, how: Static)
         raise SamplesError("quantize: needs samples", hint="--samples DIR, or --recipe fp16")
     view = View(proto)
     chosen = dict.fromkeys(_named(view, how.keep_float), BY_USER)
+    if how.aim.max_accuracy_drop is not None and all(sample.label is None for sample in supplies.samples.calibrating):
+        raise SamplesError(
+            f"quantize: max_accuracy_drop: the samples {supplies.samples.name} that calibrate have no labels",
+            hint="put a labels.csv beside them, or ask for --set quantize.min_agreement=0.99 instead",
+        )
     if how.rounding == "learned":
         learned.check(proto, len(supplies.samples.calibrating))
     return Ready(view, _observed(model, view, supplies.samples, supplies.scheme, supplies, how), supplies.scheme, how, chosen, {})
@@ -214,8 +219,7 @@ def _trial(model: Model, proto: onnx.ModelProto, supplies: Supplies, how: Static
     """The float graph on some of the samples that calibrate; on more of them where they tell its accuracy.
 
     Raises:
-        SamplesError: accuracy is asked for, and the samples have no labels, or not this model's.
-        UsageError: accuracy is asked for, and the model gives no classes.
+        UsageError: classes are asked about and the model gives none, or labels are none of them.
     """
     samples = supplies.samples
     if samples is None:
@@ -227,11 +231,6 @@ def _trial(model: Model, proto: onnx.ModelProto, supplies: Supplies, how: Static
         if len(held) >= LOOKED_AT and sum(values.nbytes for one in held for values in one.values()) >= most_bytes:
             break
     labels = [sample.label for sample in samples.calibrating[: len(held)]] if how.aim.max_accuracy_drop is not None else []
-    if labels and all(label is None for label in labels):
-        raise SamplesError(
-            f"quantize: max_accuracy_drop: the samples {samples.name} that calibrate have no labels",
-            hint="put a labels.csv beside them, or ask for --set quantize.min_agreement=0.99 instead",
-        )
     trial = Trial(proto, held, labels)
     try:
         if how.aim.counts_classes:
