@@ -3,9 +3,9 @@
     python tests/benchmarks/calibration.py net.onnx photos/
 
 Each row is a process of its own; the model is prepared before. ``calibrate`` is the range of every activation with that
-observer, pictures decoded and resized included, weights rounded to the nearest; ``default`` is the recipe static_wi8_ai8:
-equalizing, calibrating, rounding on samples, correcting, the check of its budget. More samples than there are pictures go
-round over them.
+observer, pictures decoded and resized included, weights rounded to the nearest, nothing tried on samples; ``default`` is the
+recipe static_wi8_ai8: equalizing, calibrating, rounding on samples, correcting, what stays float, the check of its budget. More
+samples than there are pictures go round over them.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def child(source: Path, samples: Path, out: Path, kind: str, observer: str, coun
             Path(folder, "equalized").mkdir()
             model = Equalize()(model, supplies, Path(folder, "equalized"))
         Path(folder, "quantized").mkdir()
-        options = {"min_sqnr_db": 21.0} if kind == "default" else {"rounding": "nearest", "correct_bias": False}
+        options = {"min_sqnr_db": 21.0} if kind == "default" else {"rounding": "nearest", "correct_bias": False, "float_if_free": False}
         Quantize(observer=observer, **options)(model, supplies, Path(folder, "quantized"))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(json.dumps({"cpu_s": time.process_time() - began, "peak_mib": peak}))
