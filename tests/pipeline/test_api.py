@@ -66,6 +66,7 @@ def test_the_same_live_module_is_known_by_its_exported_graph(torch_net, arrays, 
 @pytest.mark.slow
 def test_a_live_keras_model_keeps_its_layout_and_its_names(arrays, store, tmp_path):
     keras = pytest.importorskip("keras")
+    keras.utils.set_random_seed(0)
     inputs = keras.Input((16, 16, 3), name="picture")
     hidden = keras.layers.Conv2D(8, 3, strides=2, padding="same", activation="relu")(inputs)
     outputs = keras.layers.Dense(4, name="classes")(keras.layers.GlobalAveragePooling2D()(hidden))
