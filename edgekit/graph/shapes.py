@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     import onnx
 
 
+_WITHOUT_INFERENCE, _SAME_SHAPES = "GroupNormalization", "InstanceNormalization"
+"""onnx says nothing about what the first returns, its one operator up to opset 21 of that kind; the second takes the same inputs."""
+
+
 def infer_shapes(proto: onnx.ModelProto) -> onnx.ModelProto:
     """Types and shapes of all tensors, worked out anew, values of shape arithmetic followed.
 
@@ -30,6 +34,9 @@ def infer_shapes(proto: onnx.ModelProto) -> onnx.ModelProto:
     said_before = {value.name: value for value in light.graph.value_info if value.name in made}
     del light.graph.value_info[:]
     declared = _take_declared(light)
+    places = [index for index, node in enumerate(light.graph.node) if node.op_type == _WITHOUT_INFERENCE and not node.domain]
+    for place in places:
+        light.graph.node[place].op_type = _SAME_SHAPES
     try:
         inferred = onnx.shape_inference.infer_shapes(light, check_type=False, strict_mode=True, data_prop=True)
         if _keep_unsaid(inferred, said_before):
@@ -37,6 +44,8 @@ def infer_shapes(proto: onnx.ModelProto) -> onnx.ModelProto:
     except onnx.shape_inference.InferenceError as error:
         reason = " ".join(str(error).split())
         raise SourceError(f"the shapes of this graph contradict one another: {reason}", hint="give its input shapes with --shape") from error
+    for place in places:
+        inferred.graph.node[place].op_type = _WITHOUT_INFERENCE
     _put_back_declared(inferred, declared)
     return with_weights_of(inferred, proto)
 

@@ -74,3 +74,13 @@ def test_shapes_that_contradict_one_another_are_an_error(onnx_text):
     with pytest.raises(SourceError, match="contradict") as caught:
         infer_shapes(proto)
     assert "\n" not in caught.value.message
+
+
+def test_a_group_normalization_keeps_the_shape_that_onnx_says_nothing_about(onnx_text):
+    proto = onnx_text(
+        "net (float[1,6,4,5] x) => (float[a,b,c,d] y) { g = GroupNormalization<num_groups=3>(x, s, s)  y = MaxPool<kernel_shape=[2,2]>(g) }",
+        s=np.ones(6),
+    )
+    found = infer_shapes(proto)
+    assert shapes_of(found) == {"g": [1, 6, 4, 5], "y": [1, 6, 3, 4]}
+    assert [node.op_type for node in found.graph.node] == ["GroupNormalization", "MaxPool"]

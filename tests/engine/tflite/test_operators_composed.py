@@ -51,6 +51,16 @@ CASES = {
         f"{PICTURE} {{ z = Conv(x, w) c = Less(z, k) y = Where(c, z, n) }}",
         {"w": normal(4, 6, 3, 3), "k": normal(4, 1, 1), "n": f32(-1)},
     ),
+    "what is not a number": (f"{ROWS} {{ z = Log(x) y = IsNaN(z) }}", {}),
+    **{
+        f"what is infinite, {name}": (f"{ROWS} {{ r = Relu(x) l = Log(r) m = Neg(l) z = Concat<axis=0>(l, m) y = IsInf<{attrs}>(z) }}", {})
+        for name, attrs in {
+            "of both signs": "detect_positive=1",
+            "above": "detect_negative=0",
+            "below": "detect_positive=0",
+            "of no sign": "detect_positive=0, detect_negative=0",
+        }.items()
+    },
     "cast to integers and back": (f"{ROWS} {{ i = Cast<to=7>(x) y = Cast<to=1>(i) }}", {}),
     "cast to bool": (f"{ROWS} {{ z = Relu(x) y = Cast<to=9>(z) }}", {}),
     "mod": ("(int64[3,4] x) => (y) { y = Mod(x, c) }", {"c": ints(2, 3, -2, 5)}),

@@ -165,6 +165,47 @@ def test_what_only_seems_to_do_nothing_stays(onnx_text, same_outputs, body, shap
     same_outputs(before, after)
 
 
+ATTENTION = "net (float[2,3,4] x, float[2,4,5] z) => (float[2,3,5] y) {"
+GUARDED = "p = Softmax<axis=-1>(s)  n = IsNaN(p)  y = Where(n, zero, p) }"
+LOOKING_BACK = np.where(np.tri(3, 5, 2, bool), 0.0, -np.inf)
+
+
+@pytest.mark.parametrize(
+    ("scores", "mask"),
+    [
+        ("a = Mul(x, half)  s = MatMul(a, z)", None),
+        ("m = MatMul(x, z)  s = Div(m, half)", None),
+        ("m = MatMul(x, z)  s = Add(m, mask)", LOOKING_BACK),
+        ("m = MatMul(x, z)  s = Add(mask, m)", np.float32(-1e9)),
+    ],
+)
+def test_attention_that_never_masks_a_whole_row_loses_its_guard(onnx_text, same_outputs, scores, mask):
+    constants = {"half": 0.5, "zero": 0.0} | ({} if mask is None else {"mask": mask})
+    used = {name: value for name, value in constants.items() if name in scores or name == "zero"}
+    before = onnx_text(f"{ATTENTION} {scores}  {GUARDED}", **used)
+    after, did = simplify(before, use_onnxsim=False)
+    assert "IsNaN" not in operators(after)
+    assert "Where" not in operators(after)
+    assert did["rules"]["safe-softmax"] == 1
+    same_outputs(before, after)
+
+
+@pytest.mark.parametrize(
+    ("scores", "mask"),
+    [
+        ("m = MatMul(x, z)  s = Add(m, mask)", np.where(np.tri(3, 5, -1, bool), 0.0, -np.inf)),
+        ("m = MatMul(x, z)  s = Add(m, mask)", np.where(np.tri(3, 5, 2, bool), 0.0, np.nan)),
+        ("m = MatMul(x, z)  l = Log(m)  s = Add(l, mask)", LOOKING_BACK),
+        ("m = MatMul(x, z)  s = Div(m, mask)", LOOKING_BACK),
+    ],
+)
+def test_attention_that_may_mask_a_whole_row_keeps_its_guard(onnx_text, same_outputs, scores, mask):
+    before = onnx_text(f"{ATTENTION} {scores}  {GUARDED}", mask=mask, zero=0.0)
+    after, _ = simplify(before, use_onnxsim=False)
+    assert operators(after).count("IsNaN") == 1
+    same_outputs(before, after)
+
+
 def test_a_dropout_that_trains_or_whose_mask_is_used_stays(onnx_text):
     trains = onnx_text("net (float[2,3] x) => (float[2,3] y) { t = Tanh(x)  y = Dropout(t, , on) }", on=np.array(True))
     assert operators(simplify(trains, use_onnxsim=False)[0]) == ["Tanh", "Dropout"]

@@ -239,6 +239,19 @@ def _trilu(node: Node, graph: Graph) -> list[Node] | Fault:
     return parts.nodes
 
 
+def _is_nan(parts: Parts, x: str) -> None:
+    """What is not a number does not equal itself."""
+    parts.add("Not", parts.add("Equal", x, x), into=0)
+
+
+def _is_inf(parts: Parts, x: str) -> None:
+    wanted = parts.node.attrs.get("detect_positive", 1), parts.node.attrs.get("detect_negative", 1)
+    if all(wanted):
+        parts.add("Equal", parts.add("Abs", x), float("inf"), into=0)
+    else:
+        parts.add("Equal", x, float("inf") if wanted[0] else float("-inf") if wanted[1] else float("nan"), into=0)
+
+
 def _dropout(node: Node, graph: Graph) -> list[Node]:
     """Its mask, where nothing is dropped, is true everywhere."""
     if not any(node.outputs[1:]):
@@ -257,6 +270,8 @@ _FORMULAS: dict[str, Formula] = {
     "Celu": _celu,
     "Cosh": _cosh,
     "Erf": _erf,
+    "IsInf": _is_inf,
+    "IsNaN": _is_nan,
     "Mish": _mish,
     "Selu": _selu,
     "Shrink": _shrink,
