@@ -201,24 +201,26 @@ class Graph:
             else:
                 node.attributes[name] = onnx.helper.make_attribute(name, value)
 
-    def add(self, op: str, inputs: Sequence[str], output: str, *, before: Node, **attributes: Any) -> Node:
-        """Make a node with one output, which must be new or have just lost its maker.
+    def add(self, op: str, inputs: Sequence[str], output: str | tuple[str, ...], *, before: Node, **attributes: Any) -> Node:
+        """Make a node whose outputs are new or have just lost their maker.
 
         Args:
             op: operator type.
             inputs: tensor names.
-            output: name of what it makes.
+            output: name of what it makes, or names.
             before: its place is in front of this node.
             **attributes: plain values.
         """
         import onnx
 
-        node = Node(onnx.helper.make_node(op, list(inputs), [output], name=output, **attributes))
+        outputs = [output] if isinstance(output, str) else [*output]
+        node = Node(onnx.helper.make_node(op, list(inputs), outputs, name=outputs[0], **attributes))
         self.nodes.insert(self.nodes.index(before), node)
         for name in node.inputs:
             self._users.setdefault(name, []).append(node)
-        self._makers[output] = node
-        self._taken.add(output)
+        for name in node.outputs:
+            self._makers[name] = node
+            self._taken.add(name)
         return node
 
     def remove(self, *nodes: Node) -> None:

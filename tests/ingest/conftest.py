@@ -63,6 +63,15 @@ grouped = keras.Sequential([layers.Input((8, 8, 6), name="image"), layers.Conv2D
 grouped.save("grouped.keras")
 keep("grouped.npz", grouped, random.standard_normal((1, 8, 8, 6)).astype("float32"))
 
+for name, layer in {
+    "lstm": layers.LSTM(5, return_sequences=True), "gru": layers.GRU(5), "gru_before": layers.GRU(5, reset_after=False),
+    "plain": layers.SimpleRNN(5, go_backwards=True), "both": layers.Bidirectional(layers.LSTM(5, return_sequences=True, use_bias=False))}.items():
+    recurrent = keras.Sequential([layers.Input((7, 3), name="rows"), layer, layers.Dense(2, name="scores")])
+    for weights in recurrent.weights:
+        weights.assign(random.normal(0, 0.7, weights.shape))
+    recurrent.save(f"{name}.keras")
+    keep(f"{name}.npz", recurrent, random.standard_normal((1, 7, 3)).astype("float32"))
+
 open_size = keras.Sequential([layers.Input((None, None, 3), name="image"), layers.Conv2D(2, 3, name="map")])
 open_size.save("open.keras")
 

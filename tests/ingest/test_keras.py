@@ -6,7 +6,9 @@ import onnxruntime
 import pytest
 
 from edgekit.errors import SourceError
+from edgekit.graph.onnx_file import load
 from edgekit.model import Preprocess
+from edgekit.passes.simplify.stages import simplify
 from edgekit.samples import read_samples
 
 pytestmark = pytest.mark.keras
@@ -39,6 +41,19 @@ def test_an_hdf5_file_is_read(keras_files, ingested, kept):
     agrees(model, *kept(keras_files / "mlp.npz"))
     assert (model.signature.inputs[0].name, model.signature.outputs[0].name) == ("features", "scores")
     assert model.signature.preprocess is None
+
+
+@pytest.mark.parametrize(
+    ("name", "operators"),
+    [("lstm", {"LSTM": 1}), ("gru", {"GRU": 1}), ("gru_before", {"GRU": 1}), ("plain", {"RNN": 1}), ("both", {"LSTM": 2})],
+)
+def test_recurrent_layers_end_as_the_operators_of_that_name(keras_files, ingested, kept, name, operators):
+    model = ingested(keras_files / f"{name}.keras")
+    simplified, did = simplify(load(model.path))
+    inputs, outputs = kept(keras_files / f"{name}.npz")
+    got = onnxruntime.InferenceSession(simplified.SerializeToString()).run(None, {"rows": inputs[0]})
+    np.testing.assert_allclose(got[0], outputs[0], rtol=1e-4, atol=1e-5)
+    assert {op: count for op, count in did["ops_after"].items() if op in ("LSTM", "GRU", "RNN", "Loop")} == operators
 
 
 def test_several_inputs_and_outputs_keep_order_and_names(keras_files, ingested, kept):

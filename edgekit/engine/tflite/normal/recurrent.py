@@ -94,8 +94,11 @@ def _direction(node: Node, graph: Graph, number: int) -> _Direction:
     )
 
 
-def _inputs(parts: Parts, direction: _Direction, number: int, backward: bool) -> list[str]:
-    """What the input adds to the gates in each step, in the order of the steps; biases that may go there are in it."""
+def _inputs(parts: Parts, direction: _Direction, number: int, backward: bool) -> list[tuple[str, ...]]:
+    """What the input adds in each step, in the order of the steps: to all gates, or of a GRU to its two and to the new state.
+
+    Biases that may go there are in it.
+    """
     node, graph = parts.node, parts.graph
     steps, batch, _ = parts.shape(node.inputs[0])
     weights = graph.constants[node.inputs[1]].real()[number]
@@ -104,9 +107,10 @@ def _inputs(parts: Parts, direction: _Direction, number: int, backward: bool) ->
     early = direction.recurrent_bias.copy()
     if direction.kind == "GRU" and direction.resets_after:
         early[2 * direction.width :] = 0
-    product = parts.add("MatMul", node.inputs[0], parts.constant(weights.T), shape=(steps, batch, columns))
-    shifted = parts.add("Add", product, parts.constant(bias + early))
-    found = [parts.reshape(one, (batch, columns)) for one in parts.split(shifted, 0, [1] * steps)]
+    rows = parts.reshape(node.inputs[0], (steps * batch, parts.shape(node.inputs[0])[2]))
+    shifted = parts.add("Add", parts.add("MatMul", rows, parts.constant(weights.T), shape=(steps * batch, columns)), parts.constant(bias + early))
+    groups = parts.split(shifted, 1, [2 * direction.width, direction.width]) if direction.kind == "GRU" else [shifted]
+    found = list(zip(*(parts.split(group, 0, [batch] * steps) for group in groups), strict=True))
     return found[::-1] if backward else found
 
 
@@ -129,12 +133,13 @@ def _start(parts: Parts, number: int, width: int) -> State:
     return tuple(found)
 
 
-def _run(parts: Parts, direction: _Direction, inputs: list[str], state: State) -> tuple[list[str], State]:
-    step = {"LSTM": _lstm, "GRU": _gru, "RNN": _rnn}[direction.kind]
+def _run(parts: Parts, direction: _Direction, inputs: list[tuple[str, ...]], state: State) -> tuple[list[str], State]:
+    cells: dict[str, Callable[..., State]] = {"LSTM": _lstm, "GRU": _gru, "RNN": _rnn}
+    step = cells[direction.kind]
     recurrent = parts.constant(direction.recurrent)
     hidden = []
     for given in inputs:
-        state = step(parts, direction, recurrent, given, state)
+        state = step(parts, direction, recurrent, *given, state)
         hidden.append(state[0])
     return hidden, state
 
@@ -173,15 +178,14 @@ def _peeped(parts: Parts, gate: str, cell: str, hole: Array | None) -> str:
     return gate if hole is None else parts.add("Add", gate, parts.add("Mul", cell, parts.constant(hole)))
 
 
-def _gru(parts: Parts, direction: _Direction, recurrent: str, given: str, state: State) -> State:
+def _gru(parts: Parts, direction: _Direction, recurrent: str, into_gates: str, given_new: str, state: State) -> State:
     (hidden,) = state
     width = direction.width
     gate, inner = direction.functions
-    matrices = np.split(direction.recurrent, [2 * width], axis=1)
-    into_gates, given_new = parts.split(given, 1, [2 * width, width])
-    gates = parts.add(gate, parts.add("Add", into_gates, _through(parts, hidden, parts.constant(matrices[0]))))
+    weights = parts.graph.constants[recurrent].real()
+    first, last = parts.constant(weights[:, : 2 * width]), parts.constant(weights[:, 2 * width :])
+    gates = parts.add(gate, parts.add("Add", into_gates, _through(parts, hidden, first)))
     update, reset = parts.split(gates, 1, [width, width])
-    last = parts.constant(matrices[1])
     if direction.resets_after:
         product = parts.add("Add", _through(parts, hidden, last), parts.constant(direction.recurrent_bias[2 * width :]))
         recalled = parts.add("Mul", reset, product)
@@ -198,11 +202,12 @@ def _write(parts: Parts, sequences: list[list[str]], ends: list[State], width: i
     batch = parts.shape(node.inputs[0])[1]
     outputs = (*node.outputs, "", "")
     if outputs[0]:
-        steps = [
-            parts.concat([parts.reshape(direction[number], (1, 1, batch, width)) for direction in sequences], 1)
-            for number in range(len(sequences[0]))
-        ]
-        parts.concat(steps, 0, into=0)
+        rows = [parts.concat(hidden, 0) for hidden in sequences]
+        alone = len(rows) == 1
+        sizes = (len(sequences[0]), 1, batch, width)
+        several = [parts.reshape(one, sizes, into=0 if alone else None) for one in rows]
+        if not alone:
+            parts.concat(several, 1, into=0)
     for place in (1, 2):
         if outputs[place]:
             parts.concat([parts.reshape(end[place - 1], (1, batch, width)) for end in ends], 0, into=place)

@@ -50,11 +50,11 @@ def rewrite(graph: Graph, found: Found) -> None:
 def _some_finite(graph: Graph, name: str) -> bool:
     """Whether every row of the last axis holds a finite number, and none that is not a number."""
     made = graph.maker(name, "Add")
-    for index in (0, 1) if made else ():
-        mask = graph.constant(made.inputs[index])
+    for index, given in enumerate(made.inputs if made else ()):
+        mask = graph.constant(given)
         if mask is not None and mask.ndim and mask.shape[-1] == (graph.shape(name) or [0])[-1]:
             open_somewhere = bool((np.isfinite(mask).any(axis=-1) & ~(np.isnan(mask) | np.isposinf(mask)).any(axis=-1)).all())
-            return open_somewhere and _all_finite(graph, made.inputs[1 - index])
+            return open_somewhere and made is not None and _all_finite(graph, made.inputs[1 - index])
     return _all_finite(graph, name)
 
 
