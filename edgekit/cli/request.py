@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -64,9 +65,13 @@ def project_file() -> Project:
     return strict.read(path, Project) if path.exists() else Project()
 
 
+_AS_PRINTED = re.compile(r"\d+(x\d+)+")
+"""Shapes as reports print them."""
+
+
 def _shape(text: str) -> tuple[str, list[int | str]]:
     name, _, sizes = text.rpartition(":")
-    parts = [part.strip() for part in sizes.split(",")]
+    parts = [part.strip() for part in (sizes.replace("x", ",") if _AS_PRINTED.fullmatch(sizes) else sizes).split(",")]
     if not all(part.isdigit() or part.isidentifier() for part in parts):
         raise UsageError(f"--shape {text}: not a shape", hint="sizes with commas, such as --shape 1,3,224,224 or --shape images:1,3,224,224")
     return name, [int(part) if part.isdigit() else part for part in parts]

@@ -144,6 +144,17 @@ def test_inspect_counts_what_can_be_counted_by_hand(edgekit, net):
     assert "classifier" in edgekit("inspect", net).out
 
 
+@pytest.mark.parametrize("written", ["2,3,16,16", "2x3x16x16"])
+def test_shapes_are_taken_as_lists_and_as_reports_print_them(edgekit, net, written):
+    import onnx
+
+    proto = onnx.load(net)
+    proto.graph.input[0].type.tensor_type.shape.dim[0].dim_param = "batch"
+    onnx.save(proto, net)
+    said = edgekit("inspect", net, "--shape", written, "--json")
+    assert said.data["inputs"][0]["shape"] == [2, 3, 16, 16]
+
+
 def test_plan_says_the_route_and_makes_nothing(edgekit, net, pictures):
     said = edgekit("plan", net, "-t", "rpi5,jetson", "--samples", pictures, "--json")
 
