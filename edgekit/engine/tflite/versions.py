@@ -74,7 +74,7 @@ _OF_INT16 = {
         ),
         3,
     ),
-    **dict.fromkeys(("CONV_2D", "MAXIMUM", "MINIMUM", "MUL", "RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR", "SLICE"), 4),
+    **dict.fromkeys(("CONV_2D", "MAXIMUM", "MINIMUM", "MUL", "RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR", "SLICE", "SPLIT"), 4),
     **dict.fromkeys(("DEPTHWISE_CONV_2D", "SUB", "TRANSPOSE"), 5),
     "FULLY_CONNECTED": 7,
 }
@@ -249,6 +249,10 @@ _RUNTIME = {
     ("SOFTMAX", 3): "2.3.0",
     ("SPACE_TO_DEPTH", 1): "1.5.0",
     ("SPACE_TO_DEPTH", 2): "1.14.0",
+    ("SPLIT", 1): "1.5.0",
+    ("SPLIT", 2): "1.14.0",
+    ("SPLIT", 3): "1.14.0",
+    ("SPLIT", 4): "2.3.0",
     ("SPLIT_V", 1): "1.13.1",
     ("SPLIT_V", 2): "2.3.0",
     ("SQRT", 1): "1.10.0",
@@ -385,6 +389,10 @@ def _broadcast(operator: DraftOperator, data: Sequence[DraftTensor], is_int8: bo
     return 3 if is_int8 else 2
 
 
+def _split(operator: DraftOperator, data: Sequence[DraftTensor], is_int8: bool, output: DraftTensor) -> int:
+    return {"int8": 2, "int32": 3}.get(data[1].dtype, 1)
+
+
 def _tile(operator: DraftOperator, data: Sequence[DraftTensor], is_int8: bool, output: DraftTensor) -> int:
     return 3 if is_int8 else 1
 
@@ -398,6 +406,7 @@ _SPECIAL = {
     "MUL": _mul,
     "RESIZE_BILINEAR": _resize,
     "RESIZE_NEAREST_NEIGHBOR": _resize,
+    "SPLIT": _split,
     "TILE": _tile,
     "TRANSPOSE_CONV": _transpose_conv,
 }

@@ -20,6 +20,7 @@ def ints(*numbers):
 
 
 PICTURE = "(float[1,6,9,7] x) => (y)"
+SPLITS = {2: "y, z", 3: "y, z, v", 4: "y, z, v, u", 6: "y, z, v, u, t, s"}
 ROWS = "(float[3,10] x) => (y)"
 CASES = {
     "conv": (f"{PICTURE} {{ y = Conv(x, w, b) }}", {"w": normal(4, 6, 3, 3), "b": normal(4)}),
@@ -161,6 +162,7 @@ CASES = {
     "concat of channels": (f"{PICTURE} {{ z = Relu(x) y = Concat<axis=1>(x, z) }}", {}),
     "concat of rows": (f"{PICTURE} {{ z = Relu(x) y = Concat<axis=-1>(x, z, x) }}", {}),
     "concat with a constant": (f"{PICTURE} {{ y = Concat<axis=1>(x, c) }}", {"c": normal(1, 2, 9, 7)}),
+    **{f"split into {n}": (f"(float[1,12,9,7] x) => ({outs}) {{ {outs} = Split<axis=1, num_outputs={n}>(x) }}", {}) for n, outs in SPLITS.items()},
     "split": ("(float[1,6,9,7] x) => (y, z) { y, z = Split<axis=1>(x, s) }", {"s": ints(2, 4)}),
     "slice": (f"{PICTURE} {{ y = Slice(x, b, e, a) }}", {"b": ints(1, 2), "e": ints(5, 1000), "a": ints(1, 2)}),
     "slice with steps": (f"{PICTURE} {{ y = Slice(x, b, e, a, s) }}", {"b": ints(0, 6), "e": ints(9, -100), "a": ints(2, 3), "s": ints(2, -1)}),

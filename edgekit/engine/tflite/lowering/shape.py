@@ -127,16 +127,33 @@ def alike(node: Node, graph: Graph) -> bool:
     return len(graph.computed(node)) == len(node.inputs) and len({graph.quant(name) for name in node.inputs} - {None}) <= 1
 
 
+_MOST_SPLIT = 4
+_SPLIT_TYPES = frozenset({"float32", "int8", "int16", "int32"})
+_SLICED_TYPES = frozenset({"float32", "int8"})
+
+
 def lower_split(node: Node, to: Emitter) -> None:
-    """Lower a Split to SPLIT_V."""
+    """Lower a Split: SPLIT into a few equal parts, a SLICE for each of others, SPLIT_V of what XNNPACK does not compute.
+
+    XNNPACK has SPLIT into two, three and four parts and no SPLIT_V, where each ends the part of the graph that it takes.
+    """
     graph = to.graph
     order = to.order(node.inputs[0])
-    axis = node.attrs.get("axis", 0)
-    sizes = [graph.shape(name)[axis] for name in node.outputs]
+    place = order.where(node.attrs.get("axis", 0))
     source = to.read(node, 0, order)
-    results = [to.write(node, order, index=index, quant=scale_of(node, to)) for index in range(len(sizes))]
-    inputs = [source, to.integers("sizes", sizes), to.integers("axis", np.asarray(order.where(axis)))]
-    to.add("SPLIT_V", inputs, results, numSplits=len(sizes))
+    results = [to.write(node, order, index=index, quant=scale_of(node, to)) for index in range(len(node.outputs))]
+    sizes = [to.draft.shape(result)[place] for result in results]
+    dtype = to.draft.dtype(source)
+    if len(set(sizes)) == 1 and 2 <= len(sizes) <= _MOST_SPLIT and dtype in _SPLIT_TYPES:
+        to.add("SPLIT", [to.integers("axis", np.asarray(place)), source], results, numSplits=len(sizes))
+    elif dtype in _SLICED_TYPES:
+        first = 0
+        for result, size in zip(results, sizes, strict=True):
+            begin = [first if axis == place else 0 for axis in range(len(to.draft.shape(source)))]
+            to.add("SLICE", [source, to.integers("begin", begin), to.integers("size", to.draft.shape(result))], [result])
+            first += size
+    else:
+        to.add("SPLIT_V", [source, to.integers("sizes", sizes), to.integers("axis", np.asarray(place))], results, numSplits=len(sizes))
 
 
 def check_slice(node: Node, graph: Graph) -> Fault | None:
