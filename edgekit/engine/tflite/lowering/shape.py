@@ -137,7 +137,6 @@ def lower_split(node: Node, to: Emitter) -> None:
 
     XNNPACK has SPLIT into two, three and four parts and no SPLIT_V, where each ends the part of the graph that it takes.
     """
-    graph = to.graph
     order = to.order(node.inputs[0])
     place = order.where(node.attrs.get("axis", 0))
     source = to.read(node, 0, order)
