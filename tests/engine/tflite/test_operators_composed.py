@@ -73,6 +73,7 @@ CASES = {
     "triangle": ("(float[2,4,5] x) => (y) { y = Trilu<upper=0>(x, k) }", {"k": ints(1).reshape(())}),
     "gather of rows": (f"{ROWS} {{ y = Gather<axis=1>(x, i) }}", {"i": ints(1, -1, 3)}),
     "gather of one": (f"{PICTURE} {{ y = Gather<axis=1>(x, i) }}", {"i": np.array(-2)}),
+    "gather of neighbours": (f"{PICTURE} {{ y = Gather<axis=2>(x, i) }}", {"i": ints(-5, -4, 6)}),
     "gather by a table": (f"{ROWS} {{ y = Gather<axis=1>(x, i) }}", {"i": ints(1, -1, 3, 0).reshape(2, 2)}),
     "gather of channels": (f"{PICTURE} {{ z = Conv(x, w) y = Gather<axis=1>(z, i) }}", {"w": normal(4, 6, 3, 3), "i": ints(3, 0, -3)}),
     "embedding": ("(int64[2,5] x) => (y) { y = Gather(t, x) }", {"t": normal(7, 4)}),

@@ -44,15 +44,38 @@ def moves_gather(node: Node, graph: Graph) -> bool:
 
 
 def lower_gather(node: Node, to: Emitter) -> None:
-    """Lower a Gather. Places that are computed are counted from 0; see ``normal``."""
+    """Lower a Gather: a SLICE of neighbours, which XNNPACK takes, otherwise GATHER.
+
+    Places that are computed are counted from 0; see ``normal``.
+    """
     graph = to.graph
     axis, order = _axis(node, graph), to.order(node.inputs[0])
     found = _through_gather(node, graph, order)
     if found is None:
         order, found = orders.plain(len(order.axes)), orders.plain(len(graph.shape(node.outputs[0])))
-    places = _places(node, to, graph.shape(node.inputs[0])[axis])
-    source = to.read(node, 0, order)
-    to.add("GATHER", [source, places], [to.write(node, found, quant=scale_of(node, to))], axis=order.where(axis), batchDims=0)
+    source, size, place = to.read(node, 0, order), graph.shape(node.inputs[0])[axis], order.where(axis)
+    first = _neighbours(node, graph, size)
+    if first is not None:
+        count = int(np.prod(graph.shape(node.inputs[1]), dtype=int))
+        sizes = [count if at == place else length for at, length in enumerate(to.draft.shape(source))]
+        result = to.write(node, found, quant=scale_of(node, to))
+        taken = result if to.draft.shape(result) == tuple(sizes) else to.like(source, f"{node.outputs[0]}_taken", sizes)
+        begin = to.integers("begin", [first if at == place else 0 for at in range(len(sizes))])
+        to.add("SLICE", [source, begin, to.integers("size", sizes)], [taken])
+        if taken != result:
+            to.reshape(taken, result)
+        return
+    places = _places(node, to, size)
+    to.add("GATHER", [source, places], [to.write(node, found, quant=scale_of(node, to))], axis=place, batchDims=0)
+
+
+def _neighbours(node: Node, graph: Graph, size: int) -> int | None:
+    """Where the elements begin that are picked, if they follow one another."""
+    constant = graph.constants.get(node.inputs[1])
+    if constant is None or constant.stored.size == 0:
+        return None
+    places = constant.stored.reshape(-1) % size
+    return int(places[0]) if bool((places == places[0] + np.arange(places.size)).all()) else None
 
 
 def _places(node: Node, to: Emitter, sizes: object) -> int:
