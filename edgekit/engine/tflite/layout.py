@@ -1,8 +1,9 @@
 """In which order each tensor of a graph is stored, decided once for the whole graph.
 
 Tensors that an operation needs in one order, whichever (elementwise ones above all), form a group. A group takes the
-order that its convolutions and poolings want, or else the one in which it can be had without moving anything. Only
-where two groups want different things does a Transpose come about.
+order that its convolutions and poolings want, or else the one in which it comes in without being moved, unless more
+numbers would then have to be moved for those who read and write it as ONNX has it. Only where two groups want different
+things does a Transpose come about.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from math import prod
 from typing import Literal
 
 from edgekit.engine.tflite.graph import Graph, Node
-from edgekit.engine.tflite.orders import Order, channels_last, plain
+from edgekit.engine.tflite.orders import Order, channels_last, plain, same_memory
 
 Layout = Literal["elementwise", "same", "channels last", "rows", "plain", "follows"]
 Through = Callable[[Node, Graph, Order], Order | None]
@@ -67,11 +68,19 @@ def plan(graph: Graph, wish_of: Callable[[Node], Wish], ports: Mapping[str, Orde
     for name in graph.inputs:
         orders.setdefault(groups.of(name), ports[name])
     takes_rows = _groups_of_rows(graph, wish_of, groups)
+    as_onnx = _moved_unless_plain(graph, wish_of, groups)
+    following = _followers(graph, wish_of, groups)
     for node in graph.nodes:
         for name in filter(None, node.outputs):
             root = groups.of(name)
-            if root not in orders:
-                orders[root] = _following(graph, node, wish_of(node), orders.get(groups.of(node.inputs[0])), root in takes_rows)
+            if root in orders:
+                continue
+            order = _following(graph, node, wish_of(node), orders.get(groups.of(node.inputs[0])), root in takes_rows)
+            if not order.is_plain and not order.picture:
+                naturals = {one: _following(graph, one, wish_of(one), orders.get(groups.of(one.inputs[0])), False) for one in following[root]}
+                comes_in = sum(prod(graph.shape(one.outputs[0])) for one, natural in naturals.items() if not _is_as_onnx(graph, one, natural))
+                order = plain(len(order.axes)) if 0 < comes_in <= as_onnx.get(root, 0) else order
+            orders[root] = order
     return {name: orders[groups.of(name)] for name in graph.values if groups.of(name) in orders}
 
 
@@ -101,6 +110,34 @@ def _wanted(graph: Graph, wish_of: Callable[[Node], Wish], groups: _Groups) -> d
 
 def _has_picture(orders: Mapping[Order, int]) -> bool:
     return any(not order.is_plain for order in orders)
+
+
+def _moved_unless_plain(graph: Graph, wish_of: Callable[[Node], Wish], groups: _Groups) -> dict[str, int]:
+    """Numbers of each group that are read or written as ONNX has them, those of axes that do not move left out."""
+    names: set[str] = set()
+    for node in graph.nodes:
+        if wish_of(node).layout in ("rows", "plain"):
+            names.update(graph.computed(node)[:1] if wish_of(node).layout == "rows" else graph.computed(node), filter(None, node.outputs))
+    found: dict[str, int] = {}
+    for name in names:
+        found[groups.of(name)] = found.get(groups.of(name), 0) + prod(graph.shape(name))
+    return found
+
+
+def _followers(graph: Graph, wish_of: Callable[[Node], Wish], groups: _Groups) -> dict[str, list[Node]]:
+    """Nodes that write into each group in an order that comes out of what they read."""
+    found: dict[str, list[Node]] = {}
+    for node in graph.nodes:
+        for name in filter(None, node.outputs):
+            of_group = found.setdefault(groups.of(name), [])
+            if wish_of(node).layout == "follows":
+                of_group.append(node)
+    return found
+
+
+def _is_as_onnx(graph: Graph, node: Node, order: Order) -> bool:
+    shape = graph.shape(node.outputs[0])
+    return same_memory(shape, order, plain(len(shape)))
 
 
 def _groups_of_rows(graph: Graph, wish_of: Callable[[Node], Wish], groups: _Groups) -> frozenset[str]:

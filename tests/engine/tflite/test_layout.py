@@ -104,6 +104,18 @@ def test_squeeze_and_excite_by_dense_layers_is_free(graph, assert_same):
     assert assert_same(graph(text, a=np.int64([2, 3]), w=normal(4, 4), **NET), LAST).engine.details["transposes"] == 0
 
 
+def test_a_stream_that_dense_layers_read_and_write_again_and_again_is_turned_where_it_begins(graph, assert_same):
+    """MobileViT's patches: what goes through every block costs one Transpose before the first, none around each product."""
+    blocks = " ".join(f"n{i} = LayerNormalization(r{i}, g, b) m{i} = MatMul(n{i}, w) r{i + 1} = Add(r{i}, m{i})" for i in range(3))
+    text = f"(float[1,3,8,6] x) => (y) {{ {CNN} q = Reshape(p, s) t = Transpose<perm=[0,3,2,1]>(q) r0 = Reshape(t, f) {blocks} y = Relu(r3) }}"
+    shapes = {"s": np.int64([1, 4, 6, 2]), "f": np.int64([2, 6, 4])}
+
+    built = assert_same(graph(text, w=normal(4, 4), g=normal(4), b=normal(4), **shapes, **NET))
+
+    # One for pixels that are taken apart into pairs, and one for the pairs.
+    assert built.engine.details["transposes"] <= 2
+
+
 def test_rows_of_a_feature_map_keep_their_channels_last(graph, assert_same):
     """Detection heads reshape (N, C, H, W) to (N, C, HW) and transpose to (N, HW, C), which is how it is stored."""
     text = f"(float[1,3,8,6] x) => (y) {{ {CNN} m = Reshape(p, s) t = Transpose<perm=[0,2,1]>(m) y = Softmax(t) }}"
