@@ -88,14 +88,14 @@ class Delegation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return not self.left
 
     def sentence(self, *, named: int = 10) -> str:
-        """``XNNPACK takes 62 of 64 operators in 2 parts; left: …``; beyond so many nodes, a count."""
+        """``XNNPACK takes 62 of 64 operators in 2 parts; left: …``; beyond ``named`` nodes, a count."""
         pieces = f" in {self.parts} parts" if self.parts > 1 else ""
         said = f"{self.delegate} takes {self.taken} of {self.operators} operators{pieces}"
         if self.is_full:
             return f"{self.delegate} takes all {self.operators} operators{pieces}"
         names = [f"{one.node} ({one.op})" for one in self.left[:named]]
         more = len(self.left) - len(names)
-        return f"{said}; left: {', '.join(names)}{f' and {more} more' if more else ''}"
+        return f"{said}; left: {', '.join(names)}{f' and {more} more' if more else ''}" if names else said
 
 
 class Engine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -164,14 +164,13 @@ class Backend(Protocol):
 
     One whose runtime has a default delegate may have ``delegation(model, target, *, assumed) -> Delegation`` besides: what
     the delegate would take of a Model, asked before anything is built; ``assumed`` says what of the Model is made up. Its
-    options then have ``require_full_delegation``.
+    options then have ``require_full_delegation``. Options are a class variable ``options``, if there are any: what a target's
+    ``[runtimes.options]`` and ``--set RUNTIME.…`` may hold.
     """
 
     runtime: ClassVar[str]
     ports: ClassVar[frozenset[str]]
     """What a caller may choose of its engines' ports: ``dtype``, ``layout``."""
-    options: ClassVar[type]
-    """What a target's ``[runtimes.options]`` and ``--set RUNTIME.…`` may hold."""
 
     def refusals(self, model: Model, target: Target) -> tuple[Refusal, ...]:
         """Every node that cannot be lowered for this target, all at once; empty if it can be built."""

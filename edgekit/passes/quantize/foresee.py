@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 
 def foresee_static(proto: onnx.ModelProto, scheme: Scheme, how: Static) -> dict[str, Any]:
-    """Quantize ``proto``, a graph with all shapes inferred, in place, as if every tensor held -1 to 1 and no budget kept a
-    node in float.
+    """Quantize ``proto``, a graph with all shapes inferred, in place, as if every tensor held -1 to 1, 0 on
+    average, and no budget kept a node in float.
 
     Returns:
         How many nodes became integer, for the step's record.
@@ -35,6 +35,7 @@ def foresee_static(proto: onnx.ModelProto, scheme: Scheme, how: Static) -> dict[
     assumed = Histogram()
     assumed.observe(np.array([-1.0, 1.0], np.float32))
     tensors = {tensor for sources in placement.sources.values() for tensor in sources}
-    seen = Observations(histograms=dict.fromkeys(tensors, assumed), averages={}, weights={}, samples=0)
-    apply(proto, decide(view, placement, seen, scheme, ranging("minmax", how.percentile), correct_bias=False))
+    averages = {name: np.zeros((one.groups, one.by_channel(view.value(one.weight)).shape[1])) for name, one in placement.weighted.items()}
+    seen = Observations(histograms=dict.fromkeys(tensors, assumed), averages=averages, weights={}, samples=0)
+    apply(proto, decide(view, placement, seen, scheme, ranging("minmax", how.percentile), correct_bias=how.correct_bias))
     return {"foreseen": len(placement.integer)}

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from edgekit.engine.contract import Delegation, Fallback
 from edgekit.engine.tflite.delegates.checks import CHECKS, Seen
 from edgekit.engine.tflite.delegates.network import Network, Operator, Tensor
@@ -29,8 +31,14 @@ class Fault:
     remedy: str = ""
 
 
-def delegation(network: Network, table: Table) -> Delegation:
-    """What a delegate takes of a graph, and what it leaves."""
+def delegation(network: Network, table: Table, *, is_foreign: bool = False) -> Delegation:
+    """What a delegate takes of a graph, and what it leaves.
+
+    Args:
+        network: the graph.
+        table: the delegate's rules.
+        is_foreign: a file whose model and recipe are not known, so that there is no remedy to be named.
+    """
     faults = verdicts(network, table)
     found = parts(network, [fault is None for fault in faults])
     if table.takes == "largest" and len(found) > 1:
@@ -39,6 +47,8 @@ def delegation(network: Network, table: Table) -> Delegation:
             faults[at] = Fault(f"{table.title} takes one connected part, and this is not in the largest")
         found = [largest]
     left = tuple(_fallback(network, network.operators[at], fault) for at, fault in enumerate(faults) if fault is not None)
+    if is_foreign:
+        left = tuple(msgspec.structs.replace(one, remedy="") for one in left)
     return Delegation(
         delegate=table.title,
         by=table.by,

@@ -127,30 +127,6 @@ def is_a_model():
     return opens
 
 
-@pytest.fixture
-def delegated():
-    """``delegated(content)``: the operators that LiteRT hands to XNNPACK by index, and in how many parts."""
-
-    def look(content):
-        interpreter = Interpreter(model_content=content, num_threads=1)
-        interpreter.allocate_tensors()
-        details = interpreter._get_ops_details()
-        parts = [detail for detail in details if detail["op_name"] == "DELEGATE"]
-        makers = {int(tensor): detail for detail in details if detail["op_name"] != "DELEGATE" for tensor in detail["outputs"]}
-        found = set()
-        for part in parts:
-            border, ahead = set(map(int, part["inputs"])), list(map(int, part["outputs"]))
-            while ahead:
-                tensor = ahead.pop()
-                maker = makers.get(tensor)
-                if tensor not in border and maker is not None and maker["index"] not in found:
-                    found.add(maker["index"])
-                    ahead += map(int, maker["inputs"])
-        return found, len(parts)
-
-    return look
-
-
 TYPES = {
     "float32": ("float32", None, 0),
     "float16": ("float16", None, 0),
