@@ -52,7 +52,7 @@ class TfliteBackend:
         """
         from edgekit.engine.tflite import compiling
 
-        return compiling.foreseen(model, self._options(target), assumed=assumed)
+        return compiling.foreseen(model, self._options(target), target.runtime(self.runtime).version, assumed=assumed)
 
     def compile(self, model: Model, target: Target, device: Device | None, out: Path) -> Engine:
         """Write ``model.tflite`` and its record into ``out``.
@@ -64,7 +64,7 @@ class TfliteBackend:
         """
         from edgekit.engine.tflite import compiling
 
-        lowered = compiling.lowered(model, self._options(target))
+        lowered = compiling.lowered(model, self._options(target), target.runtime(self.runtime).version)
         file = out / ENGINE_FILE
         with writing(out):
             file.write_bytes(lowered.content)

@@ -72,8 +72,13 @@ def refusals(path: Path, options: TfliteOptions) -> tuple[Refusal, ...]:
     return _prepared(path, options)[1]
 
 
-def lowered(model: Model, options: TfliteOptions) -> Lowered:
+def lowered(model: Model, options: TfliteOptions, release: str = "") -> Lowered:
     """The TFLite file of a Model.
+
+    Args:
+        model: what is built from.
+        options: of the engine.
+        release: of LiteRT on the target.
 
     Raises:
         UnsupportedError: something in it cannot be lowered, or would not run in XNNPACK where all has to.
@@ -81,7 +86,7 @@ def lowered(model: Model, options: TfliteOptions) -> Lowered:
     """
     drafted = _drafted(model, options)
     draft, tensors = drafted.draft, _tensors(model)
-    found = delegation(network_of(draft), table("xnnpack"))
+    found = delegation(network_of(draft), table("xnnpack").at(release))
     if options.require_full_delegation and not found.is_full:
         raise _left_to_kernels(found)
     size = sum(buffer.size for buffer in draft.buffers)
@@ -97,19 +102,22 @@ def lowered(model: Model, options: TfliteOptions) -> Lowered:
     )
 
 
-def foreseen(model: Model, options: TfliteOptions, *, assumed: str) -> Delegation:
+def foreseen(model: Model, options: TfliteOptions, release: str, *, assumed: str) -> Delegation:
     """What XNNPACK would take of a Model, for a plan; nothing is written.
 
     Args:
         model: quantized as it will be.
         options: of the engine.
+        release: of LiteRT on the target.
         assumed: what of the model is made up, where something is; its scales then decide nothing.
 
     Raises:
         UnsupportedError: something in it cannot be lowered.
         SourceError: its file cannot be read.
     """
-    rules = table("xnnpack") if not assumed else table("xnnpack").without_scales()
+    rules = table("xnnpack").at(release)
+    if assumed:
+        rules = rules.without_scales()
     return msgspec.structs.replace(delegation(network_of(_drafted(model, options).draft), rules), assumed=assumed)
 
 

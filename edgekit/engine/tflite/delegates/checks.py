@@ -164,6 +164,21 @@ def whole_bytes(seen: Seen) -> str:
     return "its int2 weights have one scale; the kernel takes one a channel" if each == 4 and len(weights.scales) != weights.shape[0] else ""
 
 
+def few_bits_by_channel(seen: Seen) -> str:
+    """Weights of few bits have a scale for each channel."""
+    weights = seen.input(1)
+    is_few = weights is not None and weights.dtype in ("int4", "int2")
+    return f"its {weights.dtype} weights have one scale" if weights is not None and is_few and len(weights.scales) != weights.shape[0] else ""
+
+
+def weights_and_bias_alike(seen: Seen) -> str:
+    """Where weights are unpacked from float16, so is the bias."""
+    makers = [seen.maker(at) if at < len(seen.inputs) and seen.input(at) is not None else None for at in (1, 2)]
+    stored = [None if maker is None else seen.network.tensors[maker.inputs[0]].dtype for maker in makers]
+    has_bias = seen.input(2) is not None
+    return "its weights are stored as float16 and its bias is not" if stored[0] == "float16" and has_bias and stored[1] != "float16" else ""
+
+
 def strides_within_kernel(seen: Seen) -> str:
     """A transposed convolution with padding SAME overlaps itself or touches."""
     weights, options = seen.input(1), seen.operator.options
@@ -388,6 +403,7 @@ CHECKS: Mapping[str, Check] = MappingProxyType(
             depthwise_shapes,
             divisible,
             every_axis,
+            few_bits_by_channel,
             feeds_one_choice,
             float_cumulation,
             int32_axes,
@@ -418,6 +434,7 @@ CHECKS: Mapping[str, Check] = MappingProxyType(
             strides_within_kernel,
             three_inner_axes,
             unit_strides,
+            weights_and_bias_alike,
             whole_bytes,
         )
     }

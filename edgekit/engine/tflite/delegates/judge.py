@@ -100,7 +100,7 @@ def _fault(network: Network, operator: Operator, table: Table, unpacked: Mapping
     if not rules:
         return Fault(f"{table.title} has no kernel for {operator.op}", _NO_KERNEL.format(title=table.title))
     seen = Seen(network, operator, frozenset(unpacked))
-    if reason := _against_table(seen, table):
+    if reason := _against_table(seen, table) or _against_release(seen, table):
         return Fault(reason, _remedy_for_types(network, operator, rules))
     for rule in rules:
         if reason := _against_types(seen, rule, table):
@@ -115,6 +115,13 @@ def _against_table(seen: Seen, table: Table) -> str:
         if table.most_axes and len(tensor.shape) > table.most_axes:
             return f"{tensor.name} has {len(tensor.shape)} axes; {table.title} takes {table.most_axes} at most"
     return ""
+
+
+def _against_release(seen: Seen, table: Table) -> str:
+    types = table.leaves.get(seen.operator.op)
+    found = {tensor.dtype for tensor in (*seen.given, *seen.outputs)}
+    is_left = types is not None and (not types or not found.isdisjoint(types))
+    return f"{table.title} of {table.by} has no kernel for {seen.operator.op} of {types_of(seen.network, seen.operator)}" if is_left else ""
 
 
 def _against_types(seen: Seen, rule: Rule, table: Table) -> str:

@@ -61,6 +61,20 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     remedy: str = ""
 
 
+class Older(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What an older release leaves of what the table's takes.
+
+    Attributes:
+        source: where it stands: a measurement.
+        leaves: element types by operator; none where it takes the operator on no type.
+        rule: rules that hold besides the table's.
+    """
+
+    source: str
+    leaves: dict[str, tuple[str, ...]] = {}
+    rule: tuple[Rule, ...] = ()
+
+
 class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """All rules of a delegate.
 
@@ -77,6 +91,8 @@ class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         computed: element types of computed tensors; empty where ``types`` say it all.
         most_axes: that any tensor may have.
         rule: the rules.
+        older: by release, what older ones leave; where they take more, that is not said.
+        leaves: element types by operator that are left though a rule takes them: those of an older release.
     """
 
     title: str
@@ -90,6 +106,16 @@ class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     needs_scale: bool = False
     computed: tuple[str, ...] = ()
     most_axes: int = 0
+    older: dict[str, Older] = {}
+    leaves: dict[str, tuple[str, ...]] = {}
+
+    def at(self, release: str) -> Table:
+        """The rules of an older release; those of the table's own where nothing is known of that one."""
+        older = self.older.get(release)
+        if older is None:
+            return self
+        by = f"{self.by.rpartition(' ')[0]} {release}"
+        return msgspec.structs.replace(self, by=by, leaves=older.leaves, rule=(*self.rule, *older.rule))
 
     def without_scales(self) -> Table:
         """The same without what depends on scales alone, for a graph whose scales are not known yet."""

@@ -1,5 +1,8 @@
 """What the rules say that XNNPACK takes, against what LiteRT hands to it."""
 
+import tomllib
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -130,6 +133,34 @@ def test_products_go_to_xnnpack_by_the_types_of_their_weights(op, new_net, is_a_
 
     assert not wrong
     assert tried > 25
+
+
+def products(new_net):
+    """Name and content of each product over types and forms."""
+    for op, make in MAKERS.items():
+        for flow in FLOWS:
+            for form in FORMS:
+                for more in OF_ONE[op]:
+                    net = new_net()
+                    make(net, op, *flow, **{**more, **form})
+                    yield f"{op} {flow} {form} {more}", net.content()
+
+
+def test_an_older_litert_leaves_what_it_was_seen_to_leave(over_types, new_net, is_a_model, network_of, predicted):
+    seen = tomllib.loads(Path(__file__).with_name("litert_2_1.toml").read_text())
+    older, tried, found = table("xnnpack").at("2.1.0"), set(), set()
+    for name, content in (*over_types(), *products(new_net)):
+        if name not in seen["refused"] and is_a_model(content) and predicted(content)[0]:
+            tried.add(name)
+            found |= {name} if all(verdicts(network_of(content), older)) else set()
+
+    assert found == tried.intersection(seen["left"])  # the others only XNNPACK reads
+    assert len(found) > 75
+    assert older.by == "LiteRT 2.1.0"
+
+
+def test_of_a_release_that_nobody_measured_the_newest_rules_are_told():
+    assert table("xnnpack").at("2.2.9") == table("xnnpack")
 
 
 def ints(*numbers):
