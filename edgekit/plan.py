@@ -11,6 +11,7 @@ from typing import Any, Literal, ParamSpec, TypeVar
 import msgspec
 
 from edgekit import plugins, strict
+from edgekit.engine import asked
 from edgekit.engine.contract import Backend, Refusal
 from edgekit.errors import EdgekitError, PlanError, UnsupportedError, UsageError
 from edgekit.ingest.contract import IngestOptions
@@ -68,10 +69,12 @@ class Request:
         recipe: built-in name or file.
         samples: folder or samples file.
         device: URL of the device to measure on; empty for this machine.
-        settings: options by step (``quantize``, …) or by ``ingest``, ``preprocess``, ``io``, ``load``, ``budget``.
+        settings: options by step (``quantize``, …), by runtime (``tflite``, …) or by ``ingest``, ``preprocess``, ``io``,
+            ``load``, ``budget``.
         trust: open files that may run code without a sandbox.
         factory: ``module.py:function`` for a PyTorch state dict.
         skip_bad_samples: leave unreadable samples out.
+        require_full_delegation: refuse engines of which the runtime's delegate leaves operators to its own kernels.
     """
 
     source: Path
@@ -84,6 +87,7 @@ class Request:
     trust: bool = False
     factory: str = ""
     skip_bad_samples: bool = False
+    require_full_delegation: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -174,7 +178,12 @@ def check(request: Request, *, targets_needed: bool = True) -> Plan:
     preparation = tuple(_planned(faults, index=0, name=name, options=settings.pop(name, {})) for name in PREPARATION)
     steps = _recipe_steps(faults, recipe, settings)
     chosen = tuple({one.key: one for one in reversed(chosen)}.values())[::-1]  # one kind asked for by two names is built once
-    chosen = tuple(_with_io(faults, one, settings.get("io", {})) for one in chosen)
+    chosen = tuple(faults.catch(asked.with_ports, one, settings.get("io", {})) or one for one in chosen)
+    for runtime in {one.runtime for one in chosen}:
+        over = settings.pop(runtime, {})
+        chosen = tuple((faults.catch(asked.with_options, one, over) if one.runtime == runtime else None) or one for one in chosen)
+    if request.require_full_delegation:
+        chosen = faults.catch(asked.fully_delegated, chosen) or chosen
     ingest = faults.catch(_ingest_options, request, settings.pop("ingest", {})) or IngestOptions()
     preprocess = faults.catch(_preprocess, settings.pop("preprocess", None))
     budget = faults.catch(_budget, recipe.budget, settings.pop("budget", {})) or recipe.budget
@@ -306,32 +315,6 @@ def _recipe_steps(faults: _Faults, recipe: Recipe, settings: Settings) -> list[P
         options.update(settings.pop(name, {}))
         steps.append(_planned(faults, index=index, name=name, options=options))
     return steps
-
-
-def _with_io(faults: _Faults, one: Chosen, io: Mapping[str, Any]) -> Chosen:
-    """The target with ``--set io.…`` laid over its runtime's options."""
-    unknown = [key for key in io if key not in ("layout", "dtype")]
-    if unknown:
-        faults.add(f"--set io.{unknown[0]}: no such key; io has layout, dtype")
-        return one
-    if not io:
-        return one
-    backend = plugins.load("edgekit.backends", one.runtime) if one.runtime in plugins.names("edgekit.backends") else None
-    refused = [key for key in io if key not in getattr(backend, "ports", ())]
-    if refused:
-        faults.add(f"--set io.{refused[0]}: {one.runtime} engines ({one.target.name}) have their ports as the source has them")
-        return one
-    over = {f"io_{key}": value for key, value in io.items()}
-    runtimes = tuple(_with_ports(runtime, over) if runtime.name == one.runtime else runtime for runtime in one.target.runtimes)
-    return msgspec.structs.replace(one, target=msgspec.structs.replace(one.target, runtimes=runtimes))
-
-
-def _with_ports(runtime: Runtime, over: dict[str, Any]) -> Runtime:
-    """The runtime with options for its ports; whoever wants integers out of it needs outputs that are stored as integers."""
-    scheme = runtime.scheme
-    if scheme is not None and over.get("io_dtype", "float32") != "float32":
-        scheme = msgspec.structs.replace(scheme, float_output_ops=())
-    return msgspec.structs.replace(runtime, scheme=scheme, options={**runtime.options, **over})
 
 
 def _ingest_options(request: Request, given: Mapping[str, Any]) -> IngestOptions:

@@ -26,6 +26,13 @@ FactoryOption = Annotated[str, typer.Option(metavar="FILE.py:FUNCTION", help="Ma
 TrustOption = Annotated[bool, typer.Option("--trust", help="Open a file that may run code (.pt2, Keras Lambda) without a sandbox.")]
 SkipOption = Annotated[bool, typer.Option("--skip-bad-samples", help="Leave unreadable samples out, and say which.")]
 
+FullOption = Annotated[
+    bool,
+    typer.Option(
+        "--require-full-delegation", help="Refuse engines of which the delegate (XNNPACK) leaves operators to the runtime's own, slower kernels."
+    ),
+]
+
 
 def build(  # noqa: PLR0913 - one argument an option, as typer has it
     model: ModelArgument = "",
@@ -39,6 +46,7 @@ def build(  # noqa: PLR0913 - one argument an option, as typer has it
     factory: FactoryOption = "",
     trust: TrustOption = False,
     skip_bad_samples: SkipOption = False,
+    require_full_delegation: FullOption = False,
     no_bench: Annotated[bool, typer.Option("--no-bench", help="Stop before measuring latency.")] = False,
     as_json: AsJson = False,
     verbose: Verbose = False,
@@ -47,7 +55,19 @@ def build(  # noqa: PLR0913 - one argument an option, as typer has it
     from edgekit.cli.request import request_of
     from edgekit.pipeline import exit_status, run
 
-    request, project = request_of(model, target, recipe, samples, device, set_, shape, factory, trust=trust, skip_bad_samples=skip_bad_samples)
+    request, project = request_of(
+        model,
+        target,
+        recipe,
+        samples,
+        device,
+        set_,
+        shape,
+        factory,
+        trust=trust,
+        skip_bad_samples=skip_bad_samples,
+        require_full_delegation=require_full_delegation,
+    )
     folder = Path(out or project.out or "edgekit-out")
     with watching(verbose=verbose) as watcher:
         report = run(request, out=folder, bench=project.bench and not no_bench, watcher=watcher)

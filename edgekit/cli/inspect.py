@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from edgekit.cli.build import FactoryOption, ShapeOption, TrustOption
-from edgekit.cli.terminal import AsJson, megabytes, print_json, print_table, say, watching
+from edgekit.cli.terminal import AsJson, megabytes, print_json, print_table, say, say_delegation, watching
 
 
 def inspect(
@@ -39,6 +39,8 @@ def inspect(
     ]
     print_table(("", "name", "type", "shape", "layout"), rows)
     print_table(("operator", "nodes"), [(name, str(count)) for name, count in sorted(seen.ops.items(), key=lambda item: -item[1])], right=("nodes",))
+    for delegation in seen.delegations:
+        say_delegation(delegation)
     if layers:
         columns = ("node", "operator", "output", "parameters", "multiply-adds", "weight bytes", "output bytes")
         table = [

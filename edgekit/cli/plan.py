@@ -5,6 +5,7 @@ from __future__ import annotations
 from edgekit.cli.build import (
     DeviceOption,
     FactoryOption,
+    FullOption,
     ModelArgument,
     RecipeOption,
     SamplesOption,
@@ -13,7 +14,7 @@ from edgekit.cli.build import (
     TargetOption,
     TrustOption,
 )
-from edgekit.cli.terminal import AsJson, Settings, Verbose, print_json, print_table, say, watching
+from edgekit.cli.terminal import AsJson, Settings, Verbose, print_json, print_table, say, say_delegation, watching
 
 
 def plan(  # noqa: PLR0913 - one argument an option, as typer has it
@@ -27,6 +28,7 @@ def plan(  # noqa: PLR0913 - one argument an option, as typer has it
     factory: FactoryOption = "",
     trust: TrustOption = False,
     skip_bad_samples: SkipOption = False,
+    require_full_delegation: FullOption = False,
     as_json: AsJson = False,
     verbose: Verbose = False,
 ) -> None:
@@ -34,7 +36,19 @@ def plan(  # noqa: PLR0913 - one argument an option, as typer has it
     from edgekit.cli.request import request_of
     from edgekit.pipeline import rehearse
 
-    request, _ = request_of(model, target, recipe, samples, device, set_, shape, factory, trust=trust, skip_bad_samples=skip_bad_samples)
+    request, _ = request_of(
+        model,
+        target,
+        recipe,
+        samples,
+        device,
+        set_,
+        shape,
+        factory,
+        trust=trust,
+        skip_bad_samples=skip_bad_samples,
+        require_full_delegation=require_full_delegation,
+    )
     with watching(verbose=verbose) as watcher:
         rehearsal = rehearse(request, watcher=watcher)
     if as_json:
@@ -44,4 +58,6 @@ def plan(  # noqa: PLR0913 - one argument an option, as typer has it
     say("\n".join(f"  {line}" for line in rehearsal.remarks))
     rows = [(step.target, step.step, step.route, step.needs, "in the store" if step.kept else "to do") for step in rehearsal.steps]
     print_table(("target", "step", "does", "needs", ""), rows)
+    for key, delegation in rehearsal.delegations.items():
+        say_delegation(delegation, target=key)
     say("Every target can be built: no node was refused.")

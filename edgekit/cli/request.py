@@ -24,6 +24,7 @@ def request_of(  # noqa: PLR0913 - the options of `build` and `plan`, which are 
     *,
     trust: bool,
     skip_bad_samples: bool,
+    require_full_delegation: bool = False,
 ) -> tuple[Request, Project]:
     """What is asked for: each option, or what the project file has for it.
 
@@ -52,6 +53,7 @@ def request_of(  # noqa: PLR0913 - the options of `build` and `plan`, which are 
         trust=trust,
         factory=factory or project.factory,
         skip_bad_samples=skip_bad_samples,
+        require_full_delegation=require_full_delegation,
     )
     return request, project
 

@@ -19,13 +19,17 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress, TaskID
 
+    from edgekit.engine.contract import Delegation
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON, and nothing else, on stdout.")]
 Settings = Annotated[
-    list[str] | None, typer.Option("--set", metavar="STEP.FIELD=VALUE", help="Set any option of a step, or of ingest, preprocess, io, load, budget.")
+    list[str] | None,
+    typer.Option("--set", metavar="STEP.FIELD=VALUE", help="Set any option of a step or runtime, or of ingest, preprocess, io, load, budget."),
 ]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say more on stderr.")]
 
 PROGRESS_AFTER_S = 1.0
+_MOST_LEFT = 10
 
 
 def print_json(data: Any) -> None:
@@ -39,6 +43,16 @@ def print_json(data: Any) -> None:
 def say(text: str) -> None:
     """A line of the result, on stdout."""
     sys.stdout.write(text + "\n")
+
+
+def say_delegation(found: Delegation, *, target: str = "") -> None:
+    """What a delegate takes in one line, and a line for each operator that it leaves, the first ten."""
+    aside = "; ".join(filter(None, (found.assumed, f"by the rules of {found.by}", found.note)))
+    say(f"{f'{target}: ' if target else ''}{found.sentence(named=0)} ({aside})")
+    for one in found.left[:_MOST_LEFT]:
+        say(f"  left: {one.line()}")
+    if len(found.left) > _MOST_LEFT:
+        say(f"  … and {len(found.left) - _MOST_LEFT} more")
 
 
 def console() -> Console:

@@ -36,6 +36,68 @@ class Port(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     zero_point: int | None = None
 
 
+class Fallback(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An operator that a delegate leaves to the runtime's own kernels.
+
+    Attributes:
+        node: of the model it comes from; where that is not known, the tensor it makes.
+        op: the runtime's name of it.
+        types, shapes: of what it reads and makes, as ``int16, int8 -> int16``.
+        reason: why the delegate leaves it.
+        remedy: what can be done about it.
+    """
+
+    node: str
+    op: str
+    types: str
+    shapes: str
+    reason: str
+    remedy: str
+
+    def line(self) -> str:
+        """All of it in one line."""
+        return f"{self.node} ({self.op} {self.types}; {self.shapes}): {self.reason}; {self.remedy}".removesuffix("; ")
+
+
+class Delegation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How much of an engine a delegate executes, by the rules of one version of it.
+
+    Attributes:
+        delegate: what people call it.
+        by: the version whose rules were applied.
+        operators: of the whole engine.
+        taken: of these, what the delegate takes.
+        parts: in how many pieces; between two of them numbers go back to the runtime.
+        left: the operators that it leaves.
+        note: what the rules do not say; "" where they say it all.
+        assumed: what was made up to know so before the engine is built; "" of a built one.
+    """
+
+    delegate: str
+    by: str
+    operators: int
+    taken: int
+    parts: int
+    left: tuple[Fallback, ...] = ()
+    note: str = ""
+    assumed: str = ""
+
+    @property
+    def is_full(self) -> bool:
+        """Whether nothing is left to the runtime's own kernels."""
+        return not self.left
+
+    def sentence(self, *, named: int = 10) -> str:
+        """``XNNPACK takes 62 of 64 operators in 2 parts; left: …``; beyond ``named`` nodes, a count."""
+        pieces = f" in {self.parts} parts" if self.parts > 1 else ""
+        said = f"{self.delegate} takes {self.taken} of {self.operators} operators{pieces}"
+        if self.is_full:
+            return f"{self.delegate} takes all {self.operators} operators{pieces}"
+        names = [f"{one.node} ({one.op})" for one in self.left[:named]]
+        more = len(self.left) - len(names)
+        return f"{said}; left: {', '.join(names)}{f' and {more} more' if more else ''}" if names else said
+
+
 class Engine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a backend made for one kind of device.
 
@@ -50,6 +112,7 @@ class Engine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         sha256: of ``file``.
         options: runtime options it wants to be opened with.
         details: what the backend found worth reporting (operators, nodes left in float, …).
+        delegation: what the runtime's default delegate takes of it, of runtimes that have one.
     """
 
     file: str
@@ -63,6 +126,7 @@ class Engine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sha256: str
     options: dict[str, Any] = {}
     details: dict[str, Any] = {}
+    delegation: Delegation | None = None
 
 
 def seal_engine(folder: Path, engine: Engine) -> Engine:
@@ -96,7 +160,13 @@ class Refusal(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Backend(Protocol):
-    """Compiles for one runtime; entry-point group ``edgekit.backends``. It never quantizes: precision is in the model."""
+    """Compiles for one runtime; entry-point group ``edgekit.backends``. It never quantizes: precision is in the model.
+
+    One whose runtime has a default delegate may have ``delegation(model, target, *, assumed) -> Delegation`` besides: what
+    the delegate would take of a Model, asked before anything is built; ``assumed`` says what of the Model is made up. Its
+    options then have ``require_full_delegation``. Options are a class variable ``options``, if there are any: what a target's
+    ``[runtimes.options]`` and ``--set RUNTIME.…`` may hold.
+    """
 
     runtime: ClassVar[str]
     ports: ClassVar[frozenset[str]]

@@ -53,6 +53,9 @@ class Pass(Protocol):
 
     A pass whose options go beyond some schemes may have ``lacking(scheme) -> str`` besides: what a scheme has no form for,
     and what can be done about it, or "". The plan asks before anything runs.
+
+    A pass that needs samples and changes what runs in which numbers may have ``foresee(model, supplies, out) -> Model``: the
+    model as it would be, with made-up numbers where samples would decide them. Only its types and shapes mean anything.
     """
 
     @property

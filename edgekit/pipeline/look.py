@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from edgekit import plugins
-from edgekit.engine.contract import Backend
+from edgekit.engine.contract import Backend, Delegation
 from edgekit.ingest.sniff import kind_of
 from edgekit.model import Model, Store, Tensor, file_sha256, read_model
 from edgekit.passes.contract import Need
+from edgekit.pipeline.foresee import check_delegations, foreseen
 from edgekit.pipeline.line import engine_inputs, ingested, pass_inputs, prepared
 from edgekit.pipeline.steps import Workshop
 from edgekit.plan import Plan, PlannedStep, Request, check, runtime_of
@@ -37,6 +38,7 @@ class Inspection(msgspec.Struct, frozen=True):
         macs: multiply-adds of one query.
         ops: nodes by operator.
         layers: node by node.
+        delegations: of a TFLite file, what each delegate would take of it.
     """
 
     format: str
@@ -48,6 +50,7 @@ class Inspection(msgspec.Struct, frozen=True):
     macs: int
     ops: dict[str, int]
     layers: tuple[Layer, ...]
+    delegations: tuple[Delegation, ...] = ()
 
 
 class RehearsedStep(msgspec.Struct, frozen=True):
@@ -69,13 +72,23 @@ class RehearsedStep(msgspec.Struct, frozen=True):
 
 
 class Rehearsal(msgspec.Struct, frozen=True):
-    """What ``edgekit plan`` prints: no node was refused, or it would not exist."""
+    """What ``edgekit plan`` prints: no node was refused, or it would not exist.
+
+    Attributes:
+        source: of the model.
+        recipe: its name.
+        samples: how many calibrate and judge, in words.
+        remarks: what a user should know, in sentences.
+        steps: in the order they would run.
+        delegations: by target key, what the delegate of its runtime would take.
+    """
 
     source: str
     recipe: str
     samples: str
     remarks: tuple[str, ...]
     steps: tuple[RehearsedStep, ...]
+    delegations: dict[str, Delegation] = {}
 
 
 def look_at(request: Request, *, watcher: Watcher = SILENT, store: Store | None = None) -> Inspection:
@@ -109,10 +122,13 @@ def look_at(request: Request, *, watcher: Watcher = SILENT, store: Store | None 
 
 def _look_at_tflite(path: Path) -> Inspection:
     """A TFLite file as it is: no ONNX graph is made of it."""
+    from edgekit.engine.tflite.delegates.judge import delegation
+    from edgekit.engine.tflite.delegates.reading import read_network
+    from edgekit.engine.tflite.delegates.rules import DELEGATES, table
     from edgekit.engine.tflite.file import read_tflite
     from edgekit.graph.inspect import totals
 
-    found = read_tflite(path)
+    found, network = read_tflite(path), read_network(path)
     total = totals(found.layers)
     inputs, outputs = (tuple(Tensor(name=one.name, dtype=one.dtype, shape=one.shape) for one in ports) for ports in (found.inputs, found.outputs))
     return Inspection(
@@ -125,6 +141,7 @@ def _look_at_tflite(path: Path) -> Inspection:
         macs=total.macs,
         ops=dict(Counter(layer.op for layer in found.layers)),
         layers=found.layers,
+        delegations=tuple(delegation(network, table(name), is_foreign=True) for name in DELEGATES),
     )
 
 
@@ -133,12 +150,15 @@ def rehearse(request: Request, *, watcher: Watcher = SILENT, store: Store | None
 
     Raises:
         PlanError: recipe, targets or samples have faults; all at once.
-        UnsupportedError: a target's engine cannot carry the model; all nodes at once.
+        UnsupportedError: a target's engine cannot carry the model, or its delegate would leave what it has to take; all
+            nodes at once.
     """
     plan = check(request)
     workshop = Workshop(store=store or Store(), watcher=watcher)
     model, _ = ingested(plan, workshop)
     ready = prepared(plan, model, workshop)
+    delegations = foreseen(plan, ready, workshop)
+    check_delegations(plan, delegations)
     samples = plan.samples
     return Rehearsal(
         source=str(request.source),
@@ -146,6 +166,7 @@ def rehearse(request: Request, *, watcher: Watcher = SILENT, store: Store | None
         samples=f"{len(samples.calibrating)} samples calibrate, {len(samples.judging)} judge" if samples else "no samples",
         remarks=(*plan.names, *plan.remarks),
         steps=tuple(_steps(plan, ready, workshop)),
+        delegations=delegations,
     )
 
 

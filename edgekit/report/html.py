@@ -14,6 +14,7 @@ from edgekit.report.words import (
     REFERENCE,
     budget_line,
     budget_value,
+    delegated,
     is_built,
     judged_elsewhere,
     machine,
@@ -42,6 +43,7 @@ def render_html(report: Report) -> str:
         ("size", "Size", "Files before and after.", _sizes(report)),
         ("latency", "Latency", "Single queries, one after the other. Only charts in one frame share a machine and a scale.", _latency(report)),
         ("fidelity", "Fidelity", "Against the float original, on samples that did not calibrate.", tables.fidelity_table(report)),
+        ("delegation", "Own kernels", "What the runtime's delegate leaves to the runtime's own kernels.", tables.delegation_table(report)),
         ("steps", "Steps", f"What each did and what it cost. The whole build took {seconds(report.wall_s)}.", tables.steps_table(report)),
         ("conditions", "Conditions", "What the times were taken under.", tables.conditions_table(report)),
         ("given", "What was given", None, tables.given(report)),
@@ -123,6 +125,8 @@ def _card_facts(report: Report, entry: EngineEntry) -> list[tuple[str, str]]:
         facts.append(("SQNR", sqnr(entry.fidelity.sqnr_db)))
     if entry.fidelity is not None and entry.fidelity.top1_agreement is not None:
         facts.append(("same class", f"{percent(entry.fidelity.top1_agreement)} of {entry.fidelity.samples:,}"))
+    if entry.delegation is not None:
+        facts.append(("delegate", delegated(entry)))
     if judged_elsewhere(entry):
         facts.append(("emulated", judged_elsewhere(entry)))
     if entry.accuracy is not None:

@@ -38,6 +38,7 @@ def render_markdown(report: Report) -> str:
         _summary(report),
         _verdict(report),
         _fidelity(report),
+        _delegation(report),
         _latency(report),
         _steps(report),
         _conditions(report),
@@ -103,6 +104,17 @@ def _fidelity(report: Report) -> str:
         rows.append((heading(report, entry), *figures, f"judged {where(found.judged_on, entry.target)}"))
     columns = ("Engine", "SQNR", "cosine", "max error", "top-1 agr.", "samples", "top-1 (float)", "Remark")
     return "## Fidelity to the float original\n\n" + table(columns, rows, left=frozenset({"Engine", "Remark"}))
+
+
+def _delegation(report: Report) -> str:
+    rows = [
+        (heading(report, entry), left.node, left.op, left.types, left.shapes, left.reason, left.remedy)
+        for entry in report.engines
+        if entry.delegation is not None
+        for left in entry.delegation.left
+    ]
+    columns = ("Engine", "Node", "Operator", "Types", "Shapes", "Reason", "Remedy")
+    return "## Left to the runtime's own kernels\n\n" + table(columns, rows, left=frozenset(columns)) if rows else ""
 
 
 def _accuracy(entry: EngineEntry) -> str:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from edgekit.engine.contract import Delegation
 from edgekit.measure import Instructions, Judged, Memory
 from edgekit.model import Signature
 from edgekit.recipe import Recipe
@@ -142,6 +143,7 @@ class EngineEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         verdict: the budget, line by line.
         remarks: what a reader should know, in sentences.
         details: what the backend found worth reporting (operators, nodes left in float, …).
+        delegation: what the runtime's default delegate takes of it, of runtimes that have one.
         snippets: files beside the engine that run it, relative to the report's folder.
     """
 
@@ -170,6 +172,7 @@ class EngineEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     verdict: tuple[Judged, ...] = ()
     remarks: tuple[str, ...] = ()
     details: dict[str, Any] = {}
+    delegation: Delegation | None = None
     snippets: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

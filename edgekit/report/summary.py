@@ -13,6 +13,7 @@ from edgekit.report.words import (
     NONE,
     REFERENCE,
     change,
+    delegated,
     judged_elsewhere,
     mean_with_interval,
     number,
@@ -88,6 +89,7 @@ def notes(report: Report) -> tuple[str, ...]:
             lines += [f"{name}: p90 n/a: {entry.latency.p90_reason}"] if entry.latency.p90_ms is None else []
             lines += [f"{name}: p99 n/a: {entry.latency.p99_reason}"] if entry.latency.p99_ms is None else []
             lines += [f"{name}: times not valid: {reason}" for reason in entry.latency.invalid]
+        lines += [f"{name}: {delegated(entry)}"] if entry.delegation is not None else []
         lines += [f"{name}: {remark}" for remark in entry.remarks]
     return (*lines, *report.remarks)
 

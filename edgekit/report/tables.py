@@ -88,6 +88,18 @@ def _fidelity_cells(entry: EngineEntry) -> tuple[str, ...]:
     return (*figures, top1, top5, where(found.judged_on, entry.target))
 
 
+def delegation_table(report: Report) -> Markup | None:
+    """The operators that the runtime's delegate leaves to its own kernels."""
+    rows = [
+        (heading(report, entry), left.node, left.op, left.types, left.shapes, left.reason, left.remedy)
+        for entry in report.engines
+        if entry.delegation is not None
+        for left in entry.delegation.left
+    ]
+    columns = ("Engine", "Node", "Operator", "Types", "Shapes", "Reason", "Remedy")
+    return table(columns, rows, left=frozenset(columns)) if rows else None
+
+
 def steps_table(report: Report) -> Markup:
     """What each step did and cost."""
     most = max((step.wall_s for step in report.steps), default=0.0) or 1.0

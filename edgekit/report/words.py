@@ -121,6 +121,12 @@ def work(entry: EngineEntry) -> str:
     return f"{counted.median:,} instructions a query ({counted.cpu}): instructions, not time" if counted is not None else ""
 
 
+def delegated(entry: EngineEntry) -> str:
+    """What the runtime's delegate takes of an engine, and what it leaves; "" where there is none."""
+    found = entry.delegation
+    return f"{found.sentence(named=3)} (by the rules of {found.by})" if found is not None else ""
+
+
 def judged_elsewhere(entry: EngineEntry) -> str:
     """That fidelity comes from an emulated machine; "" where it does not."""
     on = entry.fidelity.judged_on if entry.fidelity is not None else None

@@ -5,6 +5,7 @@ import statistics
 
 import pytest
 
+from edgekit.engine.contract import Delegation, Fallback
 from edgekit.measure import Instructions, Judged, Memory
 from edgekit.model import Preprocess, Signature, Tensor
 from edgekit.recipe import Budget, Recipe
@@ -156,6 +157,19 @@ def pi_entry():
             Judged(budget="max_bytes", limit=5_200_000, value=5_312_880, outcome="broken", remark="113 kB too large"),
         ),
         remarks=("Latency rose by 8 % from the first to the last query.",),
+        delegation=Delegation(
+            delegate="XNNPACK",
+            by="LiteRT 2.3.0",
+            operators=64,
+            taken=62,
+            parts=2,
+            left=(
+                Fallback(
+                    "pool", "AVERAGE_POOL_2D", "int8 -> int8", "1x7x7x320 -> 1x1x1x320", "XNNPACK has no kernel for int8 -> int8", "keep it in float"
+                ),
+                Fallback("softmax", "SOFTMAX", "int8 -> int8", "1x1000 -> 1x1000", "XNNPACK has no kernel for int8 -> int8", "keep it in float"),
+            ),
+        ),
         details={"operators": {"CONV_2D": 34, "DEPTHWISE_CONV_2D": 16, "ADD": 9, "MEAN": 1, "FULLY_CONNECTED": 1}, "transposes": 0},
         snippets=("engines/raspberry-pi-5-tflite/run.py", "engines/raspberry-pi-5-tflite/run.cc"),
     )

@@ -118,6 +118,17 @@ def test_it_is_said_plainly_where_each_engine_was_measured(report, page):
     assert escaped(sentence) in render_markdown(report)
 
 
+def test_what_a_delegate_leaves_is_told_in_each_form(report):
+    sentence = "XNNPACK takes 62 of 64 operators in 2 parts; left: pool (AVERAGE_POOL_2D), softmax (SOFTMAX) (by the rules of LiteRT 2.3.0)"
+
+    assert sentence in str(report)
+    assert sentence in render_html(report)
+    assert escaped(sentence) in render_markdown(report)
+    for shown in (render_html(report), render_markdown(report)):
+        assert "1x7x7x320" in shown
+        assert "XNNPACK has no kernel for int8" in shown
+
+
 def test_what_is_emulated_shows_no_time_and_says_so(report, page):
     row = dict(zip(COLUMNS, report.summary_rows()[-1], strict=True))
 

@@ -79,7 +79,7 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> Samples:
 def quantized(tmp_path: Path, samples: Samples):
     """A net with one operator between two convolutions, quantized for a target's runtime."""
 
-    def make(op: str, name: str, runtime: str, **options) -> Model:
+    def make(op: str, name: str, runtime: str, *, foreseen: bool = False, **options) -> Model:
         body = f"h = Conv(x, one) {'k = Conv(x, one)' if ' k)' in f' {IN_BETWEEN[op]}' else ''} {IN_BETWEEN[op]} y = Conv(o, one)"
         text = f'<ir_version: 10, opset_import: ["" : 21]> net (float[1,8,8,8] x) => (float[1,a,b,c] y) {{ {body} }}'
         proto = onnx.parser.parse_model(text)
@@ -94,7 +94,8 @@ def quantized(tmp_path: Path, samples: Samples):
         onnx_file.save(onnx_file.infer_shapes(proto), folder)
         model = seal_model(folder, signature_of(onnx_file.load(folder / "model.onnx")), ())
         scheme = read_target(TARGETS / f"{name}.toml").runtime(runtime).scheme
-        return Quantize(observer="minmax", correct_bias=False, **options)(model, Supplies(samples=samples, scheme=scheme), out)
+        step = Quantize(observer="minmax", correct_bias=False, **options)
+        return step.foresee(model, Supplies(scheme=scheme), out) if foreseen else step(model, Supplies(samples=samples, scheme=scheme), out)
 
     return make
 
@@ -144,3 +145,16 @@ def test_litert_runs_on_integers_alone(op, bits, quantized, tmp_path):
 
     assert [one["op_name"] for one in computed if dtypes[one["outputs"][0]] is integers]
     assert not [name for name in floats if name != "TRANSPOSE"], floats  # the input's own layout is float on both sides
+
+
+@pytest.mark.parametrize(("op", "bits"), [*((op, 8) for op in listed("aarch64", "tflite")), *((op, 16) for op in WIDE.integer_ops)])
+@pytest.mark.parametrize("foreseen", [False, True])
+def test_what_xnnpack_takes_is_what_litert_hands_to_it(op, bits, foreseen, quantized, delegated, tmp_path):
+    model = quantized(op, "aarch64", "tflite", activation_bits=bits, foreseen=foreseen)
+    out = tmp_path / "engine"
+    out.mkdir()
+
+    found = TfliteBackend().compile(model, read_target(TARGETS / "aarch64.toml"), None, out).delegation
+
+    operators, parts = delegated((out / "model.tflite").read_bytes())
+    assert (found.taken, found.parts) == (len(operators), parts)

@@ -25,6 +25,7 @@ class OnnxRuntimeBackend:
 
     runtime: ClassVar[str] = "onnxruntime"
     ports: ClassVar[frozenset[str]] = frozenset({"dtype", "layout"})
+    options: ClassVar[type] = OnnxRuntimeOptions
 
     def refusals(self, model: Model, target: Target) -> tuple[Refusal, ...]:
         """Every node that the target's ONNX Runtime has no kernel for."""

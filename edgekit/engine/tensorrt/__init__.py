@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from edgekit.engine.contract import Engine, Refusal
+from edgekit.engine.tensorrt.rules import TensorrtOptions
 from edgekit.model import Model
 from edgekit.plugins import version_of
 from edgekit.target import Target
@@ -25,6 +26,7 @@ class TensorrtBackend:
 
     runtime: ClassVar[str] = "tensorrt"
     ports: ClassVar[frozenset[str]] = frozenset()
+    options: ClassVar[type] = TensorrtOptions
 
     def refusals(self, model: Model, target: Target) -> tuple[Refusal, ...]:
         """Every node that the target's TensorRT release does not take.

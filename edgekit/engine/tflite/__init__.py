@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from edgekit import strict
-from edgekit.engine.contract import Engine, Refusal, seal_engine
+from edgekit.engine.contract import Delegation, Engine, Refusal, seal_engine
 from edgekit.engine.tflite.options import TfliteOptions
 from edgekit.model import Model, file_sha256
 from edgekit.model.store import writing
@@ -30,6 +30,7 @@ class TfliteBackend:
 
     runtime: ClassVar[str] = "tflite"
     ports: ClassVar[frozenset[str]] = frozenset({"dtype", "layout"})
+    options: ClassVar[type] = TfliteOptions
 
     def refusals(self, model: Model, target: Target) -> tuple[Refusal, ...]:
         """Every node that cannot be lowered, all at once; empty if it can be built.
@@ -42,17 +43,28 @@ class TfliteBackend:
 
         return compiling.refusals(model.path, self._options(target))
 
+    def delegation(self, model: Model, target: Target, *, assumed: str = "") -> Delegation:
+        """What XNNPACK would take of a Model that is quantized as it will be.
+
+        Raises:
+            UnsupportedError: a node cannot be lowered.
+            UsageError: the target's options for ``tflite`` are not such.
+        """
+        from edgekit.engine.tflite import compiling
+
+        return compiling.foreseen(model, self._options(target), target.runtime(self.runtime).version, assumed=assumed)
+
     def compile(self, model: Model, target: Target, device: Device | None, out: Path) -> Engine:
         """Write ``model.tflite`` and its record into ``out``.
 
         Raises:
-            UnsupportedError: a node cannot be lowered; all such are named.
+            UnsupportedError: a node cannot be lowered, or would not run in XNNPACK where all has to; all such are named.
             UsageError: the target's options for ``tflite`` are not such.
             MissingExtraError: ai-edge-litert is not installed.
         """
         from edgekit.engine.tflite import compiling
 
-        lowered = compiling.lowered(model, self._options(target))
+        lowered = compiling.lowered(model, self._options(target), target.runtime(self.runtime).version)
         file = out / ENGINE_FILE
         with writing(out):
             file.write_bytes(lowered.content)
@@ -67,6 +79,7 @@ class TfliteBackend:
                 bytes=file.stat().st_size,
                 sha256=file_sha256(file),
                 details=lowered.details,
+                delegation=lowered.delegation,
             )
             return seal_engine(out, engine)
 

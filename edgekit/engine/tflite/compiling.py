@@ -7,10 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
-from edgekit.engine.contract import Port, Refusal
+from edgekit.engine.contract import Delegation, Port, Refusal
 from edgekit.engine.tflite import layout, orders, precision
+from edgekit.engine.tflite.delegates.judge import delegation
+from edgekit.engine.tflite.delegates.network import network_of
+from edgekit.engine.tflite.delegates.rules import table
 from edgekit.engine.tflite.draft import Draft, DraftOperator
 from edgekit.engine.tflite.emitter import Emitter
 from edgekit.engine.tflite.fusing import fuse
@@ -30,6 +34,7 @@ _REMEDY = "replace that layer, or build for another runtime, such as onnxruntime
 _OPEN = frozenset({"Compress", "NonMaxSuppression", "NonZero", "Unique"})
 _CUT = "end the model before it and do this step outside, on the outputs"
 _CONVERSIONS = frozenset({"QUANTIZE", "DEQUANTIZE"})
+_MOST_LINES = 20
 _MOST_BYTES = 2**31 - 2**24
 _PORT_TYPES = frozenset({"bool", "float16", "float32", "int8", "int16", "int32", "int64", "uint8"})
 _INDEX_TYPES = frozenset({"bool", "int32", "int64"})
@@ -45,6 +50,17 @@ class Lowered:
     outputs: tuple[Port, ...]
     precision: str
     details: dict[str, Any]
+    delegation: Delegation
+
+
+@dataclass(frozen=True, slots=True)
+class _Drafted:
+    """A draft with the graph it was made of, and the tensors of its ports by name."""
+
+    graph: Graph
+    draft: Draft
+    inputs: dict[str, int]
+    outputs: dict[str, int]
 
 
 def refusals(path: Path, options: TfliteOptions) -> tuple[Refusal, ...]:
@@ -56,8 +72,72 @@ def refusals(path: Path, options: TfliteOptions) -> tuple[Refusal, ...]:
     return _prepared(path, options)[1]
 
 
-def lowered(model: Model, options: TfliteOptions) -> Lowered:
+def lowered(model: Model, options: TfliteOptions, release: str = "") -> Lowered:
     """The TFLite file of a Model.
+
+    Args:
+        model: what is built from.
+        options: of the engine.
+        release: of LiteRT on the target.
+
+    Raises:
+        UnsupportedError: something in it cannot be lowered, or would not run in XNNPACK where all has to.
+        SourceError: its file cannot be read.
+    """
+    drafted = _drafted(model, options)
+    draft, tensors = drafted.draft, _tensors(model)
+    found = delegation(network_of(draft), table("xnnpack").at(release))
+    if options.require_full_delegation and not found.is_full:
+        raise _left_to_kernels(found)
+    size = sum(buffer.size for buffer in draft.buffers)
+    if size > _MOST_BYTES:
+        raise UnsupportedError(f"its constants take {size} bytes, a TFLite file holds 2 GiB", hint="quantize it, or use another runtime")
+    return Lowered(
+        content=file_bytes(draft, drafted.inputs, drafted.outputs),
+        inputs=tuple(_port(draft, name, index, tensors.get(name), options) for name, index in drafted.inputs.items()),
+        outputs=tuple(_port(draft, name, index, tensors.get(name), options) for name, index in drafted.outputs.items()),
+        precision=_precision(draft),
+        details=_details(drafted.graph, draft),
+        delegation=found,
+    )
+
+
+def foreseen(model: Model, options: TfliteOptions, release: str, *, assumed: str) -> Delegation:
+    """What XNNPACK would take of a Model, for a plan; nothing is written.
+
+    Args:
+        model: quantized as it will be.
+        options: of the engine.
+        release: of LiteRT on the target.
+        assumed: what of the model is made up, where something is; its scales then decide nothing.
+
+    Raises:
+        UnsupportedError: something in it cannot be lowered.
+        SourceError: its file cannot be read.
+    """
+    rules = table("xnnpack").at(release)
+    if assumed:
+        rules = rules.without_scales()
+    return msgspec.structs.replace(delegation(network_of(_drafted(model, options).draft), rules), assumed=assumed)
+
+
+def _left_to_kernels(found: Delegation) -> UnsupportedError:
+    """The error that says what XNNPACK leaves of an engine of which it has to take all."""
+    lines = [one.line() for one in found.left]
+    shown = lines if len(lines) <= _MOST_LINES else [*lines[:_MOST_LINES], f"… and {len(lines) - _MOST_LINES} more"]
+    return UnsupportedError(
+        f"XNNPACK takes {found.taken} of {found.operators} operators, and all were asked for:",
+        hint="change the model or the recipe as each line says, or leave --require-full-delegation out",
+        refusals=shown,
+    )
+
+
+def _tensors(model: Model) -> dict[str, Tensor]:
+    return {tensor.name: tensor for tensor in (*model.signature.inputs, *model.signature.outputs)}
+
+
+def _drafted(model: Model, options: TfliteOptions) -> _Drafted:
+    """A Model lowered.
 
     Raises:
         UnsupportedError: something in it cannot be lowered.
@@ -70,7 +150,7 @@ def lowered(model: Model, options: TfliteOptions) -> Lowered:
             hint="`edgekit plan` says so before anything is calibrated",
             refusals=[refusal.line() for refusal in found],
         )
-    tensors = {tensor.name: tensor for tensor in (*model.signature.inputs, *model.signature.outputs)}
+    tensors = _tensors(model)
     ports = {name: _port_order(graph, name, tensors.get(name), options) for name in (*graph.inputs, *graph.outputs)}
     draft = Draft()
     emitter = Emitter(graph, layout.plan(graph, _wish(graph), {name: ports[name] for name in graph.inputs}), draft)
@@ -78,16 +158,7 @@ def lowered(model: Model, options: TfliteOptions) -> Lowered:
     for node in graph.nodes:
         emitter.lower(node, LOWERINGS[node.op].lower)
     outputs = {name: _leave(emitter, name, ports[name], options) for name in graph.outputs}
-    size = sum(buffer.size for buffer in draft.buffers)
-    if size > _MOST_BYTES:
-        raise UnsupportedError(f"its constants take {size} bytes, a TFLite file holds 2 GiB", hint="quantize it, or use another runtime")
-    return Lowered(
-        content=file_bytes(draft, inputs, outputs),
-        inputs=tuple(_port(draft, name, index, tensors.get(name), options) for name, index in inputs.items()),
-        outputs=tuple(_port(draft, name, index, tensors.get(name), options) for name, index in outputs.items()),
-        precision=_precision(draft),
-        details=_details(graph, draft),
-    )
+    return _Drafted(graph, draft, inputs, outputs)
 
 
 def _prepared(path: Path, options: TfliteOptions) -> tuple[Graph, tuple[Refusal, ...]]:

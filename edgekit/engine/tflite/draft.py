@@ -28,12 +28,14 @@ class DraftTensor:
 
 @dataclass(frozen=True, slots=True)
 class DraftOperator:
-    """One operator: TFLite's builtin name, tensors by index (-1: left out), and the fields of its options table."""
+    """One operator: TFLite's builtin name, tensors by index (-1: left out), the fields of its options table, and the node
+    it was lowered from; "" for what stands between nodes and ports."""
 
     op: str
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
     options: dict[str, Any]
+    node: str = ""
 
 
 @dataclass(slots=True)
@@ -84,9 +86,9 @@ class Draft:
             self._contents[digest] = len(self.buffers) - 1
         return self._contents[digest]
 
-    def operator(self, op: str, inputs: Sequence[int], outputs: Sequence[int], options: dict[str, Any]) -> None:
+    def operator(self, op: str, inputs: Sequence[int], outputs: Sequence[int], options: dict[str, Any], node: str = "") -> None:
         """Append an operator."""
-        self.operators.append(DraftOperator(op, tuple(inputs), tuple(outputs), options))
+        self.operators.append(DraftOperator(op, tuple(inputs), tuple(outputs), options, node))
 
     def shape(self, tensor: int) -> tuple[int, ...]:
         """Sizes of a tensor."""

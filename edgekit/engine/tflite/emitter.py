@@ -34,6 +34,7 @@ class Emitter:
         self.draft = draft
         self._have: dict[tuple[str, Order, bool], int] = {}
         self._pending: list[tuple[str, Order, Quant | None, int]] = []
+        self._node = ""
 
     def order(self, name: str) -> Order:
         """The order in which a value is stored; ONNX's own for a constant."""
@@ -41,10 +42,12 @@ class Emitter:
 
     def lower(self, node: Node, lowering: Callable[[Node, Emitter], None]) -> None:
         """Lower one node, then bring what it wrote into the form its readers expect."""
+        self._node = node.name
         lowering(node, self)
         for name, order, quant, tensor in self._pending:
             self._store(name, order, quant, tensor)
         self._pending.clear()
+        self._node = ""
 
     def read(self, node: Node, index: int = 0, order: Order | None = None) -> int:
         """The tensor of a computed input, in integers if the node computes in them.
@@ -210,4 +213,4 @@ class Emitter:
 
     def add(self, op: str, inputs: Sequence[int], outputs: Sequence[int], **options: Any) -> None:
         """Append an operator; ``options`` are the fields of its options table as TFLite's schema names them."""
-        self.draft.operator(op, inputs, outputs, options)
+        self.draft.operator(op, inputs, outputs, options, self._node)

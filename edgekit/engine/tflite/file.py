@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,6 +43,18 @@ def read_tflite(path: Path) -> TfliteFile:
         SourceError: it cannot be read, or is no TFLite file.
         ExtraMissingError: ``edgekit[tflite]`` is not installed.
     """
+    schema, model = unpacked(path)
+    with sound_tables(path):
+        return _Reader(schema, model).file()
+
+
+def unpacked(path: Path) -> tuple[Any, Any]:
+    """The schema's module, and the model of a TFLite file as objects of it.
+
+    Raises:
+        SourceError: it cannot be read, or is no TFLite file.
+        ExtraMissingError: ``edgekit[tflite]`` is not installed.
+    """
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -49,9 +63,19 @@ def read_tflite(path: Path) -> TfliteFile:
         raise SourceError(f"{path}: no TFLite file: it does not say TFL3 behind its first four bytes", hint="is the file whole?")
     with extra("tflite"):
         from ai_edge_litert import schema_py_generated as schema
+    with sound_tables(path):
+        return schema, schema.ModelT.InitFromPackedBuf(data, 0)
+
+
+@contextmanager
+def sound_tables(path: Path) -> Iterator[None]:
+    """Say of a file whose tables lead nowhere that it is not whole.
+
+    Raises:
+        SourceError: something inside read what is not there.
+    """
     try:
-        model = schema.ModelT.InitFromPackedBuf(data, 0)
-        return _Reader(schema, model).file()
+        yield
     except (struct.error, IndexError, TypeError, ValueError, AttributeError, KeyError) as error:
         raise SourceError(f"{path}: its tables point to what is not there: {error}", hint="is the file whole?") from error
 
@@ -60,8 +84,8 @@ class _Reader:
     def __init__(self, schema: Any, model: Any) -> None:
         self._graph = model.subgraphs[0]
         self._buffers = model.buffers
-        self._signatures = tuple(_text(one.signatureKey) for one in model.signatureDefs or ())
-        self._ops = [_op_name(schema, code) for code in model.operatorCodes or ()]
+        self._signatures = tuple(text_of(one.signatureKey) for one in model.signatureDefs or ())
+        self._ops = [op_name(schema, code) for code in model.operatorCodes or ()]
         self._types = {value: name for name, value in vars(schema.TensorType).items() if not name.startswith("_")}
         self._counted: set[int] = set()
 
@@ -76,7 +100,7 @@ class _Reader:
         is_stepped = len(scale) == 1 and float(scale[0]) > 0.0
         step = float(scale[0]) if is_stepped else None
         zero = int(quantization.zeroPoint[0]) if is_stepped and quantization.zeroPoint is not None else (0 if is_stepped else None)
-        return Port(name=_text(tensor.name), dtype=self._dtype(tensor), shape=_shape(tensor), scale=step, zero_point=zero)
+        return Port(name=text_of(tensor.name), dtype=self._dtype(tensor), shape=_shape(tensor), scale=step, zero_point=zero)
 
     def _dtype(self, tensor: Any) -> str:
         return str(self._types[tensor.type]).lower()
@@ -89,9 +113,9 @@ class _Reader:
         self._counted.update(constants)
         trained = [self._graph.tensors[index] for index in constants if op in _EACH or self._dtype(self._graph.tensors[index]).startswith("float")]
         return Layer(
-            name=_text(made.name) if made is not None else f"operator {at}",
+            name=text_of(made.name) if made is not None else f"operator {at}",
             op=op,
-            output=_text(made.name) if made is not None else "",
+            output=text_of(made.name) if made is not None else "",
             shape=_shape(made) if made is not None else (),
             dtype=self._dtype(made) if made is not None else "",
             parameters=sum(_numbers(tensor) for tensor in trained),
@@ -131,13 +155,15 @@ _EACH = {
 """Which sizes of the weights multiply up to what each number takes: of the result, of what is read by a TRANSPOSE_CONV."""
 
 
-def _op_name(schema: Any, code: Any) -> str:
+def op_name(schema: Any, code: Any) -> str:
+    """TFLite's name of an operator; behind ``CUSTOM:`` that of a custom one."""
     number = max(code.builtinCode, code.deprecatedBuiltinCode)
     name = next((name for name, value in vars(schema.BuiltinOperator).items() if value == number and not name.startswith("_")), str(number))
-    return f"CUSTOM:{_text(code.customCode)}" if name == "CUSTOM" else name
+    return f"CUSTOM:{text_of(code.customCode)}" if name == "CUSTOM" else name
 
 
-def _text(value: Any) -> str:
+def text_of(value: Any) -> str:
+    """A string of the file."""
     return value.decode(errors="replace") if isinstance(value, bytes) else str(value or "")
 
 

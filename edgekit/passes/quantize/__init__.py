@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -91,6 +92,19 @@ class Quantize:
             SourceError: the model cannot be run.
             UsageError: the target has no scheme, or none that has what the options ask for.
         """
+        return self._written(model, supplies, out, self._static)
+
+    def foresee(self, model: Model, supplies: Supplies, out: Path) -> Model:
+        """Write into ``out`` what the quantized model would be, with made-up scales where samples would decide them, and none
+        of the nodes in float that a budget would keep so.
+
+        Raises:
+            SourceError: the model cannot be read.
+            UsageError: the target has no scheme, or none that has what the options ask for.
+        """
+        return self._written(model, supplies, out, self._static_foreseen)
+
+    def _written(self, model: Model, supplies: Supplies, out: Path, static: Callable[[Model, Any, Supplies], dict[str, Any]]) -> Model:
         scheme = self._scheme(supplies)
         from edgekit.graph import onnx_file
         from edgekit.passes.already import left_as_it_is
@@ -117,7 +131,7 @@ class Quantize:
             bits, block = self.weight_bits, self.block
             proto, did = quantize_weights_alone(proto, scheme, bits=bits, block=block, symmetric=self.symmetric)
         else:
-            did = self._static(model, proto, supplies)
+            did = static(model, proto, supplies)
         onnx_file.save(onnx_file.infer_shapes(proto), out)
         step = Step(name="quantize", options=asdict(self), tools=self.tools(), did=did)
         return seal_model(out, model.signature, (*model.history, step))
@@ -126,6 +140,11 @@ class Quantize:
         from edgekit.passes.quantize.static import quantize_static
 
         return quantize_static(model, proto, self._followed(supplies), self._how())
+
+    def _static_foreseen(self, model: Model, proto: Any, supplies: Supplies) -> dict[str, Any]:
+        from edgekit.passes.quantize.foresee import foresee_static
+
+        return foresee_static(proto, followed(self, self._scheme(supplies)), self._how())
 
     def _scheme(self, supplies: Supplies) -> Scheme:
         """The target's scheme, which has all that the options ask for.

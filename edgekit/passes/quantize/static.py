@@ -109,7 +109,7 @@ def ready(model: Model, proto: onnx.ModelProto, supplies: Supplies, how: Static)
     if supplies.samples is None:
         raise SamplesError("quantize: needs samples", hint="--samples DIR, or --recipe fp16")
     view = View(proto)
-    chosen = dict.fromkeys(_named(view, how.keep_float), BY_USER)
+    chosen = dict.fromkeys(named(view, how.keep_float), BY_USER)
     if how.aim.max_accuracy_drop is not None and all(sample.label is None for sample in supplies.samples.calibrating):
         raise SamplesError(
             f"quantize: max_accuracy_drop: the samples {supplies.samples.name} that calibrate have no labels",
@@ -319,8 +319,12 @@ def _average(view: View, one: Weighted, moments: Moments) -> NDArray[np.float64]
     return from_blocks(moments.mean[:, None, :], one.groups, inputs)[:, 0, :]
 
 
-def _named(view: View, patterns: tuple[str, ...]) -> list[str]:
-    """Nodes whose name, or operator, fits a pattern such as ``/head/*`` or ``Softmax``."""
+def named(view: View, patterns: tuple[str, ...]) -> list[str]:
+    """Nodes whose name, or operator, fits a pattern such as ``/head/*`` or ``Softmax``.
+
+    Raises:
+        UsageError: nothing fits one of them.
+    """
     found: list[str] = []
     for pattern in patterns:
         fitting = [node.name for node in view.nodes if pattern in (node.name, node.op_type) or fnmatch.fnmatchcase(node.name, pattern)]

@@ -1,0 +1,90 @@
+"""What of an engine the runtime's delegate will take, told before anything calibrates or is built."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from edgekit import plugins
+from edgekit.engine.asked import must_delegate_all
+from edgekit.engine.contract import Delegation
+from edgekit.errors import UnsupportedError
+from edgekit.model import Model, read_model
+from edgekit.passes.contract import Need, Supplies
+from edgekit.pipeline.line import pass_inputs
+from edgekit.pipeline.steps import Workshop
+from edgekit.plan import Plan, runtime_of
+from edgekit.target import Chosen
+
+ASSUMED = "predicted: scales, and which nodes a budget keeps in float, are known after calibration"
+_MOST_LINES = 20
+
+
+def foreseen(plan: Plan, model: Model, workshop: Workshop, *, required_alone: bool = False) -> dict[str, Delegation]:
+    """By target key, what the delegate would take; nothing of runtimes that have none.
+
+    Steps that an earlier build has done are taken as they came out. What needs samples is foreseen: its types are those of
+    the engine, its scales are made up, and the answer says so.
+
+    Args:
+        plan: all that a build would do.
+        model: prepared.
+        workshop: whose store is looked into; nothing is put there.
+        required_alone: leave out targets that may leave operators to their runtime's own kernels.
+
+    Raises:
+        UnsupportedError: a node cannot be lowered as it would be quantized.
+        UsageError: a step's options name what is not there.
+    """
+    found = {}
+    for one in plan.chosen:
+        backend: Any = plugins.load("edgekit.backends", one.runtime)()
+        if hasattr(backend, "delegation") and (must_delegate_all(one) or not required_alone):
+            with tempfile.TemporaryDirectory(prefix="edgekit-") as stage:
+                branch, is_assumed = _as_it_would_be(plan, one, model, workshop, Path(stage))
+                found[one.key] = backend.delegation(branch, one.target, assumed=ASSUMED if is_assumed else "")
+    return found
+
+
+def check_delegations(plan: Plan, found: Mapping[str, Delegation]) -> None:
+    """Refuse engines of which a delegate that has to take all would leave something.
+
+    Args:
+        plan: whose targets say what has to be delegated.
+        found: by target key, what is known of each engine.
+
+    Raises:
+        UnsupportedError: all operators of all targets that would be left, at once.
+    """
+    required = [one for one in plan.chosen if must_delegate_all(one) and one.key in found]
+    lines = [f"{one.key}: {left.line()}" for one in required for left in found[one.key].left]
+    if lines:
+        shown = lines if len(lines) <= _MOST_LINES else [*lines[:_MOST_LINES], f"… and {len(lines) - _MOST_LINES} more"]
+        count = "1 operator" if len(lines) == 1 else f"{len(lines)} operators"
+        raise UnsupportedError(
+            f"{count} of {plan.request.source.name} would be left to the runtime's own kernels, and full delegation was asked for:",
+            hint="change the model or the recipe as each line says, or leave --require-full-delegation out",
+            refusals=shown,
+        )
+
+
+def _as_it_would_be(plan: Plan, one: Chosen, model: Model, workshop: Workshop, stage: Path) -> tuple[Model, bool]:
+    """The last Model before the backend, or what is known of it, and whether some of it is made up."""
+    is_assumed = False
+    for number, step in enumerate(plan.steps):
+        kept = None if is_assumed else workshop.find(step.name, pass_inputs(step, model, plan, one))
+        if kept is not None:
+            model = read_model(kept)
+            continue
+        out = stage / str(number)
+        out.mkdir()
+        supplies = Supplies(scheme=runtime_of(one).scheme if Need.SCHEME in step.pass_.needs else None)
+        if Need.SAMPLES not in step.pass_.needs:
+            model = step.pass_(model, supplies, out)
+            continue
+        is_assumed = True
+        foresee = getattr(step.pass_, "foresee", None)
+        model = foresee(model, supplies, out) if foresee is not None else model
+    return model, is_assumed
