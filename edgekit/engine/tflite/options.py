@@ -13,7 +13,10 @@ class TfliteOptions:
     Attributes:
         io_dtype: what callers hand in and get back; integers need a quantized model.
         io_layout: where the channels of pictures are, seen from outside.
+        npu: for a processor that computes in integers alone and has few operators: integer kernels also where float is faster
+            on a CPU, and what such processors lack said in what they have.
     """
 
     io_dtype: Literal["float32", "int8", "uint8"] = "float32"
     io_layout: Literal["nhwc", "nchw"] = "nhwc"
+    npu: bool = False
