@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from edgekit.engine.contract import NpuEstimate
 from edgekit.measure import Instructions, Judged, Memory
 from edgekit.model import Signature
 from edgekit.recipe import Recipe
@@ -143,6 +144,7 @@ class EngineEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         remarks: what a reader should know, in sentences.
         details: what the backend found worth reporting (operators, nodes left in float, …).
         snippets: files beside the engine that run it, relative to the report's folder.
+        npu: what an NPU's compiler estimates of it; never measured.
     """
 
     target: str
@@ -171,6 +173,7 @@ class EngineEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     remarks: tuple[str, ...] = ()
     details: dict[str, Any] = {}
     snippets: tuple[str, ...] = ()
+    npu: NpuEstimate | None = None
 
     def __post_init__(self) -> None:
         if self.latency is not None and self.measured_on is not None and self.measured_on.emulated:

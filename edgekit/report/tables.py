@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from edgekit.report import npu
 from edgekit.report.charts import mark
 from edgekit.report.markup import Markup, element, joined
 from edgekit.report.record import EngineEntry, Report, StepEntry
-from edgekit.report.summary import COLUMNS, TEXT_COLUMNS, condition, condition_keys, heading, summary_rows
+from edgekit.report.summary import COLUMNS, TEXT_COLUMNS, condition, condition_keys, summary_rows
 from edgekit.report.words import (
     NONE,
     budget_line,
     budget_value,
     change,
     has_something,
+    heading,
     label,
     number,
     percent,
@@ -86,6 +88,15 @@ def _fidelity_cells(entry: EngineEntry) -> tuple[str, ...]:
     agreement = NONE if found.top1_agreement is None else percent(found.top1_agreement)
     figures = (sqnr(found.sqnr_db), f"{found.cosine:.5f}", number(found.max_abs), agreement, f"{found.samples:,}")
     return (*figures, top1, top5, where(found.judged_on, entry.target))
+
+
+def npu_tables(report: Report) -> Markup | None:
+    """What NPUs' compilers estimate, and the operators that they leave to the CPU."""
+    rows, on_cpu = list(npu.estimate_rows(report)), list(npu.cpu_rows(report))
+    if not rows:
+        return None
+    estimates = table(npu.ESTIMATE_COLUMNS, rows, left=npu.ESTIMATE_TEXT)
+    return joined(estimates, table(npu.CPU_COLUMNS, on_cpu, left=npu.CPU_TEXT)) if on_cpu else estimates
 
 
 def steps_table(report: Report) -> Markup:
