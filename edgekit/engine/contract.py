@@ -80,7 +80,7 @@ class NpuEstimate(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         npu_cycles: that the NPU computes in one query.
         total_cycles: of one query, waiting for memory included; operators on the CPU are not in it.
         query_ms: total cycles at that clock.
-        macs: multiply-adds of one query on the NPU.
+        macs: multiply-adds of one query on the NPU, those of means and pools counted.
         weight_bytes: weights as the model stores them.
         encoded_weight_bytes: the same compressed for the NPU.
         memories: those that are used.

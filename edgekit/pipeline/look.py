@@ -15,6 +15,7 @@ from edgekit.engine.contract import Backend
 from edgekit.ingest.sniff import kind_of
 from edgekit.model import Model, Store, Tensor, file_sha256, read_model
 from edgekit.passes.contract import Need
+from edgekit.pipeline.draft import foreseen
 from edgekit.pipeline.line import engine_inputs, ingested, pass_inputs, prepared
 from edgekit.pipeline.steps import Workshop
 from edgekit.plan import Plan, PlannedStep, Request, check, runtime_of
@@ -134,6 +135,7 @@ def rehearse(request: Request, *, watcher: Watcher = SILENT, store: Store | None
     Raises:
         PlanError: recipe, targets or samples have faults; all at once.
         UnsupportedError: a target's engine cannot carry the model; all nodes at once.
+        ChildError: an NPU's compiler crashed or took too long.
     """
     plan = check(request)
     workshop = Workshop(store=store or Store(), watcher=watcher)
@@ -144,7 +146,7 @@ def rehearse(request: Request, *, watcher: Watcher = SILENT, store: Store | None
         source=str(request.source),
         recipe=plan.recipe.name,
         samples=f"{len(samples.calibrating)} samples calibrate, {len(samples.judging)} judge" if samples else "no samples",
-        remarks=(*plan.names, *plan.remarks),
+        remarks=(*plan.names, *plan.remarks, *foreseen(plan, ready, workshop)),
         steps=tuple(_steps(plan, ready, workshop)),
     )
 

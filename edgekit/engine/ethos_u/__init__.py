@@ -47,9 +47,12 @@ class EthosUBackend:
         Raises:
             UsageError: the target's options for ``ethos-u`` are not such.
             SourceError: the model's file cannot be read.
+            MissingExtraError: ethos-u-vela is not installed.
         """
+        from edgekit.engine.ethos_u import vela
         from edgekit.engine.tflite import compiling
 
+        vela.check_installed()
         return compiling.refusals(model.path, self._options(target).of_tflite)
 
     def compile(self, model: Model, target: Target, device: Device | None, out: Path) -> Engine:
@@ -66,14 +69,14 @@ class EthosUBackend:
 
         options = self._options(target)
         lowered = compiling.lowered(model, options.of_tflite)
-        if not lowered.precision.startswith("int"):
+        if not lowered.precision.startswith("int") and "QUANTIZE" not in lowered.details["operators"]:
             raise UnsupportedError(
                 f"{target.name}: the NPU computes in integers alone, and this model computes in {lowered.precision}", hint="--recipe static_wi8_ai8"
             )
         source, compiled = out / ENGINE_FILE, out / f"{Path(ENGINE_FILE).stem}{vela.COMPILED_SUFFIX}"
         with writing(out):
             source.write_bytes(lowered.content)
-            vela.compile_file(source, out, options)
+            vela.compile_file(source, options)
             log = (out / vela.LOG_FILE).read_text(encoding="utf-8", errors="replace")
             compiler = f"Vela {version_of(vela.PACKAGE)[vela.PACKAGE]}"
             engine = Engine(

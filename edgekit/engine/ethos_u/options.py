@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from edgekit.engine.tflite.options import TfliteOptions
@@ -40,10 +41,11 @@ class EthosUOptions:
         return TfliteOptions(io_dtype=self.io_dtype, io_layout=self.io_layout, npu=True)
 
     def arguments(self) -> list[str]:
-        """Vela's command line for them."""
+        """Vela's command line for them; a configuration file that is here is named in full, since Vela looks for short paths elsewhere."""
+        own = Path(self.config)
         given = {
             "--accelerator-config": self.accelerator,
-            "--config": self.config,
+            "--config": str(own.resolve()) if own.is_file() else self.config,
             "--system-config": self.system_config,
             "--memory-mode": self.memory_mode,
             "--optimise": self.optimise,

@@ -25,13 +25,11 @@ class Job(msgspec.Struct, frozen=True):
     """What Vela is to do.
 
     Attributes:
-        source: the TFLite file.
-        out: the folder it writes into.
+        source: the TFLite file, in the folder that Vela writes into.
         arguments: of its command line.
     """
 
     source: Path
-    out: Path
     arguments: list[str]
 
 
@@ -41,17 +39,26 @@ class Outcome(msgspec.Struct, frozen=True):
     refused: str = ""
 
 
-def compile_file(source: Path, out: Path, options: EthosUOptions) -> None:
-    """Let Vela compile a TFLite file; beside the compiled file it leaves its tables, and in ``vela.log`` what it printed.
+def check_installed() -> None:
+    """Nothing, where Vela is.
+
+    Raises:
+        MissingExtraError: ethos-u-vela is not installed.
+    """
+    if not version_of(PACKAGE):
+        raise MissingExtraError("ethos-u", PACKAGE)
+
+
+def compile_file(source: Path, options: EthosUOptions) -> None:
+    """Let Vela compile a TFLite file; the compiled one lies beside it then, with Vela's tables and, in ``vela.log``, what it printed.
 
     Raises:
         MissingExtraError: ethos-u-vela is not installed.
         UnsupportedError: Vela refuses the file, or knows no such accelerator, system or memory mode.
         ChildError: it crashed, or took longer than ``timeout_s``.
     """
-    if not version_of(PACKAGE):
-        raise MissingExtraError("ethos-u", PACKAGE)
-    job = Job(source=source, out=out, arguments=[*options.arguments(), *_TOLD])
+    check_installed()
+    job = Job(source=source, arguments=[*options.arguments(), *_TOLD])
     limits = child.Limits(memory_bytes=_MEMORY_BYTES, cpu_s=int(options.timeout_s) + 1, wall_s=options.timeout_s)
     try:
         outcome = child.call(f"{__name__}:run_vela", job, Outcome, limits=limits)
@@ -70,17 +77,18 @@ def run_vela(job: Job) -> Outcome:
     from ethosu.vela import vela
     from ethosu.vela.errors import VelaError
 
-    with (job.out / LOG_FILE).open("wb") as log:
+    os.chdir(job.source.parent)  # so that no folder's name gets into what Vela writes
+    with Path(LOG_FILE).open("wb") as log:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
     try:
-        status = vela.main([str(job.source), "--output-dir", str(job.out), *job.arguments])
+        status = vela.main([job.source.name, "--output-dir", ".", *job.arguments])
     except (RuntimeError, ValueError, VelaError) as error:
         return Outcome(child.one_line(getattr(error, "data", "") or str(error)))
     except SystemExit as error:
         status = error.code
     sys.stdout.flush()
-    return Outcome(_last_line(job.out / LOG_FILE) if status else "")
+    return Outcome(_last_line(Path(LOG_FILE)) if status else "")
 
 
 def _last_line(log: Path) -> str:
