@@ -129,10 +129,10 @@ def _latency(report: Report) -> str:
 
 
 def _npu(report: Report) -> str:
-    rows, on_cpu = list(npu.estimate_rows(report)), list(npu.cpu_rows(report))
+    (columns, rows), on_cpu = npu.estimate_table(report), list(npu.cpu_rows(report))
     if not rows:
         return ""
-    told = f"## NPU, as estimated\n\n{npu.INTRO}\n\n{table(npu.ESTIMATE_COLUMNS, rows, left=npu.ESTIMATE_TEXT)}"
+    told = f"## NPU, as estimated\n\n{npu.INTRO}\n\n{table([escaped(column) for column in columns], rows, left=frozenset(map(escaped, columns)))}"
     return f"{told}\n\n{table(npu.CPU_COLUMNS, on_cpu, left=npu.CPU_TEXT)}" if on_cpu else told
 
 

@@ -12,40 +12,29 @@ INTRO = (
     "Cycles, time and memory as the NPU's compiler estimates them for the clock and memories it was told: nothing here was measured,"
     " and estimates for different settings are not to be compared. Operators on the CPU are in none of these figures."
 )
-ESTIMATE_COLUMNS = (
-    "Engine",
-    "Time, estimated",
-    "NPU cycles",
-    "All cycles",
-    "MACs",
-    "Memory used",
-    "Moved by a query",
-    "Weights",
-    "On the NPU",
-    "For",
-)
-ESTIMATE_TEXT = frozenset({"Engine", "Memory used", "Moved by a query", "For"})
 CPU_COLUMNS = ("Engine", "On the CPU", "How many", "Why not on the NPU", "They make")
 CPU_TEXT = frozenset(CPU_COLUMNS) - {"How many"}
 
 _NAMED = 3
 
 
-def estimate_rows(report: Report) -> Iterator[tuple[str, ...]]:
-    """One row of :data:`ESTIMATE_COLUMNS` for each engine that was compiled for an NPU."""
-    for entry, npu in _estimates(report):
-        yield (
-            heading(report, entry),
-            time(npu),
-            f"{npu.npu_cycles:,}",
-            f"{npu.total_cycles:,}",
-            f"{npu.macs:,}",
-            "; ".join(_used(memory) for memory in npu.memories),
-            "; ".join(_moved(memory, npu) for memory in npu.memories),
-            f"{size(npu.weight_bytes)} → {size(npu.encoded_weight_bytes)}",
-            share(npu),
-            f"{npu.accelerator}, {npu.system}, {npu.memory_mode}; {npu.compiler}",
-        )
+def estimate_table(report: Report) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Heads and rows: one engine that was compiled for an NPU a column, one figure a row; no rows where there is none."""
+    found = list(_estimates(report))
+    figures = {
+        "time, estimated": [time(npu) for _, npu in found],
+        "cycles of the NPU": [f"{npu.npu_cycles:,}" for _, npu in found],
+        "cycles in all": [f"{npu.total_cycles:,}" for _, npu in found],
+        "multiply-adds": [f"{npu.macs:,}" for _, npu in found],
+        "memory used": ["; ".join(_used(memory) for memory in npu.memories) for _, npu in found],
+        "moved by a query": ["; ".join(_moved(memory, npu) for memory in npu.memories) for _, npu in found],
+        "weights, compressed": [f"{size(npu.weight_bytes)} → {size(npu.encoded_weight_bytes)}" for _, npu in found],
+        "on the NPU": [f"{share(npu)} operators" for _, npu in found],
+        "estimated for": [f"{npu.accelerator}, {npu.system}, {npu.memory_mode}" for _, npu in found],
+        "by": [npu.compiler for _, npu in found],
+    }
+    columns = ("Estimate", *(heading(report, entry) for entry, _ in found))
+    return columns, [(name, *values) for name, values in figures.items()] if found else []
 
 
 def cpu_rows(report: Report) -> Iterator[tuple[str, ...]]:

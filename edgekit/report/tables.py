@@ -92,10 +92,10 @@ def _fidelity_cells(entry: EngineEntry) -> tuple[str, ...]:
 
 def npu_tables(report: Report) -> Markup | None:
     """What NPUs' compilers estimate, and the operators that they leave to the CPU."""
-    rows, on_cpu = list(npu.estimate_rows(report)), list(npu.cpu_rows(report))
+    (columns, rows), on_cpu = npu.estimate_table(report), list(npu.cpu_rows(report))
     if not rows:
         return None
-    estimates = table(npu.ESTIMATE_COLUMNS, rows, left=npu.ESTIMATE_TEXT)
+    estimates = table(columns, rows, left=frozenset(columns), kind="wide")
     return joined(estimates, table(npu.CPU_COLUMNS, on_cpu, left=npu.CPU_TEXT)) if on_cpu else estimates
 
 

@@ -36,12 +36,21 @@ def estimated(report):
 
 
 def test_an_estimate_is_never_shown_as_a_measurement(estimated):
-    (row,) = npu.estimate_rows(estimated)
+    columns, rows = npu.estimate_table(estimated)
 
-    assert row[1:5] == ("20 ms at 500 MHz", "7,376,570", "10,000,000", "385,250,272")
-    assert row[5] == "SRAM 1,474 KiB (feature maps); off-chip flash 4,096 KiB (weights)"
-    assert row[6] == "SRAM 30 MB (1.50 of 4 GB/s); off-chip flash 5 MB (0.250 of 0.500 GB/s)"
-    assert row[7:9] == ("4.67 MB → 4.28 MB", "55 of 60")
+    assert len(columns) == 2
+    assert rows == [
+        ("time, estimated", "20 ms at 500 MHz"),
+        ("cycles of the NPU", "7,376,570"),
+        ("cycles in all", "10,000,000"),
+        ("multiply-adds", "385,250,272"),
+        ("memory used", "SRAM 1,474 KiB (feature maps); off-chip flash 4,096 KiB (weights)"),
+        ("moved by a query", "SRAM 30 MB (1.50 of 4 GB/s); off-chip flash 5 MB (0.250 of 0.500 GB/s)"),
+        ("weights, compressed", "4.67 MB → 4.28 MB"),
+        ("on the NPU", "55 of 60 operators"),
+        ("estimated for", "ethos-u55-128, Ethos_U55_High_End_Embedded, Shared_Sram"),
+        ("by", "Vela 5.2.0"),
+    ]
     assert "Vela 5.2.0 estimates 20 ms at 500 MHz, 10,000,000 cycles, not measured" in next(npu.lines(ESTIMATE))
     assert estimated.engines[0].latency is None
 
@@ -64,4 +73,4 @@ def test_every_rendering_says_it(estimated):
 
 def test_a_report_without_an_npu_has_no_such_section(report):
     assert "NPU" not in render_markdown(report)
-    assert not list(npu.estimate_rows(report))
+    assert npu.estimate_table(report)[1] == []

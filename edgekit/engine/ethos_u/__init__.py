@@ -29,10 +29,13 @@ _STAND_IN = StandIn(
     runtime="tflite",
     options={"reference": True},
     remark=(
-        f"Fidelity is that of {ENGINE_FILE}, which Vela compiled, run in LiteRT's reference kernels on a CPU: Arm tests Vela to give"
-        " the same bits as these; the engine itself has not been run, on no board and on no Fixed Virtual Platform."
+        f"Fidelity is that of {ENGINE_FILE}, which Vela compiled, run in TFLite's reference kernels on a CPU; the engine itself has not"
+        " been run, on no board and on no Fixed Virtual Platform. Arm names these kernels (up to Vela 3.12) as what the NPU's results are"
+        " compared with bit by bit."
     ),
 )
+"""https://review.mlplatform.org/plugins/gitiles/ml/ethos-u/ethos-u-vela/+/refs/tags/3.12.0/README.md, section TensorFlow Support. LiteRT's other
+kernels differ: XNNPACK and those built in by up to two steps of 256 in EfficientNet-Lite0's outputs (LiteRT 2.3.0, x86-64)."""
 
 
 class EthosUBackend:
