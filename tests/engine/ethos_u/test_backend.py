@@ -123,20 +123,22 @@ def test_vela_that_takes_too_long_is_ended(quantized, compiled, vela):
     assert "timeout_s" in caught.value.hint
 
 
-def test_a_missing_vela_is_answered_with_the_extra(quantized, compiled, monkeypatch):
+def test_a_missing_vela_is_answered_with_the_extra(quantized, compiled, floats, target, monkeypatch):
     monkeypatch.setattr(compiler, "PACKAGE", "no-such-package")
     with pytest.raises(MissingExtraError) as caught:
         compiled(quantized(NETWORK, **SHAPES))
 
     assert caught.value.hint == "pip install 'edgekit[ethos-u]'"
+    with pytest.raises(MissingExtraError):  # before anything calibrates, too
+        EthosUBackend().refusals(floats(NETWORK, **SHAPES), target())
 
 
-def test_a_misspelt_option_is_answered_with_the_nearest_right_one(floats, target):
+def test_a_misspelt_option_is_answered_with_the_nearest_right_one(floats, target, vela):
     with pytest.raises(UsageError, match="did you mean memory_mode"):
         EthosUBackend().refusals(floats(NETWORK, **SHAPES), target(memory_mod="Shared_Sram"))
 
 
-def test_refusals_are_those_of_tflite(floats, target):
+def test_refusals_are_those_of_tflite(floats, target, vela):
     model = floats("n = NonZero(x) y = Cast<to = 1>(n)")
 
     assert "NonZero" in [one.op for one in EthosUBackend().refusals(model, target(io_dtype="float32"))]
