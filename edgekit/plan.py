@@ -197,6 +197,7 @@ def check(request: Request, *, targets_needed: bool = True) -> Plan:
         samples = msgspec.structs.replace(samples, preprocess=preprocess)
     good = tuple(step for step in steps if step)
     _needs_met(faults, good, chosen, has_samples=request.samples is not None or _may_be_quantized(request))
+    _integers_made(faults, good, chosen, recipe.name, is_quantized=_may_be_quantized(request))
     if dtype != "float32" and not any(Need.SAMPLES in step.pass_.needs for step in good):
         faults.add(f"--set io.dtype={dtype}: recipe {recipe.name} makes no integers; static_wi8_ai8 does")
     faults.raise_any(request)
@@ -357,6 +358,16 @@ def _needs_met(faults: _Faults, steps: tuple[PlannedStep, ...], chosen: tuple[Ch
             lacking = getattr(step.pass_, "lacking", None)
             if lacking is not None and scheme is not None and (lack := lacking(scheme)):
                 faults.add(f"step {index} ({step.name}): {one.key}: {lack}")
+
+
+def _integers_made(faults: _Faults, steps: tuple[PlannedStep, ...], chosen: tuple[Chosen, ...], recipe: str, *, is_quantized: bool) -> None:
+    """A processor that computes in integers alone has nothing to do for a recipe that makes none."""
+    if is_quantized or any(Need.SAMPLES in step.pass_.needs for step in steps):
+        return
+    for one in chosen:
+        scheme = one.target.runtime(one.runtime).scheme
+        if scheme is not None and scheme.integers_alone:
+            faults.add(f"{one.key} computes in integers alone, and recipe {recipe} makes none between ports: --recipe static_wi8_ai8")
 
 
 def _names(chosen: tuple[Chosen, ...]) -> tuple[str, ...]:

@@ -43,6 +43,8 @@ class Scheme(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         int16_activations: the scheme of what the runtime computes with activations of 16 bits; absent if nothing.
         bfloat16: whether it computes a whole graph in bfloat16, and gains by it.
         lacks: why it has no form for ``int16_activations``, ``low_bit_static_ops`` or ``bfloat16``, in words.
+        integers_alone: whether float is not computed where integers are, but on a far slower processor beside it: no node then
+            stays float for a budget, and a recipe must make integers.
         speedup: how many times as fast as in float the runtime computes an op in integers, for a search that keeps nodes in
             float; of convolutions ``Conv``, and apart from these ``depthwise Conv`` and ``first Conv``, which reads four
             channels at most. What is not named is taken for so fast that all of float's time is saved.
@@ -67,6 +69,7 @@ class Scheme(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     int16_activations: Scheme | None = None
     bfloat16: bool = False
     lacks: dict[Literal["int16_activations", "low_bit_static_ops", "bfloat16"], str] = {}
+    integers_alone: bool = False
     speedup: dict[str, float] = {}
 
     @property
@@ -104,7 +107,7 @@ class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         schema: version of this file format.
         name: the file's name without ``.toml``.
         title: what people call it.
-        arch: ``x86_64``, ``aarch64`` or ``armv7l``, as ``uname -m`` says.
+        arch: ``x86_64``, ``aarch64`` or ``armv7l``, as ``uname -m`` says; of a microcontroller ``armv8.1-m.main``, as compilers say.
         runtimes: the first is built unless another is named.
         cpu: core and count, in words.
         features: processor features kernels depend on, as Linux names them.
@@ -117,7 +120,7 @@ class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     schema: Literal[1]
     name: str
-    arch: Literal["x86_64", "aarch64", "armv7l"]
+    arch: Literal["x86_64", "aarch64", "armv7l", "armv8.1-m.main"]
     runtimes: tuple[Runtime, ...]
     sources: dict[str, str]
     title: str = ""
@@ -156,8 +159,7 @@ def unsourced(target: Target) -> tuple[str, ...]:
         facts += [f"{runtime.name}.{name}" for name in ("max_opset", *held)]
         if runtime.scheme is not None:
             single += [f"{runtime.name}.scheme.{name}" for name in runtime.scheme.__struct_fields__]
-            if runtime.scheme.reduce_range:
-                facts.append(f"{runtime.name}.scheme.reduce_range")
+            facts += [f"{runtime.name}.scheme.{name}" for name in ("reduce_range", "integers_alone") if getattr(runtime.scheme, name)]
     missing = [f"{fact}: no source" for fact in facts if not target.sources.get(fact, "").strip()]
     return (*missing, *(f"sources: {key} is no fact of {target.name}" for key in target.sources if key not in {*facts, *single}))
 

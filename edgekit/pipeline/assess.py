@@ -125,6 +125,7 @@ def entry_of(built: Built, scores: Scores, found: Taken, plan: Plan, bench: Benc
         accuracy_reason=scores.accuracy_reason,
         details=engine.details,
         delegation=engine.delegation,
+        npu=engine.npu,
         remarks=(*scores.remarks, *on_engine(built)),
         snippets=tuple(f"engines/{one.key}/{path.name}" for path in sorted(built.folder.iterdir()) if path.suffix in CODE_SUFFIXES),
     )

@@ -15,7 +15,7 @@ from edgekit.engine.contract import Backend, Delegation
 from edgekit.ingest.sniff import kind_of
 from edgekit.model import Model, Store, Tensor, file_sha256, read_model
 from edgekit.passes.contract import Need
-from edgekit.pipeline.foresee import check_delegations, foreseen
+from edgekit.pipeline.foresee import check_delegations, drafted, foreseen
 from edgekit.pipeline.line import engine_inputs, ingested, pass_inputs, prepared
 from edgekit.pipeline.steps import Workshop
 from edgekit.plan import Plan, PlannedStep, Request, check, runtime_of
@@ -152,6 +152,7 @@ def rehearse(request: Request, *, watcher: Watcher = SILENT, store: Store | None
         PlanError: recipe, targets or samples have faults; all at once.
         UnsupportedError: a target's engine cannot carry the model, or its delegate would leave what it has to take; all
             nodes at once.
+        ChildError: an NPU's compiler crashed or took too long.
     """
     plan = check(request)
     workshop = Workshop(store=store or Store(), watcher=watcher)
@@ -164,7 +165,7 @@ def rehearse(request: Request, *, watcher: Watcher = SILENT, store: Store | None
         source=str(request.source),
         recipe=plan.recipe.name,
         samples=f"{len(samples.calibrating)} samples calibrate, {len(samples.judging)} judge" if samples else "no samples",
-        remarks=(*plan.names, *plan.remarks),
+        remarks=(*plan.names, *plan.remarks, *drafted(plan, ready, workshop)),
         steps=tuple(_steps(plan, ready, workshop)),
         delegations=delegations,
     )

@@ -55,6 +55,8 @@ def why_not_here(engine: Engine, bench: Bench) -> str:
     """Why an engine cannot be run on a device; "" if nothing is known against it."""
     if engine.status != "built":
         return engine.status
+    if engine.stand_in is not None:
+        return f"no device that edgekit reaches runs {engine.runtime} engines; what their compiler estimates is no latency"
     facts, packages = bench.device.facts, RUNTIME_PACKAGES.get(engine.runtime, (engine.runtime,))
     if facts.url == "local" and not runs_here(engine.runtime):
         return f"{packages[0]} is not installed here"

@@ -153,7 +153,7 @@ def _drafted(model: Model, options: TfliteOptions) -> _Drafted:
     tensors = _tensors(model)
     ports = {name: _port_order(graph, name, tensors.get(name), options) for name in (*graph.inputs, *graph.outputs)}
     draft = Draft()
-    emitter = Emitter(graph, layout.plan(graph, _wish(graph), {name: ports[name] for name in graph.inputs}), draft)
+    emitter = Emitter(graph, layout.plan(graph, _wish(graph), {name: ports[name] for name in graph.inputs}), draft, npu=options.npu)
     inputs = {name: _enter(emitter, name, ports[name], options) for name in graph.inputs}
     for node in graph.nodes:
         emitter.lower(node, LOWERINGS[node.op].lower)
@@ -176,7 +176,7 @@ def _prepared(path: Path, options: TfliteOptions) -> tuple[Graph, tuple[Refusal,
         if fault is not None:
             found.append(_refusal(node, graph, fault))
         else:
-            node.integer = LOWERINGS[node.op].in_integers(node, graph)
+            node.integer = LOWERINGS[node.op].in_integers(node, graph, slowly=options.npu)
     return graph, (*found, *_refused_ports(graph, options))
 
 

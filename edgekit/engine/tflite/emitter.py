@@ -26,10 +26,12 @@ class Emitter:
         graph: all shapes known, integers decided.
         orders: the order in which each value is stored.
         draft: what is written to.
+        npu: whether it is for a processor with few operators, see :class:`TfliteOptions`.
     """
 
-    def __init__(self, graph: Graph, orders: Mapping[str, Order], draft: Draft) -> None:
+    def __init__(self, graph: Graph, orders: Mapping[str, Order], draft: Draft, *, npu: bool = False) -> None:
         self.graph = graph
+        self.npu = npu
         self.orders = orders
         self.draft = draft
         self._have: dict[tuple[str, Order, bool], int] = {}
