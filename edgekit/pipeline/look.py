@@ -6,7 +6,7 @@ import dataclasses
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -37,6 +37,10 @@ class Inspection(msgspec.Struct, frozen=True):
         macs: multiply-adds of one query.
         ops: nodes by operator.
         layers: node by node.
+        min_runtime: of a TFLite file: the oldest TFLite that runs it, as it says itself.
+        metadata: of a TFLite file: how it is called, as it says itself, in the form of the metadata schema's JSON.
+        files: of a TFLite file: what is packed behind it.
+        notes: what a reader should know, in sentences.
     """
 
     format: str
@@ -48,6 +52,10 @@ class Inspection(msgspec.Struct, frozen=True):
     macs: int
     ops: dict[str, int]
     layers: tuple[Layer, ...]
+    min_runtime: str = ""
+    metadata: dict[str, Any] = {}
+    files: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 class RehearsedStep(msgspec.Struct, frozen=True):
@@ -125,6 +133,10 @@ def _look_at_tflite(path: Path) -> Inspection:
         macs=total.macs,
         ops=dict(Counter(layer.op for layer in found.layers)),
         layers=found.layers,
+        min_runtime=found.min_runtime,
+        metadata=found.metadata,
+        files=found.files,
+        notes=(found.metadata_fault,) if found.metadata_fault else (),
     )
 
 

@@ -253,6 +253,9 @@ def test_a_tflite_file_of_any_origin_is_inspected_and_measured(edgekit, net, pic
 
     assert seen.status == 0, seen.err
     assert (seen.data["format"], seen.data["ops"]["CONV_2D"]) == ("tflite", 1)
+    (tensor,) = seen.data["metadata"]["subgraph_metadata"][0]["input_tensor_metadata"]
+    assert tensor["content"]["content_properties_type"] == "ImageProperties"
+    assert "ImageProperties" in edgekit("inspect", "bare.tflite").out
     assert timed.status == 0, timed.err
     assert timed.data[0]["runtime"] == "tflite"
     assert timed.data[0]["latency"]["n"] >= 20

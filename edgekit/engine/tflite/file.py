@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import math
 import struct
-from dataclasses import dataclass
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from edgekit.engine.contract import Port
+from edgekit.engine.tflite.metadata import ENTRY
+from edgekit.engine.tflite.metadata_tables import Tree, unpacked
 from edgekit.errors import SourceError
 from edgekit.extras import extra
 from edgekit.graph.inspect import Layer
@@ -26,12 +31,20 @@ class TfliteFile:
         inputs, outputs: under the names of their tensors, in order.
         layers: the operators, in order; ``op`` is TFLite's name, behind ``CUSTOM:`` that of a custom one.
         signatures: keys under which it can be called.
+        min_runtime: the oldest TFLite that runs it, as it says itself.
+        metadata: of its entry ``TFLITE_METADATA``, in the form of the schema's JSON; empty if it has none.
+        metadata_fault: why that entry cannot be read; "" if it can, or is not there.
+        files: names of the files packed behind it.
     """
 
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
     layers: tuple[Layer, ...]
     signatures: tuple[str, ...]
+    min_runtime: str = ""
+    metadata: Tree = field(default_factory=dict)
+    metadata_fault: str = ""
+    files: tuple[str, ...] = ()
 
 
 def read_tflite(path: Path) -> TfliteFile:
@@ -51,7 +64,7 @@ def read_tflite(path: Path) -> TfliteFile:
         from ai_edge_litert import schema_py_generated as schema
     try:
         model = schema.ModelT.InitFromPackedBuf(data, 0)
-        return _Reader(schema, model).file()
+        return _Reader(schema, model).file(_packed_files(data))
     except (struct.error, IndexError, TypeError, ValueError, AttributeError, KeyError) as error:
         raise SourceError(f"{path}: its tables point to what is not there: {error}", hint="is the file whole?") from error
 
@@ -64,11 +77,15 @@ class _Reader:
         self._ops = [_op_name(schema, code) for code in model.operatorCodes or ()]
         self._types = {value: name for name, value in vars(schema.TensorType).items() if not name.startswith("_")}
         self._counted: set[int] = set()
+        self._entries = {_text(entry.name): _bytes(model.buffers[entry.buffer]) for entry in model.metadata or ()}
 
-    def file(self) -> TfliteFile:
+    def file(self, files: tuple[str, ...]) -> TfliteFile:
         inputs, outputs = (tuple(self._port(self._graph.tensors[index]) for index in ones) for ones in (self._graph.inputs, self._graph.outputs))
         operators = self._graph.operators if self._graph.operators is not None else []
-        return TfliteFile(inputs, outputs, tuple(self._layer(at, operator) for at, operator in enumerate(operators)), self._signatures)
+        layers = tuple(self._layer(at, operator) for at, operator in enumerate(operators))
+        metadata, fault = _metadata(self._entries)
+        runtime = self._entries.get("min_runtime_version", b"").rstrip(b"\0").decode(errors="replace")
+        return TfliteFile(inputs, outputs, layers, self._signatures, runtime, metadata, fault, files)
 
     def _port(self, tensor: Any) -> Port:
         quantization = tensor.quantization
@@ -129,6 +146,26 @@ _EACH = {
     "BATCH_MATMUL": slice(-1, None),  # of the first side
 }
 """Which sizes of the weights multiply up to what each number takes: of the result, of what is read by a TRANSPOSE_CONV."""
+
+
+def _bytes(buffer: Any) -> bytes:
+    return b"" if buffer.data is None else bytes(buffer.data)
+
+
+def _metadata(entries: Mapping[str, bytes]) -> tuple[Tree, str]:
+    """What a file says of itself, or why that cannot be read: it runs all the same."""
+    try:
+        return unpacked(entries[ENTRY]) if ENTRY in entries else {}, ""
+    except (struct.error, IndexError, ValueError) as error:
+        return {}, f"its entry {ENTRY} cannot be read: {error}"
+
+
+def _packed_files(data: bytes) -> tuple[str, ...]:
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            return tuple(archive.namelist())
+    except (zipfile.BadZipFile, NotImplementedError):
+        return ()
 
 
 def _op_name(schema: Any, code: Any) -> str:
