@@ -32,7 +32,7 @@ class Callee:
         dtypes: of the inputs.
         outputs: names of the outputs, in order.
         preprocess: if the first layers show that the input is raw pixels.
-        owner: what must live as long as ``call``: the variables of a SavedModel go with it.
+        owner: holds the variables; those of a SavedModel go with it.
     """
 
     call: Callable[..., Sequence[Any]]
@@ -97,6 +97,8 @@ def keras_model(model: keras.Model, label: str) -> Callee:
         dtypes={name: str(tensor.dtype) for name, tensor in zip(names, tensors, strict=True)},
         outputs=tuple(unique([*names, *_output_names(model)])[len(names) :]),
         preprocess=_preprocess(model),
+        # As TensorFlow has them: whoever reads a SavedModel of the Keras model itself finds variables without values.
+        owner=[variable.value for variable in model.variables],
     )
 
 

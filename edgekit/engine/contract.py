@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 import msgspec
 
-from edgekit.model import Layout, Model, Tensor
+from edgekit.model import Layout, Model, Step, Tensor
+from edgekit.samples import Samples
 from edgekit.target import Target
 
 if TYPE_CHECKING:
@@ -64,6 +65,28 @@ class Engine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     options: dict[str, Any] = {}
     details: dict[str, Any] = {}
 
+    @property
+    def runs_in(self) -> str:
+        """The runtime that opens it; what follows a hyphen in ``runtime`` says who compiled it."""
+        return self.runtime.partition("-")[0]
+
+
+class Conversion(msgspec.Struct, frozen=True):
+    """What a backend is told that has a converter take the source, instead of the graph that edgekit made of it.
+
+    Attributes:
+        steps: of the recipe, with all their options; none of them has been taken.
+        samples: for ranges of activations.
+        trust: open the source without a sandbox.
+        memory_bytes, timeout_s: what the converter may use.
+    """
+
+    steps: tuple[Step, ...] = ()
+    samples: Samples | None = None
+    trust: bool = False
+    memory_bytes: int = 16 << 30
+    timeout_s: float = 1800.0
+
 
 def seal_engine(folder: Path, engine: Engine) -> Engine:
     """Write the engine's record beside its file."""
@@ -96,7 +119,14 @@ class Refusal(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Backend(Protocol):
-    """Compiles for one runtime; entry-point group ``edgekit.backends``. It never quantizes: precision is in the model."""
+    """Compiles for one runtime; entry-point group ``edgekit.backends``. It never quantizes: precision is in the model.
+
+    The exception is a yardstick: a backend that has somebody else's converter take the source itself. It names the formats
+    of source it takes in a class variable ``takes`` (as the history's first step has them), is made with ``conversion``
+    (a :class:`Conversion`), and has two methods besides: ``lacking(steps) -> str``, what of a recipe it cannot do and what
+    can be done about it, and ``decided_by() -> dict``, what decides its engines besides model and target. No step of the
+    recipe is taken for it.
+    """
 
     runtime: ClassVar[str]
     ports: ClassVar[frozenset[str]]

@@ -10,14 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from edgekit import plugins
-from edgekit.engine.contract import Backend
 from edgekit.ingest.sniff import kind_of
 from edgekit.model import Model, Store, Tensor, file_sha256, read_model
 from edgekit.passes.contract import Need
-from edgekit.pipeline.line import engine_inputs, ingested, pass_inputs, prepared
+from edgekit.pipeline.line import backend_of, engine_inputs, ingested, pass_inputs, prepared
 from edgekit.pipeline.steps import Workshop
-from edgekit.plan import Plan, PlannedStep, Request, check, runtime_of
+from edgekit.plan import Plan, PlannedStep, Request, check, runtime_of, takes_source
 from edgekit.target import Chosen
 from edgekit.watch import SILENT, Watcher
 
@@ -173,17 +171,18 @@ def _steps(plan: Plan, ready: Model, workshop: Workshop) -> list[RehearsedStep]:
 
 def _steps_of(one: Chosen, plan: Plan, model: Model, workshop: Workshop) -> Iterator[RehearsedStep]:
     """Steps of one target; what comes after a step that is still to be done cannot be in the store."""
+    backend, is_own = backend_of(one, plan), takes_source(one)
     scheme = runtime_of(one).scheme
     branch: Model | None = model
-    for step in plan.steps:
+    for step in () if is_own else plan.steps:
         folder = workshop.find(step.name, pass_inputs(step, branch, plan, one)) if branch is not None else None
         branch = read_model(folder) if folder is not None else None
         route = f"ONNX → ONNX, activations {scheme.activations}" if scheme and Need.SCHEME in step.pass_.needs else "ONNX → ONNX"
         yield RehearsedStep(target=one.key, step=step.name, route=route, needs=_needs(step), kept=branch is not None)
-    backend: Backend = plugins.load("edgekit.backends", one.runtime)()
     kept = branch is not None and workshop.find("compile", engine_inputs(one, branch, backend)) is not None
     builds = "the device" if one.target.builds_on == "device" else ""
-    yield RehearsedStep(target=one.key, step="compile", route=f"ONNX → {one.runtime}", needs=builds, kept=kept)
+    source = kind_of(plan.request.source).value if is_own else "ONNX"
+    yield RehearsedStep(target=one.key, step="compile", route=f"{source} → {one.runtime}", needs=builds, kept=kept)
 
 
 def _needs(step: PlannedStep) -> str:

@@ -29,6 +29,8 @@ class TfliteFile:
 
     Attributes:
         inputs, outputs: under the names of their tensors, in order.
+        input_names, output_names: of the same, as the first signature calls them; the tensors' own where there is none.
+        dtypes: element types of all tensors.
         layers: the operators, in order; ``op`` is TFLite's name, behind ``CUSTOM:`` that of a custom one.
         signatures: keys under which it can be called.
         min_runtime: the oldest TFLite that runs it, as it says itself.
@@ -39,6 +41,9 @@ class TfliteFile:
 
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
+    input_names: tuple[str, ...]
+    output_names: tuple[str, ...]
+    dtypes: frozenset[str]
     layers: tuple[Layer, ...]
     signatures: tuple[str, ...]
     min_runtime: str = ""
@@ -73,19 +78,38 @@ class _Reader:
     def __init__(self, schema: Any, model: Any) -> None:
         self._graph = model.subgraphs[0]
         self._buffers = model.buffers
-        self._signatures = tuple(_text(one.signatureKey) for one in model.signatureDefs or ())
+        self._signatures = model.signatureDefs or ()
         self._ops = [_op_name(schema, code) for code in model.operatorCodes or ()]
         self._types = {value: name for name, value in vars(schema.TensorType).items() if not name.startswith("_")}
         self._counted: set[int] = set()
         self._entries = {_text(entry.name): _bytes(model.buffers[entry.buffer]) for entry in model.metadata or ()}
 
     def file(self, files: tuple[str, ...]) -> TfliteFile:
-        inputs, outputs = (tuple(self._port(self._graph.tensors[index]) for index in ones) for ones in (self._graph.inputs, self._graph.outputs))
+        ends = self._graph.inputs, self._graph.outputs
+        inputs, outputs = (tuple(self._port(self._graph.tensors[index]) for index in ones) for ones in ends)
+        called = self._signatures[0] if self._signatures else None
+        names = [self._names(ones, maps) for ones, maps in zip(ends, (called.inputs, called.outputs) if called else ((), ()), strict=True)]
         operators = self._graph.operators if self._graph.operators is not None else []
         layers = tuple(self._layer(at, operator) for at, operator in enumerate(operators))
         metadata, fault = _metadata(self._entries)
         runtime = self._entries.get("min_runtime_version", b"").rstrip(b"\0").decode(errors="replace")
-        return TfliteFile(inputs, outputs, layers, self._signatures, runtime, metadata, fault, files)
+        return TfliteFile(
+            inputs=inputs,
+            outputs=outputs,
+            input_names=names[0],
+            output_names=names[1],
+            dtypes=frozenset(self._dtype(tensor) for tensor in self._graph.tensors),
+            layers=layers,
+            signatures=tuple(_text(one.signatureKey) for one in self._signatures),
+            min_runtime=runtime,
+            metadata=metadata,
+            metadata_fault=fault,
+            files=files,
+        )
+
+    def _names(self, indices: Any, maps: Any) -> tuple[str, ...]:
+        called = {int(one.tensorIndex): _text(one.name) for one in maps or ()}
+        return tuple(called.get(int(index), _text(self._graph.tensors[index].name)) for index in indices)
 
     def _port(self, tensor: Any) -> Port:
         quantization = tensor.quantization
