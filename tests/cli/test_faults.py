@@ -76,7 +76,7 @@ def test_a_picture_damaged_inside_is_named_and_left_out_on_request(edgekit, net,
     ("arguments", "words"),
     [
         (["--target", "rasberry-pi-5", "--recipe", "fp16"], "did you mean raspberry-pi-5?"),
-        (["--target", "rpi5:tensorrt", "--recipe", "fp16"], "raspberry-pi-5 does not run tensorrt; it runs tflite, onnxruntime, tflite-tensorflow"),
+        (["--target", "rpi5:tensorrt", "--recipe", "fp16"], "raspberry-pi-5 does not run tensorrt; it runs tflite, onnxruntime"),
         (["--target", "rpi5", "--recipe", "static_w8_ai8"], "did you mean static_wi8_ai8?"),
         (["--target", "rpi5", "--recipe", "fp16", "--set", "quantise.mode=static"], "did you mean quantize?"),
         (["--target", "rpi5", "--recipe", "fp16", "--set", "quantize.weight_bit=8"], "did you mean weight_bits?"),

@@ -18,7 +18,7 @@ from edgekit.errors import PlanError, UsageError
 from edgekit.model import Signature, Step, Store, seal_model
 from edgekit.model.source import keep_source, kept_source, with_source
 from edgekit.passes.quantize import Quantize
-from edgekit.target import Runtime, Target
+from edgekit.target import Runtime, Target, choose
 
 BOARD = Target(schema=1, name="board", arch="aarch64", runtimes=(Runtime("tflite-tensorflow"),), sources={})
 RELU = '<ir_version: 10, opset_import: ["" : 21]> net (float[1,4] x) => (float[1,4] y) { y = Relu(x) }'
@@ -72,6 +72,17 @@ def relu(tmp_path):
     from edgekit.model import read_model
 
     return store, read_model(store.keep("ab" * 20, make))
+
+
+def test_whatever_runs_tflite_runs_what_tensorflow_makes_for_it():
+    one = choose("rpi5:tflite-tensorflow")
+
+    assert (one.key, one.target.runtime(one.runtime).scheme) == ("raspberry-pi-5-tflite-tensorflow", None)
+    assert one.target.runtime("tflite-tensorflow").version == one.target.runtime("tflite").version
+    with pytest.raises(UsageError, match="does not run tflite-nobody; it runs tflite, onnxruntime"):
+        choose("rpi5:tflite-nobody")
+    with pytest.raises(UsageError, match="does not run tflite-tensorflow; it runs tensorrt"):
+        choose("jetson:tflite-tensorflow")
 
 
 @pytest.mark.parametrize(
