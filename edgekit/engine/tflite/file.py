@@ -6,6 +6,7 @@ import io
 import math
 import struct
 import zipfile
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,7 +31,7 @@ class TfliteFile:
     Attributes:
         inputs, outputs: under the names of their tensors, in order.
         input_names, output_names: of the same, as the first signature calls them; the tensors' own where there is none.
-        dtypes: element types of all tensors.
+        dtypes: how many tensors there are of each element type.
         layers: the operators, in order; ``op`` is TFLite's name, behind ``CUSTOM:`` that of a custom one.
         signatures: keys under which it can be called.
         min_runtime: the oldest TFLite that runs it, as it says itself.
@@ -43,7 +44,7 @@ class TfliteFile:
     outputs: tuple[Port, ...]
     input_names: tuple[str, ...]
     output_names: tuple[str, ...]
-    dtypes: frozenset[str]
+    dtypes: dict[str, int]
     layers: tuple[Layer, ...]
     signatures: tuple[str, ...]
     min_runtime: str = ""
@@ -98,7 +99,7 @@ class _Reader:
             outputs=outputs,
             input_names=names[0],
             output_names=names[1],
-            dtypes=frozenset(self._dtype(tensor) for tensor in self._graph.tensors),
+            dtypes=dict(Counter(self._dtype(tensor) for tensor in self._graph.tensors)),
             layers=layers,
             signatures=tuple(_text(one.signatureKey) for one in self._signatures),
             min_runtime=runtime,
