@@ -139,7 +139,7 @@ def prepared(plan: Plan, model: Model, workshop: Workshop) -> Model:
     origin = model.history[:1]
     for step in plan.preparation:
         model = passed(step, model, plan, workshop, one=None)
-    model = msgspec.structs.replace(model, history=(*origin, *model.history[1:]))  # two sources of one graph share the steps after
+    model = msgspec.structs.replace(model, history=(*origin, *model.history[len(origin) :]))  # two sources of one graph share the steps after
 
     def make(out: Path) -> None:
         check_refusals(plan, model)
