@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from edgekit import strict
+from edgekit import plugins, strict
 from edgekit.errors import UsageError
 
 Activation = Literal["uint8", "int8", "int8 symmetric", "int16 symmetric"]
@@ -132,7 +132,7 @@ class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     aliases: tuple[str, ...] = ()
 
     def runtime(self, name: str) -> Runtime:
-        """The runtime of that name.
+        """The runtime of that name; ``RUNTIME-SOMEBODY`` is one that this target runs, compiled for by a backend of somebody else's.
 
         Raises:
             UsageError: the target does not run it.
@@ -140,6 +140,10 @@ class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         for runtime in self.runtimes:
             if runtime.name == name:
                 return runtime
+        for runtime in self.runtimes:
+            if runtime.name == name.partition("-")[0] and name in plugins.names("edgekit.backends"):
+                remarks = {about: text for about, text in runtime.remarks.items() if about == "*"}
+                return msgspec.structs.replace(runtime, name=name, scheme=None, options={}, remarks=remarks)
         runs = ", ".join(runtime.name for runtime in self.runtimes)
         raise UsageError(f"{self.name} does not run {name}; it runs {runs}", hint=f"--target {self.name}:{self.runtimes[0].name}")
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 import msgspec
 
-from edgekit.model import Layout, Model, Tensor
+from edgekit.model import Layout, Model, Step, Tensor
+from edgekit.samples import Samples
 from edgekit.target import Target
 
 if TYPE_CHECKING:
@@ -216,6 +217,28 @@ class Engine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     npu: NpuEstimate | None = None
     stand_in: StandIn | None = None
 
+    @property
+    def runs_in(self) -> str:
+        """The runtime that opens it; what follows a hyphen in ``runtime`` says who compiled it."""
+        return self.runtime.partition("-")[0]
+
+
+class Conversion(msgspec.Struct, frozen=True):
+    """What a backend is told that has a converter take the source, instead of the graph that edgekit made of it.
+
+    Attributes:
+        steps: of the recipe, with all their options; none of them has been taken.
+        samples: for ranges of activations.
+        trust: open the source without a sandbox.
+        memory_bytes, timeout_s: what the converter may use.
+    """
+
+    steps: tuple[Step, ...] = ()
+    samples: Samples | None = None
+    trust: bool = False
+    memory_bytes: int = 16 << 30
+    timeout_s: float = 1800.0
+
 
 def seal_engine(folder: Path, engine: Engine) -> Engine:
     """Write the engine's record beside its file."""
@@ -254,6 +277,12 @@ class Backend(Protocol):
     the delegate would take of a Model, asked before anything is built; ``assumed`` says what of the Model is made up. Its
     options then have ``require_full_delegation``. Options are a class variable ``options``, if there are any: what a target's
     ``[runtimes.options]`` and ``--set RUNTIME.…`` may hold.
+
+    The exception is a yardstick: a backend that has somebody else's converter take the source itself. It names the formats
+    of source it takes in a class variable ``takes`` (as the history's first step has them), is made with ``conversion``
+    (a :class:`Conversion`), and has two methods besides: ``lacking(steps) -> str``, what of a recipe it cannot do and what
+    can be done about it, and ``decided_by() -> dict``, what decides its engines besides model and target. No step of the
+    recipe is taken for it.
     """
 
     runtime: ClassVar[str]

@@ -11,6 +11,7 @@ import msgspec
 
 from edgekit.errors import SourceError
 from edgekit.model import Preprocess, Signature, Tensor
+from edgekit.model.signature import RAW_PIXELS
 from edgekit.model.store import writing
 from edgekit.samples import Samples
 
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
     Arrays = dict[str, NDArray[Any]]
 
 PARITY_FILE = "parity.npz"
-RAW_PIXELS = Preprocess(mean=(0.0,), std=(1.0,))
-"""Preprocessing of a network that scales the pixels itself."""
-
 _RANDOM_FEEDS = 2
 _REPEATS_TO = 1e-3
 OPEN_BATCH = 2

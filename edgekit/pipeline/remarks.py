@@ -48,7 +48,15 @@ def on_engine(built: Built) -> tuple[str, ...]:
     """What the engine computes in float that one might take for integer, and why."""
     scheme = runtime_of(built.chosen).scheme
     is_kept = scheme is None or not scheme.integers_alone
-    return (*_on_kept(built.model.history, may_be_kept=is_kept), *_on_foreign(built))
+    return (*_on_kept(built.model.history, may_be_kept=is_kept), *_on_foreign(built), *_on_converted(built.engine.details))
+
+
+def _on_converted(details: Mapping[str, Any]) -> Iterator[str]:
+    """That somebody else's converter took the source, and what of the recipe it has its own way of."""
+    if "left_out" in details:
+        own = details["left_out"]
+        rest = f"; {', '.join(own)} {'is' if len(own) == 1 else 'are'} edgekit's and had no part in it" if own else ""
+        yield f"Converted from the source itself, not from edgekit's graph, by a converter with a quantizer of its own{rest}."
 
 
 def _on_kept(history: Sequence[Step], *, may_be_kept: bool) -> Iterator[str]:

@@ -47,7 +47,7 @@ def scored(built: Built, reference: Model, samples: Samples | None, bench: Bench
     if samples is None:
         return Scores(fidelity=None, fidelity_reason="no samples were given", accuracy=None, accuracy_reason="no samples were given")
     is_graph, engine = built.engine.status != "built", _judged(built)
-    runtime = "onnxruntime" if is_graph else engine.runtime
+    runtime = "onnxruntime" if is_graph else engine.runs_in
     reason = "" if is_graph else why_not_here(engine, bench)
     if reason:
         return Scores(fidelity=None, fidelity_reason=reason, accuracy=None, accuracy_reason=reason)

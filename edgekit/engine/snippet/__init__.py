@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
+
 from edgekit.engine.contract import Engine
 from edgekit.model import Signature
 
@@ -25,8 +27,9 @@ def write_snippets(engine: Engine, signature: Signature, folder: Path) -> tuple[
     from edgekit.engine.snippet.kotlin import kotlin_snippet
     from edgekit.engine.snippet.python import python_snippet
 
-    if engine.status != "built" or engine.runtime not in RUNTIMES:
+    if engine.status != "built" or engine.runs_in not in RUNTIMES:
         return ()
+    engine = msgspec.structs.replace(engine, runtime=engine.runs_in)
     facts = facts_of(engine, signature)
     if engine.npu is not None:
         texts = {"run.cc": ethos_u_snippet(facts, engine.npu)}

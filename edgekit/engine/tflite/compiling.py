@@ -21,6 +21,7 @@ from edgekit.engine.tflite.fusing import fuse
 from edgekit.engine.tflite.graph import Constant, Fault, Graph, Node, Quant, is_open
 from edgekit.engine.tflite.layout import Wish
 from edgekit.engine.tflite.lowering.table import LOWERINGS
+from edgekit.engine.tflite.metadata import files_of, metadata_of
 from edgekit.engine.tflite.normal import REWRITES, normalize
 from edgekit.engine.tflite.options import TfliteOptions
 from edgekit.engine.tflite.orders import Order
@@ -43,9 +44,10 @@ _HEAVY = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "FULLY_CON
 
 @dataclass(frozen=True, slots=True)
 class Lowered:
-    """What came out: the file, its ports, and what is worth reporting."""
+    """What came out: the file, the files to append to it, its ports, and what is worth reporting."""
 
     content: bytearray | memoryview
+    files: dict[str, bytes]
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
     precision: str
@@ -92,10 +94,13 @@ def lowered(model: Model, options: TfliteOptions, release: str = "") -> Lowered:
     size = sum(buffer.size for buffer in draft.buffers)
     if size > _MOST_BYTES:
         raise UnsupportedError(f"its constants take {size} bytes, a TFLite file holds 2 GiB", hint="quantize it, or use another runtime")
+    ports = drafted.inputs, drafted.outputs
+    taken, given = (tuple(_port(draft, name, index, tensors.get(name), options) for name, index in ones.items()) for ones in ports)
     return Lowered(
-        content=file_bytes(draft, drafted.inputs, drafted.outputs),
-        inputs=tuple(_port(draft, name, index, tensors.get(name), options) for name, index in drafted.inputs.items()),
-        outputs=tuple(_port(draft, name, index, tensors.get(name), options) for name, index in drafted.outputs.items()),
+        content=file_bytes(draft, *ports, metadata_of(model.signature, taken, given)),
+        files=files_of(model.signature, given),
+        inputs=taken,
+        outputs=given,
         precision=_precision(draft),
         details=_details(drafted.graph, draft),
         delegation=found,

@@ -117,8 +117,7 @@ def test_nothing_is_stored_that_no_operator_reads(graph, quantize, read):
 
 
 def minimum_runtime(model):
-    (metadata,) = model.metadata
-    assert metadata.name == b"min_runtime_version"
+    (metadata,) = (one for one in model.metadata if one.name == b"min_runtime_version")
     data = bytes(model.buffers[metadata.buffer].data)
     assert len(data) == 16
     return data.rstrip(b"\0").decode()
