@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 ENGINE_RECORD = "engine.json"
 
 
+_COMPILED_BY = ("-tensorflow",)
+
+
 class Port(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One input or output of an engine, as its caller must hand it over.
 
@@ -219,8 +222,8 @@ class Engine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def runs_in(self) -> str:
-        """The runtime that opens it; what follows a hyphen in ``runtime`` says who compiled it."""
-        return self.runtime.partition("-")[0]
+        """The runtime that opens it, without the name of somebody else who compiled it."""
+        return next((self.runtime.removesuffix(by) for by in _COMPILED_BY if self.runtime.endswith(by)), self.runtime)
 
 
 class Conversion(msgspec.Struct, frozen=True):

@@ -35,12 +35,14 @@ from edgekit.passes.fuse.rules import (
     transpose_reduce,
     transpose_region,
     transposes,
+    turned,
 )
 
 if TYPE_CHECKING:
     import onnx
 
 RULES: tuple[Rule[Any], ...] = (
+    turned.RULE,
     transposes.RULE,
     transpose_reduce.RULE,
     transpose_region.RULE,
