@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from edgekit.engine.contract import Port, Refusal
-from edgekit.engine.tflite import layout, orders, precision
+from edgekit.engine.tflite import layout, orders, precision, selecting
 from edgekit.engine.tflite.draft import Draft, DraftOperator
 from edgekit.engine.tflite.emitter import Emitter
 from edgekit.engine.tflite.fusing import fuse
@@ -27,7 +27,7 @@ from edgekit.graph.quantized import INTEGER_OPS
 from edgekit.model import Model, Tensor
 
 _REMEDY = "replace that layer, or build for another runtime, such as onnxruntime"
-_OPEN = frozenset({"Compress", "NonMaxSuppression", "NonZero", "Unique"})
+_OPEN = frozenset({"Compress", "NonZero", "Unique"})
 _CUT = "end the model before it and do this step outside, on the outputs"
 _CONVERSIONS = frozenset({"QUANTIZE", "DEQUANTIZE"})
 _MOST_BYTES = 2**31 - 2**24
@@ -93,6 +93,9 @@ def lowered(model: Model, options: TfliteOptions) -> Lowered:
 def _prepared(path: Path, options: TfliteOptions) -> tuple[Graph, tuple[Refusal, ...]]:
     """A graph ready to be lowered, and what stands against lowering it."""
     graph = read_graph(path)
+    across = {} if any(is_open(graph, name) for name in graph.inputs) else selecting.close(graph)
+    if across:
+        return graph, tuple(_refusal(node, graph, fault) for node, fault in across.items())
     if any(is_open(graph, name) for name in (*graph.inputs, *graph.values)):
         return graph, _refusals_of_open(graph)
     faults = precision.settle(graph)
@@ -244,6 +247,10 @@ def _leave(to: Emitter, name: str, order: Order, options: TfliteOptions) -> int:
         signed = tensor
         tensor = to.temporary(f"{name}_uint8", to.draft.shape(signed), _unsigned(quant), "uint8")
         to.add("QUANTIZE", [signed], [tensor])
+    selected = to.graph.selected.get(value)
+    if selected is not None:
+        to.draft.rename(tensor, f"{name}_and_more")
+        tensor = to.chosen(tensor, name, selected.mask, order.where(selected.axis))
     to.draft.rename(tensor, name)
     return tensor
 
@@ -267,7 +274,7 @@ def _port(draft: Draft, name: str, index: int, tensor: Tensor | None, options: T
     return Port(
         name=name,
         dtype=draft.dtype(index),
-        shape=draft.shape(index),
+        shape=draft.stated_shape(index),
         layout=options.io_layout if is_picture else "",
         scale=None if quant is None else quant.scale[0],
         zero_point=None if quant is None else quant.zero_point[0],

@@ -71,7 +71,9 @@ def plan(graph: Graph, wish_of: Callable[[Node], Wish], ports: Mapping[str, Orde
         for name in filter(None, node.outputs):
             root = groups.of(name)
             if root not in orders:
-                orders[root] = _following(graph, node, wish_of(node), orders.get(groups.of(node.inputs[0])), root in takes_rows)
+                found = _following(graph, node, wish_of(node), orders.get(groups.of(node.inputs[0])), root in takes_rows)
+                rank = len(graph.shape(name))
+                orders[root] = found if len(found.axes) == rank or found.picture else plain(rank)
     return {name: orders[groups.of(name)] for name in graph.values if groups.of(name) in orders}
 
 
