@@ -4,6 +4,7 @@ import pytest
 
 from edgekit.errors import SourceError
 from edgekit.graph.onnx_file import infer_shapes
+from edgekit.graph.shapes import outputs_sized_by_numbers
 
 
 def shapes_of(proto):
@@ -74,3 +75,13 @@ def test_shapes_that_contradict_one_another_are_an_error(onnx_text):
     with pytest.raises(SourceError, match="contradict") as caught:
         infer_shapes(proto)
     assert "\n" not in caught.value.message
+
+
+def test_outputs_sized_by_numbers_are_those_behind_what_selects(onnx_text):
+    proto = onnx_text(
+        """net (float[n,4] x) => (float[n,4] r, int64[2,a] i, float[b] g, int64[2] s) {
+        r = Relu(x)  i = NonZero(x)  t = Transpose(i)  g = GatherND(x, t)  s = Shape(i)
+    }"""
+    )
+
+    assert outputs_sized_by_numbers(proto.graph) == ["i", "g"]

@@ -78,6 +78,11 @@ REFUSED = [
     ("(float[2,1,4,6,6] x, float[1,3,1,1,6] z) => (y) { y = Greater(x, z) }", "Greater", "broadcasts over 4 axes"),
     ("(float[1,4,4] x, float[1,1,4] s) => (y) { y = NonMaxSuppression(x, s) }", "NonMaxSuppression", "selects nothing"),
     ("(float[1,4,4] x, float[1,1,4] s, int64[1] k) => (y) { y = NonMaxSuppression(x, s, k) }", "NonMaxSuppression", "k is computed"),
+    (
+        "(float[1,4,4] x, float[1,1,4] s) => (y) <int64[1] k={2}, float[1] t={1.0}> { y = NonMaxSuppression(x, s, k, t) }",
+        "NonMaxSuppression",
+        "suppresses nothing",
+    ),
     ("(float[3,4] x) => (y) { y = NonZero(x) }", "NonZero", "depends on the numbers"),
 ]
 

@@ -92,6 +92,16 @@ def test_boxes_by_their_middles(build):
     np.testing.assert_array_equal(build(proto).run(**given)["y"], onnx_outputs(proto, **given)["y"])
 
 
+def test_boxes_without_an_area_are_selected_once_each(build):
+    proto = selecting(*AFTER["as they are"])
+    given = feeds(3)
+    given["boxes"][:, 2] = given["boxes"][:, 5] = [1, 1, 1, 1]
+    given["boxes"][:, 4, 2] = given["boxes"][:, 4, 0]
+    given["scores"][:, :, 2:6] += 1
+
+    np.testing.assert_array_equal(build(proto).run(**given)["y"], onnx_outputs(proto, **given)["y"])
+
+
 def test_an_overlap_of_just_the_threshold_is_kept(build):
     boxes = np.float32([[[0, 0, 1, 2], [0, 0, 1, 1]]])  # the smaller is half of the larger
     text = "(float[1,2,4] b, float[1,1,2] s) => (int64[n,3] y) <int64[1] k={5}, float[1] t={0.5}> { y = NonMaxSuppression(b, s, k, t) }"
