@@ -48,6 +48,7 @@ REPORT = Path(__file__).resolve().parents[1] / "tests" / "engine" / "tflite" / "
 TARGET = Target(schema=1, name="coverage", arch="x86_64", runtimes=(Runtime("tflite", options={"io_layout": "nchw"}),), sources={})
 TYPES = frozenset({"float32", "int32", "int64", "bool"})
 SECONDS = 120
+SECONDS_TO_CLEAN_UP = 5
 STAGES = ("converts", "runs", "matches")
 RESOLVERS = (OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES, OpResolverType.AUTO)
 REDUCTIONS = ("L1", "L2", "LogSum", "LogSumExp", "Max", "Mean", "Min", "Prod", "Sum", "SumSquare")
@@ -264,6 +265,7 @@ def tried(case: Case, how: Callable[[Case, Connection], None] = attempt) -> Case
         except EOFError:
             reason = "the process died"
         stages += not reason
+    process.join(SECONDS_TO_CLEAN_UP)
     process.kill()
     process.join()
     return Case(case.folder, case.op, stages, reason)

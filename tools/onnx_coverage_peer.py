@@ -1,8 +1,9 @@
 """onnx2tf on the models of ``tools/onnx_coverage.py``, which starts this with the Python of onnx2tf's own environment.
 
 ``python tools/onnx_coverage_peer.py FOLDER``: beside every ``FOLDER/*/model.onnx`` comes ``model.tflite``, or ``reason`` if
-onnx2tf does not convert it. Each is converted as its command line does without options, names of inputs and outputs kept, in
-a process of its own that may take two minutes; onnx2tf is imported once, before.
+onnx2tf does not convert it. Each is converted as its command line does without options, but names of inputs and outputs are
+kept and onnx-simplifier, which finds nothing in one operator, is left out, as on edgekit's side. Each has a process of its own
+that may take two minutes; onnx2tf is imported once, before.
 """
 
 from __future__ import annotations
@@ -26,8 +27,10 @@ def converted(file: Path, convert: Any) -> None:
     with tempfile.TemporaryDirectory(prefix="edgekit-coverage-peer-") as name:
         copy = shutil.copy(file, name)
         try:
-            convert(input_onnx_file_path=copy, output_folder_path=f"{name}/out", copy_onnx_input_output_names_to_tflite=True, non_verbose=True)
-            shutil.copy(f"{name}/out/model_float32.tflite", file.with_name("model.tflite"))
+            folder = f"{name}/out"
+            options = {"copy_onnx_input_output_names_to_tflite": True, "not_use_onnxsim": True, "non_verbose": True}
+            convert(input_onnx_file_path=copy, output_folder_path=folder, **options)
+            shutil.copy(f"{folder}/model_float32.tflite", file.with_name("model.tflite"))
         except BaseException as error:  # noqa: BLE001 - it ends the process on some models; the table says it
             file.with_name("reason").write_text(f"{type(error).__name__}: {error}".replace(name, ""), encoding="utf-8")
 
