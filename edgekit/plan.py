@@ -229,6 +229,8 @@ def check_refusals(plan: Plan, model: Model) -> None:
     lines: list[str] = []
     for one in plan.chosen:
         lines += [f"{one.key}: {refusal.line()}" for refusal in refusals_of(_before_quantizing(one), model)]
+    if any(Need.SAMPLES in step.pass_.needs for step in plan.steps):
+        lines += [f"{name}: {_SIZED_BY_NUMBERS}" for name in _sized_by_numbers(model)]
     if lines:
         shown = lines if len(lines) <= 20 else [*lines[:20], f"… and {len(lines) - 20} more"]
         raise UnsupportedError(
@@ -236,6 +238,21 @@ def check_refusals(plan: Plan, model: Model) -> None:
             hint="choose another runtime (--target NAME:RUNTIME), or change the model as each line says",
             refusals=shown,
         )
+
+
+_SIZED_BY_NUMBERS = (
+    "how large this output is depends on the numbers, so that no quantization can be judged by it; "
+    "end the model before what selects, or use a recipe that needs no samples, such as dynamic_wi8_afp32"
+)
+
+
+def _sized_by_numbers(model: Model) -> list[str]:
+    from edgekit.graph.onnx_file import load
+    from edgekit.graph.shapes import outputs_sized_by_numbers
+
+    if all(isinstance(size, int) for tensor in model.signature.outputs for size in tensor.shape):
+        return []
+    return outputs_sized_by_numbers(load(model.path).graph)
 
 
 def _before_quantizing(one: Chosen) -> Chosen:

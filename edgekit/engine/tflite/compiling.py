@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 
 from edgekit.engine.contract import Delegation, Port, Refusal
-from edgekit.engine.tflite import layout, orders, precision
+from edgekit.engine.tflite import layout, orders, precision, selecting
 from edgekit.engine.tflite.delegates.judge import delegation
 from edgekit.engine.tflite.delegates.network import network_of
 from edgekit.engine.tflite.delegates.rules import table
@@ -32,7 +32,7 @@ from edgekit.graph.quantized import INTEGER_OPS
 from edgekit.model import Model, Tensor
 
 _REMEDY = "replace that layer, or build for another runtime, such as onnxruntime"
-_OPEN = frozenset({"Compress", "NonMaxSuppression", "NonZero", "Unique"})
+_OPEN = frozenset({"Compress", "NonZero", "Unique"})
 _CUT = "end the model before it and do this step outside, on the outputs"
 _CONVERSIONS = frozenset({"QUANTIZE", "DEQUANTIZE"})
 _MOST_LINES = 20
@@ -169,6 +169,9 @@ def _drafted(model: Model, options: TfliteOptions) -> _Drafted:
 def _prepared(path: Path, options: TfliteOptions) -> tuple[Graph, tuple[Refusal, ...]]:
     """A graph ready to be lowered, and what stands against lowering it."""
     graph = read_graph(path)
+    across = {} if any(is_open(graph, name) for name in graph.inputs) else selecting.close(graph)
+    if across:
+        return graph, tuple(_refusal(node, graph, fault) for node, fault in across.items())
     if any(is_open(graph, name) for name in (*graph.inputs, *graph.values)):
         return graph, _refusals_of_open(graph)
     faults = precision.settle(graph)
@@ -320,6 +323,10 @@ def _leave(to: Emitter, name: str, order: Order, options: TfliteOptions) -> int:
         signed = tensor
         tensor = to.temporary(f"{name}_uint8", to.draft.shape(signed), _unsigned(quant), "uint8")
         to.add("QUANTIZE", [signed], [tensor])
+    selected = to.graph.selected.get(value)
+    if selected is not None:
+        to.draft.rename(tensor, f"{name}_and_more")
+        tensor = to.chosen(tensor, name, selected.mask, order.where(selected.axis))
     to.draft.rename(tensor, name)
     return tensor
 
@@ -343,7 +350,7 @@ def _port(draft: Draft, name: str, index: int, tensor: Tensor | None, options: T
     return Port(
         name=name,
         dtype=draft.dtype(index),
-        shape=draft.shape(index),
+        shape=draft.stated_shape(index),
         layout=options.io_layout if is_picture else "",
         scale=None if quant is None else quant.scale[0],
         zero_point=None if quant is None else quant.zero_point[0],

@@ -162,6 +162,23 @@ class Emitter:
         self.add("TRANSPOSE", [tensor, self.integers("permutation", by)], [result])
         return result
 
+    def chosen(self, tensor: int, name: str, mask: str, axis: int) -> int:
+        """What a mask chooses along an axis; how much that is turns out when the engine runs."""
+        key = (f"{mask}:places", plain(1), True)
+        if key not in self._have:
+            rows = self.draft.shape(self.value(mask, plain(1), real=True))[0]
+            column = self._open(self.temporary(f"{mask}_places", (rows, 1), dtype="int64"), 0)
+            self.add("WHERE", [self.value(mask, plain(1), real=True)], [column])
+            self._have[key] = self._open(self.temporary(f"{mask}_places", (rows,), dtype="int64"), 0)
+            self.add("RESHAPE", [column, self.integers("shape", [-1])], [self._have[key]], newShape=[-1])
+        result = self._open(self.like(tensor, name, self.draft.shape(tensor)), axis)
+        self.add("GATHER", [tensor, self._have[key]], [result], axis=axis, batchDims=0)
+        return result
+
+    def _open(self, tensor: int, axis: int) -> int:
+        self.draft.tensors[tensor].open_axis = axis
+        return tensor
+
     def integers(self, name: str, numbers: Sequence[int] | Array) -> int:
         """An int32 constant, such as axes or a shape."""
         return self.draft.constant(name, np.asarray(numbers, dtype=np.int32))

@@ -139,6 +139,9 @@ def _tensor(schema: Any, tensor: DraftTensor) -> Any:
     packed = schema.TensorT()
     packed.name = tensor.name
     packed.shape = np.asarray(tensor.shape, np.int32)
+    if tensor.open_axis is not None:
+        packed.shapeSignature = packed.shape.copy()
+        packed.shape[tensor.open_axis], packed.shapeSignature[tensor.open_axis] = 1, -1
     packed.type = getattr(schema.TensorType, tensor.dtype.upper())
     packed.buffer = tensor.buffer
     if tensor.quant is not None:

@@ -199,4 +199,5 @@ LOWERINGS: dict[str, Lowering] = {
     "Xor": _several("NOT_EQUAL", TRUTHS),
     "tflite.Atan2": _several("ATAN2", FLOAT),
     "tflite.Scatter": Lowering(lower=indexing.lower_scatter, wish=plain, types=NUMBERS),
+    "tflite.Suppress": Lowering(lower=indexing.lower_suppression, wish=plain, types=INT32),
 }
