@@ -26,6 +26,7 @@ from edgekit.engine.tflite.normal import REWRITES, normalize
 from edgekit.engine.tflite.options import TfliteOptions
 from edgekit.engine.tflite.orders import Order
 from edgekit.engine.tflite.reading import read_graph
+from edgekit.engine.tflite.unflatten import sort_rows
 from edgekit.engine.tflite.writer import file_bytes
 from edgekit.errors import UnsupportedError
 from edgekit.graph.quantized import INTEGER_OPS
@@ -177,6 +178,7 @@ def _prepared(path: Path, options: TfliteOptions) -> tuple[Graph, tuple[Refusal,
     faults = precision.settle(graph)
     faults |= normalize(graph)
     fuse(graph, lambda node: node.op in LOWERINGS and LOWERINGS[node.op].activation(node, graph))
+    sort_rows(graph)
     precision.spread(graph, lambda node: node.op in LOWERINGS and LOWERINGS[node.op].moves(node, graph))
     found = []
     for node in graph.nodes:
