@@ -69,6 +69,7 @@ class EthosUBackend:
         """
         from edgekit.engine.ethos_u import told, vela
         from edgekit.engine.tflite import compiling
+        from edgekit.engine.tflite.metadata import append_files
 
         options = self._options(target)
         lowered = compiling.lowered(model, options.of_tflite)
@@ -80,6 +81,8 @@ class EthosUBackend:
         with writing(out):
             source.write_bytes(lowered.content)
             vela.compile_file(source, options)
+            for file in (source, compiled):
+                append_files(file, lowered.files)
             log = (out / vela.LOG_FILE).read_text(encoding="utf-8", errors="replace")
             compiler = f"Vela {version_of(vela.PACKAGE)[vela.PACKAGE]}"
             engine = Engine(

@@ -132,8 +132,10 @@ class _Reader:
         )
 
     def _names(self, indices: Any, maps: Any) -> tuple[str, ...]:
-        called = {int(one.tensorIndex): text_of(one.name) for one in maps or ()}
-        return tuple(called.get(int(index), text_of(self._graph.tensors[index].name)) for index in indices)
+        called: dict[int, list[str]] = {}  # two outputs that are equal may be one tensor
+        for one in maps or ():
+            called.setdefault(int(one.tensorIndex), []).append(text_of(one.name))
+        return tuple(called[int(index)].pop(0) if called.get(int(index)) else text_of(self._graph.tensors[index].name) for index in indices)
 
     def _port(self, tensor: Any) -> Port:
         quantization = tensor.quantization

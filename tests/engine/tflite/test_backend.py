@@ -45,7 +45,9 @@ def test_engine_and_its_record(graph, build):
 
 
 def test_all_that_stands_in_the_way_is_said_at_once(graph, store):
-    text = "(float[1,3,8,8] x, float[4,3,3,3] w, float[3] s) => (y) { a = Conv(x, w) b = Det(x) c, i = MaxPool<kernel_shape=[9,8], pads=[4,3,3,3]>(x)"
+    text = (
+        "(float[1,3,8,8] x, float[4,3,3,3] w, float[3] s) => (y, i) { a = Conv(x, w) b = Det(x) c, i = MaxPool<kernel_shape=[9,8], pads=[4,3,3,3]>(x)"
+    )
     text += " y = BatchNormalization(c, s, s, s, s) }"
 
     found = BACKEND.refusals(store(graph(text)), target())

@@ -177,6 +177,9 @@ CASES = {
         {"s": np.float32([1, 2, 1, 1])},
     ),
     "gemm of two that are computed": ("(float[3,4] x, float[5,4] z) => (y) { y = Gemm<transB=1, alpha=0.5, beta=2.0>(x, z, b) }", {"b": normal(5)}),
+    "matmul of a picture by itself": ("(float[1,3,8,8] x) => (y) { y = MatMul(x, x) }", {}),
+    "matmul of rows by themselves": ("(float[2,5,5] x) => (y) { y = MatMul(x, x) }", {}),
+    "maxpool whose places nobody reads": (f"{PICTURE} {{ y, i = MaxPool<kernel_shape=[2,2]>(x) }}", {}),
     "matmul by a vector": ("(float[2,3,4] x, float[4] z) => (y) { y = MatMul(x, z) }", {}),
     "matmul of a vector": ("(float[3] x, float[2,3,4] z) => (y) { y = MatMul(x, z) }", {}),
     "lstm": (
@@ -188,6 +191,13 @@ CASES = {
         {"w": LSTM["w"][:1], "r": LSTM["r"][:1]},
     ),
     "gru": (f'{SEQUENCE} {{ y, h = GRU<hidden_size=4, direction="bidirectional">(x, w, r, b) }}', GRU),
+    **{
+        f"{op} of constants from a state": (
+            f"(float[1,2,5] s) => (y) {{ y, h = {op}<hidden_size=5>(c, w, r, b, , s{', s' if op == 'LSTM' else ''}) }}",
+            {"c": normal(4, 2, 3), "w": normal(1, 5 * n, 3), "r": normal(1, 5 * n, 5), "b": normal(1, 10 * n)},
+        )
+        for op, n in {"LSTM": 4, "GRU": 3, "RNN": 1}.items()
+    },
     "gru that resets afterwards": (
         f'{SEQUENCE} {{ y, h = GRU<hidden_size=4, linear_before_reset=1, direction="bidirectional">(x, w, r, b) }}',
         GRU,

@@ -72,6 +72,28 @@ def test_a_loop_of_the_same_sizes_that_computes_something_else_stays(onnx_text, 
     same_outputs(before, after)
 
 
+MASKED = PLAIN.replace("hn = Tanh(g)", "t = Tanh(g)  v = Abs(row)  e = ReduceSum<keepdims=1>(v, axis)  k = Greater(e, zero)  hn = Where(k, t, h)")
+CLIPPED = PLAIN.replace("MatMul(row, w)", "MatMul(cut, w)").replace("a =", "cut = Clip(row, low, high)  a =", 1)
+
+
+@pytest.mark.parametrize(
+    ("body", "arrays"),
+    [(MASKED, {"axis": np.array([1]), "zero": np.float32(0)}), (CLIPPED, {"low": np.float32(-9), "high": np.float32(9)})],
+    ids=["leaves rows of zeros out", "clips what it reads"],
+)
+def test_a_cell_with_something_besides_stays_a_loop(onnx_text, same_outputs, body, arrays):
+    before = onnx_text(loop(body, states="h"), **constants(**weights(1), **arrays))
+    after, did = simplify(before, use_onnxsim=False)
+    assert did["ops_after"]["Loop"] == 1
+    same_outputs(before, after)
+
+
+def test_a_state_of_other_rows_than_the_sequence_stays(onnx_text):
+    text = loop(PLAIN, states="h").replace(f"float[{BATCH},{WIDTH}] h0", f"float[1,{WIDTH}] h0")
+    _, did = simplify(onnx_text(text, **constants(**weights(1))), use_onnxsim=False)
+    assert did["ops_after"]["Loop"] == 1
+
+
 def test_a_loop_that_ends_before_its_sequence_stays(onnx_text):
     before = onnx_text(loop(LSTM, states="hc"), **{**constants(**weights(4)), "count": np.array(STEPS - 1)})
     _, did = simplify(before, use_onnxsim=False)

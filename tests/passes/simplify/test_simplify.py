@@ -206,6 +206,14 @@ def test_attention_that_may_mask_a_whole_row_keeps_its_guard(onnx_text, same_out
     same_outputs(before, after)
 
 
+def test_a_product_whose_bias_masks_a_whole_row_keeps_its_guard(onnx_text, same_outputs):
+    text = "net (float[4,3] x) => (float[4,5] y) { s = Gemm(x, w, mask)  p = Softmax<axis=-1>(s)  n = IsNaN(p)  y = Where(n, zero, p) }"
+    before = onnx_text(text, w=np.ones((3, 5)), mask=np.where(np.arange(4) == 1, -np.inf, 0.0)[:, None], zero=0.0)
+    after, _ = simplify(before, use_onnxsim=False)
+    assert operators(after).count("IsNaN") == 1
+    same_outputs(before, after)
+
+
 def test_a_dropout_that_trains_or_whose_mask_is_used_stays(onnx_text):
     trains = onnx_text("net (float[2,3] x) => (float[2,3] y) { t = Tanh(x)  y = Dropout(t, , on) }", on=np.array(True))
     assert operators(simplify(trains, use_onnxsim=False)[0]) == ["Tanh", "Dropout"]

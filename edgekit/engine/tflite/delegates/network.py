@@ -108,7 +108,7 @@ def network_of(draft: Draft) -> Network:
 
 
 def _tensor(one: DraftTensor, buffers: Sequence[Array]) -> Tensor:
-    quant, is_constant = one.quant, one.buffer > 0
+    quant, is_constant = one.quant, one.buffer > 0 and buffers[one.buffer].size > 0  # LiteRT takes an empty one for no constant
     return Tensor(
         name=one.name,
         shape=one.shape,

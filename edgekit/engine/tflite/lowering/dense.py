@@ -87,6 +87,10 @@ def lower_matmul(node: Node, to: Emitter) -> None:
         _connect(node, to, _read(node, to), to.write(node, orders.plain(rank)))
         return
     sides = [_side(node, to, index) for index in (0, 1)]
+    if sides[0] == sides[1]:
+        # LiteRT 2.3 with XNNPACK computes another thing than the product of a transposed tensor with itself.
+        sides[1] = to.like(sides[0], f"{node.inputs[1]}_again", to.draft.shape(sides[0]))
+        to.reshape(sides[0], sides[1])
     to.add("BATCH_MATMUL", sides, [to.write(node, orders.plain(rank))], adjX=False, adjY=False)
 
 

@@ -53,7 +53,9 @@ def _pooled(node: Node, graph: Graph) -> list[Node] | Fault:
         return sequence
     rank = len(graph.shape(node.inputs[0]))
     if any(node.outputs[1:]):
-        return _with_places(node, graph)
+        if node.outputs[1] in graph.consumers() or node.outputs[1] in graph.outputs.values():
+            return _with_places(node, graph)
+        node.outputs = node.outputs[:1]
     dilated = any(one != 1 for one in node.attrs.get("dilations") or ())
     if rank == 4 and (not dilated or pooling.check(node, graph) is None):
         return [node]

@@ -108,7 +108,7 @@ def _inputs(parts: Parts, direction: _Direction, number: int, backward: bool) ->
     if direction.kind == "GRU" and direction.resets_after:
         early[2 * direction.width :] = 0
     rows = parts.reshape(node.inputs[0], (steps * batch, parts.shape(node.inputs[0])[2]))
-    shifted = parts.add("Add", parts.add("MatMul", rows, parts.constant(weights.T), shape=(steps * batch, columns)), parts.constant(bias + early))
+    shifted = parts.add("Add", _through(parts, rows, parts.constant(weights.T)), parts.constant(bias + early))
     groups = parts.split(shifted, 1, [2 * direction.width, direction.width]) if direction.kind == "GRU" else [shifted]
     found = list(zip(*(parts.split(group, 0, [batch] * steps) for group in groups), strict=True))
     return found[::-1] if backward else found

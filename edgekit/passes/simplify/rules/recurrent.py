@@ -2,7 +2,8 @@
 
 TensorFlow's exporter writes Keras's recurrent layers as loops over time steps, in bodies that differ with the layer's
 options and with what was folded into them. So a body's form is not compared: from the sizes of the weights it reads follows
-which cell it may be, and it is that cell if both compute the same from random sequences and states.
+which cell it may be, and it is that cell if both compute the same from random sequences and states: ordinary rows, rows a
+hundred times as large, which a clip would change, and rows of zeros, which a mask would leave out.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgekit.errors import SourceError
 from edgekit.graph.edit import Graph
 from edgekit.graph.node import Node
 from edgekit.graph.opset import IR_VERSION, OPSET
@@ -28,6 +30,7 @@ _GATES = {"LSTM": [0, 3, 1, 2], "GRU": [0, 1, 2], "RNN": [0]}
 """Where ONNX's gates (iofc, zrh) lie in Keras's weights (ifco, zrh)."""
 _STATES = {"LSTM": 2, "GRU": 1, "RNN": 1}
 _CLOSE = 1e-4
+_LARGE = 100.0
 _MOST_BIASES = 4
 _COUNT, _GOES_ON, _FIRST_STATE = 0, 1, 2
 
@@ -95,6 +98,8 @@ def match(graph: Graph, node: Node) -> Found | None:
     if sequence is None or not kept:
         return None
     width, (steps, batch, given) = (graph.static_shape(kept[0]) or ())[-1], graph.static_shape(sequence) or (0, 0, 0)
+    if graph.static_shape(kept[0]) != (batch, width):
+        return None
     constants = _constants(graph, node, body)
     for cell in _candidates(constants, given, width):
         for order in permutations(_changing(node, body, kept), _STATES[cell.kind]):
@@ -194,24 +199,41 @@ def _compared(graph: Graph, loop: Node, cell: Cell, sequence: str, order: tuple[
     _, batch, width = shape
     random = np.random.default_rng(0)
     states = [random.normal(0, 0.5, (batch, width)).astype(np.float32) for _ in order]
-    rows = random.normal(0, 1, graph.static_shape(sequence)).astype(np.float32)
     used = [name for name in loop.outputs if name and (graph.users(name) or name in graph.pinned)]
-    expected = _run_operator(cell, rows, states)
-    try:
-        found = _run_loop(graph, loop, sequence, rows, dict(zip(order, states, strict=True)), used)
-    except ValueError:
-        return None
+    ends: dict[str, str] = {}
+    for rows in _probes(random.normal(0, 1, graph.static_shape(sequence)).astype(np.float32)):
+        expected = _run_operator(cell, rows, states)
+        try:
+            found = _run_loop(graph, loop, sequence, rows, dict(zip(order, states, strict=True)), used)
+        except (ValueError, SourceError):
+            return None
+        ends = ends or _matched(expected, found)
+        if len(ends) != len(used) or not all(_near(expected[part], found[name]) for part, name in ends.items()):
+            return None
+    return ends
+
+
+def _probes(rows: Array) -> Iterator[Array]:
+    """Rows as they come, large ones, and some and all of them zeros."""
+    yield rows
+    yield rows * np.float32(_LARGE)
+    some = rows.copy()
+    some[::2] = 0
+    yield some
+    yield np.zeros_like(rows)
+
+
+def _matched(expected: dict[str, Array], found: dict[str, Array]) -> dict[str, str]:
     ends: dict[str, str] = {}
     for name, values in found.items():
         part = next((key for key, wanted in expected.items() if wanted.shape == values.shape and _near(wanted, values)), None)
-        if part is None or part in ends:
-            return None
-        ends[part] = name
+        if part is not None:
+            ends[part] = name
     return ends
 
 
 def _near(wanted: Array, found: Array) -> bool:
-    return bool(np.abs(wanted - found).max() <= _CLOSE * max(1.0, float(np.abs(wanted).max())))
+    return wanted.shape == found.shape and bool(np.abs(wanted - found).max() <= _CLOSE * max(1.0, float(np.abs(wanted).max())))
 
 
 def _run_operator(cell: Cell, rows: Array, states: list[Array]) -> dict[str, Array]:

@@ -62,8 +62,9 @@ def _all_finite(graph: Graph, name: str) -> bool:
     constant = graph.constant(name)
     if constant is not None:
         return bool(np.isfinite(constant).all())
-    if graph.maker(name, *_FINITE):
-        return True
+    product = graph.maker(name, *_FINITE)
+    if product:
+        return all(bool(np.isfinite(given).all()) for one in product.inputs if one and (given := graph.constant(one)) is not None)
     moved = graph.maker(name, *_MOVED)
     if moved:
         return _all_finite(graph, moved.inputs[0])
