@@ -200,7 +200,9 @@ def _steps_of(one: Chosen, plan: Plan, model: Model, workshop: Workshop) -> Iter
     for step in () if is_own else plan.steps:
         folder = workshop.find(step.name, pass_inputs(step, branch, plan, one)) if branch is not None else None
         branch = read_model(folder) if folder is not None else None
-        route = f"ONNX → ONNX, activations {scheme.activations}" if scheme and Need.SCHEME in step.pass_.needs else "ONNX → ONNX"
+        rounds = scheme is not None and {Need.SCHEME, Need.SAMPLES} <= step.pass_.needs
+        wide = getattr(step.pass_, "activation_bits", 8) == 16
+        route = f"ONNX → ONNX, activations {'int16' if wide else scheme.activations}" if rounds and scheme else "ONNX → ONNX"
         yield RehearsedStep(target=one.key, step=step.name, route=route, needs=_needs(step), kept=branch is not None)
     kept = branch is not None and workshop.find("compile", engine_inputs(one, branch, backend)) is not None
     builds = "the device" if one.target.builds_on == "device" else ""

@@ -9,6 +9,7 @@
 Conversion is processor time and peak memory of whole processes: the peer's from its framework's file to TFLite; edgekit's
 from the same file (``edgekit build --recipe float --no-bench``, checks of parity included), and from the ONNX graph alone. Latency is processor
 time of one thread, both engines in one process, in turns; the ratio is the median over rounds, below 1 where edgekit's is quicker.
+All of it is written to ``FOLDER/torch.md`` or ``FOLDER/keras.md``, too; networks that FOLDER has results of are not run again.
 Error is the largest difference from the framework's own output, relative to the largest output.
 """
 
@@ -36,6 +37,8 @@ from onnx_to_tflite import CONVERT
 
 HERE = Path(__file__).parent
 SUFFIX = {"torch": ".pt2", "keras": ".keras"}
+HEADING = """| network | edgekit: error, Transposes, operators, size, CPU s, peak | peer | edgekit from ONNX | edgekit / peer, ratio |
+|---|---|---|---|---|"""
 Array = NDArray[Any]
 
 
@@ -57,6 +60,7 @@ def main() -> None:
         rows.append({"name": name, **json.loads(kept.read_text())})
         print(line(rows[-1]), flush=True)
     print(summary(rows))
+    (given.out / f"{given.framework}.md").write_text("\n".join([HEADING, *map(line, rows), "", summary(rows), ""]))
 
 
 def listed(framework: str, peer: Path) -> list[str]:
@@ -99,14 +103,26 @@ def examined(name: str, given: argparse.Namespace) -> dict[str, Any]:
 
 
 def timed(command: list[Any], **environment: str) -> dict[str, Any]:
-    """Run it: its processor seconds and the peak memory of its largest process, or the last line of what it said."""
-    with tempfile.TemporaryFile() as said:
-        process = subprocess.Popen([str(word) for word in command], stdout=said, stderr=said, env={**os.environ, **environment})
-        _, status, used = os.wait4(process.pid, 0)
+    """Run it: its processor seconds and the peak memory of its largest process, or the last line of what it said.
+
+    A small process in between starts it and waits: Linux counts the memory of whoever starts a process as that process's own.
+    """
+    with tempfile.TemporaryFile() as said, tempfile.NamedTemporaryFile() as used:
+        words = [sys.executable, "-S", "-c", _WAIT, used.name, *map(str, command)]
+        subprocess.run(words, check=True, stdout=said, stderr=said, env={**os.environ, **environment})
+        status, seconds, mib = json.load(used)
         said.seek(0)
         lines = said.read().decode(errors="replace").strip().splitlines()
     failed = {"failed": lines[-1][:300] if lines else "?"} if status else {}
-    return {"seconds": used.ru_utime + used.ru_stime, "mib": used.ru_maxrss / 1024, **failed}
+    return {"seconds": seconds, "mib": mib, **failed}
+
+
+_WAIT = """
+import json, os, subprocess, sys
+process = subprocess.Popen(sys.argv[2:])
+_, status, used = os.wait4(process.pid, 0)
+json.dump([status, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024], open(sys.argv[1], "w"))
+"""
 
 
 def structure(engine: bytes) -> dict[str, Any]:
