@@ -165,7 +165,8 @@ class Backend(Protocol):
     One whose runtime has a default delegate may have ``delegation(model, target, *, assumed) -> Delegation`` besides: what
     the delegate would take of a Model, asked before anything is built; ``assumed`` says what of the Model is made up. Its
     options then have ``require_full_delegation``. Options are a class variable ``options``, if there are any: what a target's
-    ``[runtimes.options]`` and ``--set RUNTIME.…`` may hold.
+    ``[runtimes.options]`` and ``--set RUNTIME.…`` may hold. One that has somebody else's parser to ask may have
+    ``preflight(model, target, *, assumed) -> Preflight``.
     """
 
     runtime: ClassVar[str]

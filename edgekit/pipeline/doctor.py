@@ -100,7 +100,7 @@ def target_needs() -> tuple[TargetNeed, ...]:
         target = read_target(path)
         runtime = target.runtimes[0].name
         present = runs_here(runtime)
-        on_device = target.builds_on == "device"
+        on_device = (target.runtimes[0].builds_on or target.builds_on) == "device"
         remedy = ""
         if on_device:
             remedy = "the engine is built on the device; the package for it is made here"

@@ -10,6 +10,7 @@ from typing import Any
 from edgekit import plugins
 from edgekit.engine.asked import must_delegate_all
 from edgekit.engine.contract import Delegation
+from edgekit.engine.tensorrt.preflight import Preflight
 from edgekit.errors import UnsupportedError
 from edgekit.model import Model, read_model
 from edgekit.passes.contract import Need, Supplies
@@ -45,6 +46,24 @@ def foreseen(plan: Plan, model: Model, workshop: Workshop, *, required_alone: bo
             with tempfile.TemporaryDirectory(prefix="edgekit-") as stage:
                 branch, is_assumed = _as_it_would_be(plan, one, model, workshop, Path(stage))
                 found[one.key] = backend.delegation(branch, one.target, assumed=ASSUMED if is_assumed else "")
+    return found
+
+
+def preflighted(plan: Plan, model: Model, workshop: Workshop) -> dict[str, Preflight]:
+    """By target key, what is known of each node and from whom; nothing of runtimes whose engines are built where they are checked.
+
+    Args:
+        plan: all that a build would do.
+        model: prepared.
+        workshop: whose store is looked into; nothing is put there.
+    """
+    found = {}
+    for one in plan.chosen:
+        backend: Any = plugins.load("edgekit.backends", one.runtime)()
+        if hasattr(backend, "preflight"):
+            with tempfile.TemporaryDirectory(prefix="edgekit-") as stage:
+                branch, is_assumed = _as_it_would_be(plan, one, model, workshop, Path(stage))
+                found[one.key] = backend.preflight(branch, one.target, assumed=ASSUMED if is_assumed else "")
     return found
 
 

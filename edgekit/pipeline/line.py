@@ -140,7 +140,7 @@ def prepared(plan: Plan, model: Model, workshop: Workshop) -> Model:
         check_refusals(plan, model)
         (out / "accepted").write_bytes(b"")
 
-    asked = [(one.runtime, one.target) for one in plan.chosen]
+    asked = [(one.runtime, one.target, plugins.load("edgekit.backends", one.runtime)().tools()) for one in plan.chosen]
     workshop.folder("check", {"model": model.sha256, "asked": asked}, make, quiet=True)
     return model
 

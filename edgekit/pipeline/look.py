@@ -12,10 +12,11 @@ import msgspec
 
 from edgekit import plugins
 from edgekit.engine.contract import Backend, Delegation
+from edgekit.engine.tensorrt.preflight import Preflight
 from edgekit.ingest.sniff import kind_of
 from edgekit.model import Model, Store, Tensor, file_sha256, read_model
 from edgekit.passes.contract import Need
-from edgekit.pipeline.foresee import check_delegations, foreseen
+from edgekit.pipeline.foresee import check_delegations, foreseen, preflighted
 from edgekit.pipeline.line import engine_inputs, ingested, pass_inputs, prepared
 from edgekit.pipeline.steps import Workshop
 from edgekit.plan import Plan, PlannedStep, Request, check, runtime_of
@@ -81,6 +82,7 @@ class Rehearsal(msgspec.Struct, frozen=True):
         remarks: what a user should know, in sentences.
         steps: in the order they would run.
         delegations: by target key, what the delegate of its runtime would take.
+        preflights: by target key, what NVIDIA's parser or edgekit's rules say of each node, of TensorRT alone.
     """
 
     source: str
@@ -89,6 +91,7 @@ class Rehearsal(msgspec.Struct, frozen=True):
     remarks: tuple[str, ...]
     steps: tuple[RehearsedStep, ...]
     delegations: dict[str, Delegation] = {}
+    preflights: dict[str, Preflight] = {}
 
 
 def look_at(request: Request, *, watcher: Watcher = SILENT, store: Store | None = None) -> Inspection:
@@ -167,6 +170,7 @@ def rehearse(request: Request, *, watcher: Watcher = SILENT, store: Store | None
         remarks=(*plan.names, *plan.remarks),
         steps=tuple(_steps(plan, ready, workshop)),
         delegations=delegations,
+        preflights=preflighted(plan, ready, workshop),
     )
 
 
@@ -191,7 +195,7 @@ def _steps_of(one: Chosen, plan: Plan, model: Model, workshop: Workshop) -> Iter
         yield RehearsedStep(target=one.key, step=step.name, route=route, needs=_needs(step), kept=branch is not None)
     backend: Backend = plugins.load("edgekit.backends", one.runtime)()
     kept = branch is not None and workshop.find("compile", engine_inputs(one, branch, backend)) is not None
-    builds = "the device" if one.target.builds_on == "device" else ""
+    builds = "the device" if one.builds_on == "device" else ""
     yield RehearsedStep(target=one.key, step="compile", route=f"ONNX → {one.runtime}", needs=builds, kept=kept)
 
 

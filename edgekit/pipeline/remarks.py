@@ -44,7 +44,14 @@ def _some(names: Sequence[str]) -> str:
 
 def on_engine(built: Built) -> tuple[str, ...]:
     """What the engine computes in float that one might take for integer, and why."""
-    return (*_on_kept(built.model.history), *_on_foreign(built))
+    return (*_on_kept(built.model.history), *_on_foreign(built), *_on_preflight(built))
+
+
+def _on_preflight(built: Built) -> Iterator[str]:
+    """What NVIDIA's parser, or edgekit's rules alone, said of the graph."""
+    preflight = built.engine.details.get("preflight")
+    if preflight is not None:
+        yield f"{preflight['said']}."
 
 
 def _on_kept(history: Sequence[Step]) -> Iterator[str]:

@@ -13,7 +13,8 @@ from edgekit.engine.contract import Engine, Port, Refusal, port_of, seal_engine
 from edgekit.engine.tensorrt.check import refusal, refusals_of
 from edgekit.engine.tensorrt.opset import lower, set_opset
 from edgekit.engine.tensorrt.plan import BuildPlan, Precision, flags_of, open_dimensions, profiles_of, typing_of, workspace_mib
-from edgekit.engine.tensorrt.rules import TensorrtOptions, Version, has_int64, options_of, version_of
+from edgekit.engine.tensorrt.preflight import Preflight, preflight, refusals
+from edgekit.engine.tensorrt.rules import TensorrtOptions, Version, has_int64, options_of, releases, version_of
 from edgekit.engine.tensorrt.signed import to_signed
 from edgekit.engine.tensorrt.trtexec import shell_script, time_options
 from edgekit.errors import UnsupportedError
@@ -33,6 +34,7 @@ MODEL_FILE, PLAN_FILE, SCRIPT_FILE, SHELL_FILE, README_FILE = (
     "README.txt",
 )
 STORE_OPSET = 21
+RTX = "tensorrt-rtx"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,16 +58,27 @@ class Prepared:
     outputs: tuple[Port, ...]
     refusals: tuple[Refusal, ...]
 
+    def written(self) -> onnx.ModelProto:
+        """The graph as a file of its opset, types inferred."""
+        proto = self.graph.finish()
+        set_opset(proto, self.opset)
+        return onnx_file.infer_shapes(proto)
 
-def prepare(model: Model, target: Target) -> Prepared:
+
+def prepare(model: Model, target: Target, runtime_name: str = "tensorrt") -> Prepared:
     """Check a Model against a target's release and bring it to the opset that release reads.
+
+    Args:
+        model: as the store keeps it.
+        target: that has the runtime.
+        runtime_name: ``tensorrt``, or ``tensorrt-rtx``, which goes by the rules of the TensorRT release that it is made from.
 
     Raises:
         UsageError: the target's options or versions cannot be read.
         SourceError: the Model's file cannot be read.
     """
-    runtime = target.runtime("tensorrt")
-    release = version_of(runtime.version)
+    runtime = target.runtime(runtime_name)
+    release = version_of(releases().rtx.rules if runtime_name == RTX else runtime.version)
     options = options_of(runtime.options, where=f"{target.name}: runtimes.options")
     opset = min(runtime.max_opset, STORE_OPSET)
     graph = Graph(onnx_file.load(model.path))
@@ -113,15 +126,33 @@ def write_package(model: Model, target: Target, out: Path) -> Engine:
         UnsupportedError: a node cannot be carried.
     """
     ready = prepare(model, target)
-    if ready.refusals:
-        lines = [one.line() for one in ready.refusals]
-        raise UnsupportedError(f"TensorRT of {target.name} cannot carry this model", hint="each line says what can be done", refusals=lines)
-    proto = ready.graph.finish()
-    set_opset(proto, ready.opset)
-    onnx_file.save(onnx_file.infer_shapes(proto), out)
+    refuse(ready.refusals, target.name)
+    proto = ready.written()
+    onnx_file.save(proto, out)
     plan = _plan(ready, proto, target, out)
+    found = preflight(proto, plan.tensorrt, capability=plan.compute_capability, profiles=plan.profiles)
+    if plan.typing == "strong":
+        refuse(refusals(found), target.name)
     _write_files(plan, out)
-    return seal_engine(out, _engine(plan, ready, target, out))
+    return seal_engine(out, _engine(plan, ready, target, found, out))
+
+
+def refuse(found: tuple[Refusal, ...], target: str) -> None:
+    """End a build with all that stands against it, if anything does.
+
+    Raises:
+        UnsupportedError: something does.
+    """
+    if found:
+        lines = [one.line() for one in found]
+        raise UnsupportedError(f"TensorRT of {target} cannot carry this model", hint="each line says what can be done", refusals=lines)
+
+
+def told(found: Preflight) -> dict[str, object]:
+    """A preflight as a report shows it: counts, and every node that NVIDIA's parser did not prove with its reason."""
+    nodes = {f"{one.node} ({one.op})": f"{one.label}: {one.reason}" for one in found.open_nodes() if one.reason}
+    counts = {str(label): count for label, count in found.count().items()}
+    return {"said": found.sentence(), **counts, **({"nodes": nodes} if nodes else {}), **found.memory}
 
 
 def _plan(ready: Prepared, proto: onnx.ModelProto, target: Target, out: Path) -> BuildPlan:
@@ -188,7 +219,7 @@ Copy this folder to the board, go into it, and type:
 """
 
 
-def _engine(plan: BuildPlan, ready: Prepared, target: Target, out: Path) -> Engine:
+def _engine(plan: BuildPlan, ready: Prepared, target: Target, found: Preflight, out: Path) -> Engine:
     return Engine(
         file=MODEL_FILE,
         target=target.name,
@@ -206,6 +237,7 @@ def _engine(plan: BuildPlan, ready: Prepared, target: Target, out: Path) -> Engi
             "flags": list(plan.flags),
             "workspace_mib": plan.workspace_mib,
             "operators": ready.graph.count(),
+            "preflight": told(found),
             "on_the_device": [f"python3 {SCRIPT_FILE} --check", f"python3 {SCRIPT_FILE}"],
         },
     )

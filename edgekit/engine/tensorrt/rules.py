@@ -23,6 +23,7 @@ class Restriction(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         ones: attributes that must be 1 throughout.
         constant: places of inputs that must be initializers.
         ranks: of the first input.
+        most: the largest value that a constant input may hold, by its place.
         outputs: how many outputs may be used.
     """
 
@@ -31,6 +32,7 @@ class Restriction(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ones: tuple[str, ...] = ()
     constant: tuple[int, ...] = ()
     ranks: tuple[int, ...] = ()
+    most: dict[str, int] = {}
     outputs: int | None = None
 
 
@@ -41,8 +43,24 @@ class Span(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     until: str = ""
 
 
+class Rtx(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is to be known of TensorRT-RTX, whose parser and compiler run without a GPU.
+
+    Attributes:
+        rules: the release of TensorRT whose rules its parser has.
+        capabilities: that it compiles for.
+        ignored: operators whose refusal says nothing of a board, each with the reason.
+        remedies: what can be done, by words of the parser.
+    """
+
+    rules: str
+    capabilities: tuple[str, ...]
+    ignored: dict[str, str]
+    remedies: dict[str, str]
+
+
 class Releases(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The whole table."""
+    """The whole table; ``plugins`` names operators that are plugins of TensorRT, and the ONNX operator that does the same."""
 
     strong_since: str
     strong_only_since: str
@@ -51,6 +69,8 @@ class Releases(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ops: dict[str, tuple[str, ...]]
     restriction: tuple[Restriction, ...]
     trtexec: dict[str, Span]
+    rtx: Rtx
+    plugins: dict[str, str] = {}
 
 
 def version_of(text: str) -> Version:
