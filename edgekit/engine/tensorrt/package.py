@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+import edgekit.run
 from edgekit.engine.contract import Engine, Port, Refusal, port_of, seal_engine
 from edgekit.engine.tensorrt.check import refusal, refusals_of
 from edgekit.engine.tensorrt.opset import lower, set_opset
@@ -16,8 +17,9 @@ from edgekit.engine.tensorrt.plan import BuildPlan, Precision, flags_of, open_di
 from edgekit.engine.tensorrt.preflight import Preflight, preflight, refusals
 from edgekit.engine.tensorrt.rules import TensorrtOptions, Version, has_int64, options_of, releases, version_of
 from edgekit.engine.tensorrt.signed import to_signed
-from edgekit.engine.tensorrt.trtexec import shell_script, time_options
-from edgekit.errors import UnsupportedError
+from edgekit.engine.tensorrt.sparsity import sparse_nodes
+from edgekit.engine.tensorrt.trtexec import build_options, shell_script, time_options
+from edgekit.errors import UnsupportedError, UsageError
 from edgekit.graph import onnx_file
 from edgekit.graph.edit import Graph
 from edgekit.model import Model, Tensor, file_sha256
@@ -33,6 +35,8 @@ MODEL_FILE, PLAN_FILE, SCRIPT_FILE, SHELL_FILE, README_FILE = (
     "build_with_trtexec.sh",
     "README.txt",
 )
+BESIDE = ("cuda_memory.py", "jetson.py", "plan_header.py", "tensorrt_run.py", "trtexec_output.py")
+"""Modules of the room that travels which the builder script imports from its own folder."""
 STORE_OPSET = 21
 RTX = "tensorrt-rtx"
 
@@ -159,7 +163,8 @@ def _plan(ready: Prepared, proto: onnx.ModelProto, target: Target, out: Path) ->
     runtime: Runtime = target.runtime("tensorrt")
     precision = precision_of(proto)
     typing = typing_of(ready.release, precision, ready.options)
-    return BuildPlan(
+    sparse, _ = sparse_nodes(ready.graph)
+    plan = BuildPlan(
         schema=1,
         target=target.name,
         tensorrt=runtime.version,
@@ -174,7 +179,25 @@ def _plan(ready: Prepared, proto: onnx.ModelProto, target: Target, out: Path) ->
         profiles=profiles_of(ready.inputs, ready.options),
         inputs=ready.inputs,
         outputs=ready.outputs,
+        dla_core=dla_core(ready.options, target),
+        sparsity=bool(sparse) and ready.options.sparsity == "auto",
     )
+    return msgspec.structs.replace(plan, trtexec={"build": tuple(build_options(plan)), "time": tuple(time_options(plan))})
+
+
+def dla_core(options: TensorrtOptions, target: Target) -> int:
+    """The DLA core asked for.
+
+    Raises:
+        UsageError: the board has none of that number.
+    """
+    cores = int(target.facts.get("dla_cores", 0))
+    if options.dla_core >= cores:
+        has = f"has {cores}" if cores else "has no DLA"
+        raise UsageError(
+            f"tensorrt.dla_core = {options.dla_core}: {target.name} {has}", hint="leave it out, or choose a board with a DLA: Orin NX, AGX Orin"
+        )
+    return options.dla_core
 
 
 def precision_of(proto: onnx.ModelProto) -> Precision:
@@ -192,6 +215,8 @@ def precision_of(proto: onnx.ModelProto) -> Precision:
 def _write_files(plan: BuildPlan, out: Path) -> None:
     (out / PLAN_FILE).write_bytes(msgspec.json.format(msgspec.json.encode(plan), indent=1))
     shutil.copyfile(Path(__file__).with_name(SCRIPT_FILE), out / SCRIPT_FILE)
+    for name in BESIDE:
+        shutil.copyfile(Path(edgekit.run.__file__).with_name(name), out / name)
     (out / SHELL_FILE).write_text(shell_script(plan), encoding="utf-8")
     (out / SHELL_FILE).chmod(0o755)
     (out / README_FILE).write_text(instructions(plan), encoding="utf-8")
@@ -211,6 +236,9 @@ Copy this folder to the board, go into it, and type:
   python3 {SCRIPT_FILE}
       builds {plan.engine}; build-result.json says what came out, build.log what TensorRT said,
       layers.json what it made of each layer. A second build begins with the timing cache of the first.
+
+  python3 {SCRIPT_FILE} --run-only
+      asks whether the engine belongs to this board, times it, and profiles its layers into profile.json.
 
   /usr/src/tensorrt/bin/trtexec {timing}
       runs the engine and writes every time it measured to times.json.
@@ -236,6 +264,8 @@ def _engine(plan: BuildPlan, ready: Prepared, target: Target, found: Preflight, 
             "typing": plan.typing,
             "flags": list(plan.flags),
             "workspace_mib": plan.workspace_mib,
+            "sparsity": plan.sparsity,
+            "dla_core": plan.dla_core,
             "operators": ready.graph.count(),
             "preflight": told(found),
             "on_the_device": [f"python3 {SCRIPT_FILE} --check", f"python3 {SCRIPT_FILE}"],

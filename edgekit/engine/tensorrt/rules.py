@@ -145,6 +145,8 @@ class TensorrtOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         workspace_mib: most that a layer's implementation may use while it runs; a quarter of the board's memory, at most 4096, if 0.
         optimization_level: 0 to 5, how long TensorRT searches (release 8.6 or newer).
         shapes: least, usual and largest size for each open dimension, by its name.
+        dla_core: a DLA core that takes the layers that it can; -1 keeps all on the GPU.
+        sparsity: ``auto`` lets TensorRT use 2:4 sparse weights where the model has such.
     """
 
     typing: Literal["weak", "strong"] = "weak"
@@ -152,6 +154,8 @@ class TensorrtOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     workspace_mib: int = 0
     optimization_level: int = 3
     shapes: dict[str, tuple[int, int, int]] = {}
+    dla_core: int = -1
+    sparsity: Literal["auto", "off"] = "auto"
 
 
 def options_of(data: dict[str, Any], *, where: str) -> TensorrtOptions:

@@ -20,6 +20,10 @@ def build_options(plan: BuildPlan) -> list[str]:
     if plan.typing == "strong":
         options.append("--stronglyTyped")
     options += [_FLAG_OPTIONS[flag] for flag in plan.flags]
+    if plan.sparsity:
+        options.append("--sparsity=enable")
+    if plan.dla_core >= 0:
+        options += [f"--useDLACore={plan.dla_core}", "--allowGPUFallback"]
     for name in ("min", "opt", "max"):
         if plan.profiles:
             options.append(f"--{name}Shapes={','.join(_shape(profile, name) for profile in plan.profiles)}")
@@ -31,6 +35,9 @@ def time_options(plan: BuildPlan) -> list[str]:
     """Options that run the built engine for ten seconds and keep every time."""
     release = version_of(plan.tensorrt)
     options = [f"--loadEngine={plan.engine}", "--warmUp=1000", "--duration=10", "--useCudaGraph", "--percentile=50,90,99", "--exportTimes=times.json"]
+    options += ["--dumpProfile", "--separateProfileRun", "--exportProfile=profile.json"]
+    if plan.dla_core >= 0:
+        options.append(f"--useDLACore={plan.dla_core}")
     if plan.profiles:
         options.append(f"--shapes={','.join(_shape(profile, 'opt') for profile in plan.profiles)}")
     return [option for option in options if _is_known(option, release)]

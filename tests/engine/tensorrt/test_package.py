@@ -47,6 +47,7 @@ def test_the_package_holds_all_that_the_board_needs_and_says_that_it_is_no_engin
 
     assert {path.name for path in folder.iterdir()} == {
         "model.onnx", "build-plan.json", "build_engine.py", "build_with_trtexec.sh", "README.txt", "engine.json",
+        "cuda_memory.py", "jetson.py", "plan_header.py", "tensorrt_run.py", "trtexec_output.py",
     }  # fmt: skip
     assert engine.status == "not built: needs the device"
     assert (engine.file, engine.bytes) == ("model.onnx", (folder / "model.onnx").stat().st_size)
@@ -150,13 +151,13 @@ def test_trtexec_is_told_open_sizes_and_memory(package, tmp_path):
     assert {"--minShapes=x:1x3x8x8", "--optShapes=x:2x3x8x8", "--maxShapes=x:4x3x8x8", "--memPoolSize=workspace:2048"} <= set(given)
 
 
-def test_the_instructions_are_three_commands(package):
+def test_the_instructions_are_four_commands(package):
     text = (package(NET, "jetson-orin-nano-jp62") / "README.txt").read_text(encoding="utf-8")
     commands = [line.strip() for line in text.splitlines() if line.startswith("  ") and not line.startswith("   ")]
 
-    assert commands[:2] == ["python3 build_engine.py --check", "python3 build_engine.py"]
-    assert commands[2].startswith("/usr/src/tensorrt/bin/trtexec --loadEngine=model.plan ")
-    assert len(commands) == 3
+    assert commands[:3] == ["python3 build_engine.py --check", "python3 build_engine.py", "python3 build_engine.py --run-only"]
+    assert commands[3].startswith("/usr/src/tensorrt/bin/trtexec --loadEngine=model.plan ")
+    assert len(commands) == 4
 
 
 def test_the_backend_names_the_packages_whose_versions_decide_its_bytes():
