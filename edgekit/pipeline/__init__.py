@@ -4,8 +4,9 @@ from edgekit.pipeline.again import bench
 from edgekit.pipeline.api import build
 from edgekit.pipeline.building import run
 from edgekit.pipeline.debugging import debug_quantization
+from edgekit.pipeline.engine_debugging import debug_engine
 from edgekit.pipeline.look import Inspection, Rehearsal, look_at, rehearse
 from edgekit.pipeline.outcome import exit_status
 from edgekit.report.debugged import Debugged
 
-__all__ = ["Debugged", "Inspection", "Rehearsal", "bench", "build", "debug_quantization", "exit_status", "look_at", "rehearse", "run"]
+__all__ = ["Debugged", "Inspection", "Rehearsal", "bench", "build", "debug_engine", "debug_quantization", "exit_status", "look_at", "rehearse", "run"]

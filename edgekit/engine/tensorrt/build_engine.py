@@ -39,6 +39,7 @@ LAYERS_FILE = "layers.json"
 PROFILE_FILE = "profile.json"
 TRTEXEC = "/usr/src/tensorrt/bin/trtexec"
 LEAST_WORKSPACE_MIB = 64
+CALIBRATOR = "int8_calibrator"  # of IBuilderConfig up to TensorRT 10
 
 
 class WrongPlaceError(Exception):
@@ -214,6 +215,32 @@ def attempts(plan: dict[str, Any]) -> list[dict[str, int]]:
     return tried
 
 
+def use_calibration(trt: Any, config: Any, path: str) -> None:
+    """Scales of int8 tensors from a file, for a graph without Q/DQ; releases from 11 on have no such thing."""
+    base: Any = getattr(trt, "IInt8EntropyCalibrator2", None)
+    if base is None:
+        raise BuildError(f"TensorRT {trt.__version__} takes int8 by Q/DQ alone")
+
+    class Kept(base):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+
+        def get_batch_size(self) -> int:
+            return 1
+
+        def get_batch(self, names: Any) -> None:
+            return None
+
+        def read_calibration_cache(self) -> bytes:
+            with open(path, "rb") as stream:
+                return stream.read()
+
+        def write_calibration_cache(self, cache: Any) -> None:
+            return None
+
+    setattr(config, CALIBRATOR, Kept())
+
+
 def use_dla(trt: Any, builder: Any, config: Any, plan: dict[str, Any]) -> None:
     """Layers on the DLA where it takes them, on the GPU where it does not."""
     core = plan["dla_core"]
@@ -224,10 +251,12 @@ def use_dla(trt: Any, builder: Any, config: Any, plan: dict[str, Any]) -> None:
     config.set_flag(trt.BuilderFlag.GPU_FALLBACK)
 
 
-def configure(trt: Any, builder: Any, plan: dict[str, Any], limits: dict[str, int]) -> Any:
+def configure(trt: Any, builder: Any, plan: dict[str, Any], folder: str, limits: dict[str, int]) -> Any:
     """The builder's configuration as the plan has it, within the limits of this attempt."""
     config = builder.create_builder_config()
     set_flags(trt, config, plan)
+    if plan["calibration"]:
+        use_calibration(trt, config, os.path.join(folder, plan["calibration"]))
     if plan["sparsity"]:
         config.set_flag(trt.BuilderFlag.SPARSE_WEIGHTS)
     if plan["dla_core"] >= 0:
@@ -323,7 +352,7 @@ def build_once(trt: Any, plan: dict[str, Any], folder: str, timings: str, logger
     builder = trt.Builder(logger)
     network = builder.create_network(creation_flags(trt, plan))
     parse(trt, network, logger, os.path.join(folder, plan["model"]))
-    config = configure(trt, builder, plan, limits)
+    config = configure(trt, builder, plan, folder, limits)
     cached = use_cache(config, timings) if timings else 0
     began = time.perf_counter()
     serialized = builder.build_serialized_network(network, config)

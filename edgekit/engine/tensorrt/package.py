@@ -12,6 +12,8 @@ import msgspec
 import edgekit.run
 from edgekit.engine.contract import Engine, Port, Refusal, port_of, seal_engine
 from edgekit.engine.tensorrt.check import refusal, refusals_of
+from edgekit.engine.tensorrt.dla import has_dla, predict
+from edgekit.engine.tensorrt.implicit import CACHE_FILE, calibration_cache, to_implicit
 from edgekit.engine.tensorrt.opset import lower, set_opset
 from edgekit.engine.tensorrt.plan import BuildPlan, Precision, flags_of, open_dimensions, profiles_of, typing_of, workspace_mib
 from edgekit.engine.tensorrt.preflight import Preflight, preflight, refusals
@@ -22,6 +24,7 @@ from edgekit.engine.tensorrt.trtexec import build_options, shell_script, time_op
 from edgekit.errors import UnsupportedError, UsageError
 from edgekit.graph import onnx_file
 from edgekit.graph.edit import Graph
+from edgekit.graph.inspect import layers
 from edgekit.model import Model, Tensor, file_sha256
 from edgekit.target import Runtime, Target
 
@@ -131,14 +134,24 @@ def write_package(model: Model, target: Target, out: Path) -> Engine:
     """
     ready = prepare(model, target)
     refuse(ready.refusals, target.name)
+    core = dla_core(ready, target)
+    precision = precision_of(ready.written())
+    placement = predict(ready.graph, {row.name: row.macs for row in layers(ready.written())}) if core >= 0 else None
+    scales = to_implicit(ready.graph) if core >= 0 and precision == "int8" else {}
     proto = ready.written()
     onnx_file.save(proto, out)
-    plan = _plan(ready, proto, target, out)
+    if scales:
+        (out / CACHE_FILE).write_bytes(calibration_cache(scales, target.runtime("tensorrt").version))
+    plan = _plan(ready, precision, core, target, out)
     found = preflight(proto, plan.tensorrt, capability=plan.compute_capability, profiles=plan.profiles)
     if plan.typing == "strong":
         refuse(refusals(found), target.name)
     _write_files(plan, out)
-    return seal_engine(out, _engine(plan, ready, target, found, out))
+    engine = _engine(plan, ready, target, found, out)
+    if placement is not None:
+        dla = {"said": placement.sentence(), "fallbacks": [one.line() for one in placement.fallbacks]}
+        engine = msgspec.structs.replace(engine, details={**engine.details, "dla": dla})
+    return seal_engine(out, engine)
 
 
 def refuse(found: tuple[Refusal, ...], target: str) -> None:
@@ -159,9 +172,8 @@ def told(found: Preflight) -> dict[str, object]:
     return {"said": found.sentence(), **counts, **({"nodes": nodes} if nodes else {}), **found.memory}
 
 
-def _plan(ready: Prepared, proto: onnx.ModelProto, target: Target, out: Path) -> BuildPlan:
+def _plan(ready: Prepared, precision: Precision, core: int, target: Target, out: Path) -> BuildPlan:
     runtime: Runtime = target.runtime("tensorrt")
-    precision = precision_of(proto)
     typing = typing_of(ready.release, precision, ready.options)
     sparse, _ = sparse_nodes(ready.graph)
     plan = BuildPlan(
@@ -179,25 +191,29 @@ def _plan(ready: Prepared, proto: onnx.ModelProto, target: Target, out: Path) ->
         profiles=profiles_of(ready.inputs, ready.options),
         inputs=ready.inputs,
         outputs=ready.outputs,
-        dla_core=dla_core(ready.options, target),
+        dla_core=core,
+        calibration=CACHE_FILE if (out / CACHE_FILE).exists() else "",
         sparsity=bool(sparse) and ready.options.sparsity == "auto",
     )
     return msgspec.structs.replace(plan, trtexec={"build": tuple(build_options(plan)), "time": tuple(time_options(plan))})
 
 
-def dla_core(options: TensorrtOptions, target: Target) -> int:
-    """The DLA core asked for.
+def dla_core(ready: Prepared, target: Target) -> int:
+    """The DLA core asked for; -1 for none.
 
     Raises:
-        UsageError: the board has none of that number.
+        UsageError: the board has none of that number, or its TensorRT builds for no DLA.
     """
-    cores = int(target.facts.get("dla_cores", 0))
-    if options.dla_core >= cores:
-        has = f"has {cores}" if cores else "has no DLA"
-        raise UsageError(
-            f"tensorrt.dla_core = {options.dla_core}: {target.name} {has}", hint="leave it out, or choose a board with a DLA: Orin NX, AGX Orin"
-        )
-    return options.dla_core
+    core, cores = ready.options.dla_core, int(target.facts.get("dla_cores", 0))
+    if core < 0:
+        return -1
+    reason = "" if core < cores else f"has {cores} of them" if cores else "has no DLA"
+    if not reason and not has_dla(ready.release):
+        reason = f"has TensorRT {target.runtime('tensorrt').version}, which builds for no DLA"
+    if reason:
+        hint = "leave it out, or choose a board with a DLA and TensorRT up to 10.7: Orin NX or AGX Orin with JetPack 5 or 6"
+        raise UsageError(f"tensorrt.dla_core = {core}: {target.name} {reason}", hint=hint)
+    return core
 
 
 def precision_of(proto: onnx.ModelProto) -> Precision:

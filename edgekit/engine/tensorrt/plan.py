@@ -42,6 +42,7 @@ class BuildPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         inputs, outputs: the engine's ports.
         engine: file to write.
         dla_core: which DLA core takes the layers that it can; -1 for none.
+        calibration: file of scales for int8 without Q/DQ, which a DLA wants up to TensorRT 10.7; "" where Q/DQ say all.
         sparsity: whether TensorRT may use that weights are 2:4 sparse.
         trtexec: the options of trtexec that ``build`` the same engine and ``time`` it.
     """
@@ -62,6 +63,7 @@ class BuildPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     outputs: tuple[Port, ...]
     engine: str = "model.plan"
     dla_core: int = -1
+    calibration: str = ""
     sparsity: bool = False
     trtexec: dict[str, tuple[str, ...]] = {}
 

@@ -20,6 +20,8 @@ def build_options(plan: BuildPlan) -> list[str]:
     if plan.typing == "strong":
         options.append("--stronglyTyped")
     options += [_FLAG_OPTIONS[flag] for flag in plan.flags]
+    if plan.calibration:
+        options.append(f"--calib={plan.calibration}")
     if plan.sparsity:
         options.append("--sparsity=enable")
     if plan.dla_core >= 0:

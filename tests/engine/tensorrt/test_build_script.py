@@ -246,6 +246,7 @@ def test_layers_go_to_the_dla_with_the_gpu_behind_it(build):
     _, result, _, folder = build("jetson-orin-nx-jp62", release="10.3.0", text=QUANTIZED, dla_core=1)
 
     assert done(folder)["dla"] == ["DLA", 1]
+    assert done(folder)["calibration"] == ["TRT-100300-EntropyCalibration2", "x: 3dcccccd"]
     assert "GPU_FALLBACK" in done(folder)["flags"]
     assert result["placement"]["dla"] == ["{ForeignNode[Conv_0]}"]
 

@@ -48,6 +48,12 @@ class _Cache:
         return self.held + b"timed "
 
 
+if _RELEASE < (11,):
+
+    class IInt8EntropyCalibrator2:
+        pass
+
+
 class _Config:
     def __init__(self):
         self.done = {"flags": [], "profiles": []}
@@ -111,6 +117,8 @@ class Builder:
             self.logger.log(ILogger.Severity.ERROR, "[allocator.cpp::allocate] Error Code 1: Cuda Runtime (out of memory)")
             return None
         if hasattr(config, "default_device_type"):
+            if hasattr(config, "int8_calibrator"):
+                config.done["calibration"] = config.int8_calibrator.read_calibration_cache().decode().splitlines()
             config.done["dla"] = [config.default_device_type.name, config.DLA_core]
             self.logger.log(ILogger.Severity.INFO, "---------- Layers Running on DLA ----------")
             self.logger.log(ILogger.Severity.INFO, "[DlaLayer] {ForeignNode[Conv_0]}")
