@@ -13,7 +13,7 @@ from edgekit.engine.contract import Delegation
 from edgekit.engine.tensorrt.preflight import Preflight
 from edgekit.errors import UnsupportedError
 from edgekit.model import Model, read_model
-from edgekit.passes.contract import Need, Supplies
+from edgekit.passes.contract import Need, Supplies, is_fed
 from edgekit.pipeline.line import pass_inputs
 from edgekit.pipeline.steps import Workshop
 from edgekit.plan import Plan, runtime_of
@@ -101,6 +101,7 @@ def _as_it_would_be(plan: Plan, one: Chosen, model: Model, workshop: Workshop, s
         out.mkdir()
         supplies = Supplies(scheme=runtime_of(one).scheme if Need.SCHEME in step.pass_.needs else None)
         if Need.SAMPLES not in step.pass_.needs:
+            is_assumed = is_assumed or (is_fed(step.pass_) and plan.samples is not None)
             model = step.pass_(model, supplies, out)
             continue
         is_assumed = True

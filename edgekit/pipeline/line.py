@@ -17,7 +17,7 @@ from edgekit.engine.snippet import write_snippets
 from edgekit.ingest.contract import ingest, tools_for
 from edgekit.ingest.sniff import kind_of
 from edgekit.model import Model, Signature
-from edgekit.passes.contract import Need, Supplies
+from edgekit.passes.contract import Need, Supplies, is_fed
 from edgekit.pipeline.steps import Workshop, source_digest
 from edgekit.plan import Plan, PlannedStep, check_refusals, runtime_of
 from edgekit.plugins import version_of
@@ -148,7 +148,7 @@ def prepared(plan: Plan, model: Model, workshop: Workshop) -> Model:
 def passed(step: PlannedStep, model: Model, plan: Plan, workshop: Workshop, *, one: Chosen | None) -> Model:
     """The Model after one pass; for a target's scheme where ``one`` is given."""
     scheme = _scheme(step, one)
-    samples = plan.samples if Need.SAMPLES in step.pass_.needs else None
+    samples = plan.samples if is_fed(step.pass_) else None
     supplies = Supplies(samples=samples, scheme=scheme, watcher=workshop.watcher, shared=workshop.shared)
     target = one.key if one is not None and scheme is not None else "all"
     decided_by = pass_inputs(step, model, plan, one)
@@ -157,7 +157,7 @@ def passed(step: PlannedStep, model: Model, plan: Plan, workshop: Workshop, *, o
 
 def pass_inputs(step: PlannedStep, model: Model, plan: Plan, one: Chosen | None) -> dict[str, Any]:
     """All that decides what a pass makes."""
-    samples = plan.samples if Need.SAMPLES in step.pass_.needs else None
+    samples = plan.samples if is_fed(step.pass_) else None
     return {
         "model": model.sha256,
         "signature": model.signature,
