@@ -66,6 +66,7 @@ class Releases(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     strong_only_since: str
     int64_since: str
     bfloat16_since: str
+    trtexec_read_up_to: str
     ops: dict[str, tuple[str, ...]]
     restriction: tuple[Restriction, ...]
     trtexec: dict[str, Span]
@@ -114,6 +115,11 @@ def has_trtexec_option(option: str, release: Version) -> bool:
     """
     span = releases().trtexec[option]
     return (not span.since or version_of(span.since) <= release) and (not span.until or release < version_of(span.until))
+
+
+def knows_trtexec(release: Version) -> bool:
+    """Whether the options of that release's trtexec were read; of later ones they are taken to be the same."""
+    return release[:2] <= version_of(releases().trtexec_read_up_to)
 
 
 def is_strong_only(release: Version) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 
 from edgekit.engine.tensorrt.plan import BuildPlan, Profile
-from edgekit.engine.tensorrt.rules import Version, has_trtexec_option, version_of
+from edgekit.engine.tensorrt.rules import Version, has_trtexec_option, knows_trtexec, releases, version_of
 
 _FLAG_OPTIONS = {"FP16": "--fp16", "INT8": "--int8"}
 
@@ -48,8 +48,13 @@ def time_options(plan: BuildPlan) -> list[str]:
 def shell_script(plan: BuildPlan) -> str:
     """A POSIX shell script that builds with trtexec alone."""
     lines = " \\\n  ".join(shlex.quote(option) for option in build_options(plan))
+    unread = (
+        ""
+        if knows_trtexec(version_of(plan.tensorrt))
+        else f"\n# Options of trtexec after {releases().trtexec_read_up_to} were not read: these are its."
+    )
     return f"""#!/bin/sh
-# Builds {plan.engine} with trtexec of TensorRT {plan.tensorrt}; build_engine.py does the same and records more.
+# Builds {plan.engine} with trtexec of TensorRT {plan.tensorrt}; build_engine.py does the same and records more.{unread}
 set -eu
 cd "$(dirname "$0")"
 TRTEXEC=${{TRTEXEC:-/usr/src/tensorrt/bin/trtexec}}

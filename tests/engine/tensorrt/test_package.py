@@ -8,14 +8,18 @@ import subprocess
 from importlib.metadata import version
 from pathlib import Path
 
+import msgspec
+import numpy as np
 import onnx
 import pytest
 
 from edgekit.engine.contract import read_engine
 from edgekit.engine.tensorrt import TensorrtBackend
+from edgekit.engine.tensorrt.plan import BuildPlan
 from edgekit.engine.tensorrt.rules import has_trtexec_option, releases
 from edgekit.errors import UnsupportedError
 
+TARGETS = Path(__file__).resolve().parents[3] / "targets"
 OPTIONS = json.loads((Path(__file__).parent / "data" / "trtexec_options.json").read_text(encoding="utf-8"))["options"]
 NET = "net (float[1,3,8,8] x) => (float[1,3,8,8] y) { y = Relu(x) }"
 QUANTIZED = """net (float[1,3,8,8] x) => (float[1,3,8,8] y) <float s = {0.1}, int8 z = {0}> {
@@ -141,6 +145,47 @@ def test_the_shell_script_builds_with_options_of_that_release(package, tmp_path,
     assert given <= set(OPTIONS[tag])
     assert has <= given
     assert not has_not & given
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in TARGETS.glob("jetson-*.toml")))
+@pytest.mark.parametrize("text", [NET, QUANTIZED], ids=["float", "int8"])
+def test_every_jetsons_lines_for_trtexec_hold_options_of_its_release_alone(package, target, text, name):
+    found = target(name)
+    with_dla = {"dla_core": 0} if found.facts["dla_cores"] and found.facts["tensorrt"] < "10.8" else {}
+    plan = plan_of(package(text, name, shapes={}, **with_dla))
+    release = found.runtime("tensorrt").version
+    tag = next(tag for tag in sorted(OPTIONS, key=len, reverse=True) if release.startswith(tag))
+
+    given = {option.partition("=")[0] for options in plan["trtexec"].values() for option in options}
+
+    assert given <= set(OPTIONS[tag]), (tag, given - set(OPTIONS[tag]))
+
+
+def test_a_release_whose_trtexec_was_not_read_says_so():
+    from edgekit.engine.tensorrt import trtexec
+
+    plan = BuildPlan(
+        schema=1, target="t", tensorrt="11.4.0", compute_capability="", model="m", model_sha256="", precision="float32", typing="strong", flags=(),
+        workspace_mib=0, optimization_level=3, profiles=(), inputs=(), outputs=(),
+    )  # fmt: skip
+
+    assert "# Options of trtexec after 11.1 were not read: these are its." in trtexec.shell_script(plan)
+    assert "were not read" not in trtexec.shell_script(msgspec.structs.replace(plan, tensorrt="11.1.0"))
+
+
+SPARSE = "net (float[1,32,4,4] x) => (float[1,8,4,4] y) { y = Conv(x, w) }"
+
+
+@pytest.mark.parametrize(("zeros", "is_sparse"), [(2, True), (1, False)])
+def test_weights_with_two_zeros_in_every_four_channels_are_used_as_such(model, target, tmp_path, zeros, is_sparse):
+    weights = np.ones((8, 32, 1, 1), np.float32)
+    for start in range(zeros):
+        weights[:, start::4] = 0.0
+    TensorrtBackend().compile(model(SPARSE, (onnx.numpy_helper.from_array(weights, "w"),)), target("jetson-orin-nano-jp62"), None, tmp_path)
+    plan = plan_of(tmp_path)
+
+    assert plan["sparsity"] is is_sparse
+    assert ("--sparsity=enable" in plan["trtexec"]["build"]) is is_sparse
 
 
 def test_trtexec_is_told_open_sizes_and_memory(package, tmp_path):
