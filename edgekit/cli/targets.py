@@ -79,6 +79,7 @@ def probe(
         str, typer.Option("--out", "-o", metavar="FILE.toml", help="The file to write; stdout if none is named.", show_default=False)
     ] = "",
     name: Annotated[str, typer.Option("--name", help="Of the target; from board and L4T if none is given.", show_default=False)] = "",
+    as_json: AsJson = False,
 ) -> None:
     """Write the target file of a Jetson from a reading of it: L4T, TensorRT, CUDA, memory, DLA, power modes."""
     import msgspec
@@ -96,8 +97,11 @@ def probe(
         raise UsageError(f"{reading}: no reading of a board: {error}", hint="python3 build_engine.py --check writes one") from error
     file = Path(out) if out else None
     target = probed(machine, [read_target(path) for path in target_files().values()], name=name or (file.stem if file is not None else ""))
-    if file is None:
+    if file is not None:
+        file.write_text(toml_of(target), encoding="utf-8")
+    if as_json:
+        print_json(target)
+    elif file is None:
         say(toml_of(target).rstrip())
-        return
-    file.write_text(toml_of(target), encoding="utf-8")
-    say(f"{file}: {target.title}, TensorRT {target.facts['tensorrt']}; what it does not say itself is that of the nearest target")
+    else:
+        say(f"{file}: {target.title}, TensorRT {target.facts['tensorrt']}; what it does not say itself is that of the nearest target")

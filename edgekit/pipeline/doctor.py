@@ -17,10 +17,10 @@ import msgspec
 from edgekit import plugins
 from edgekit.child import sandbox_refusal
 from edgekit.model.store import default_root, writing
-from edgekit.pipeline.place import runs_here
+from edgekit.pipeline.place import NO_SESSION, runs_here
 from edgekit.target import cpu_features, host_target, read_target, target_files
 
-EXTRA_OF = {"tflite": "tflite"}
+EXTRA_OF = {"tflite": "tflite", "tensorrt-rtx": "tensorrt-rtx"}
 
 
 class Package(msgspec.Struct, frozen=True):
@@ -106,7 +106,11 @@ def target_needs() -> tuple[TargetNeed, ...]:
             remedy = "the engine is built on the device; the package for it is made here"
         elif not present:
             remedy = f"pip install 'edgekit[{EXTRA_OF[runtime]}]'" if runtime in EXTRA_OF else f"pip install {runtime}"
-        needs.append(TargetNeed(target=target.name, runtime=runtime, builds=present or on_device, runs_here=present, remedy=remedy))
+        needs.append(
+            TargetNeed(
+                target=target.name, runtime=runtime, builds=present or on_device, runs_here=present and runtime not in NO_SESSION, remedy=remedy
+            )
+        )
     return tuple(needs)
 
 
