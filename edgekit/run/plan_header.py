@@ -66,9 +66,16 @@ def why_not_here(path: str, machine: Dict[str, Any]) -> List[str]:
         return ["%s: an engine of %s, and this machine has %s" % (path, header["made_by"], own)]
     found = []
     here, made = str(machine.get("tensorrt", "")), header["version"]
-    if here and made and not _same_release(here, made):
+    if here and made and _tells_version(here, own) and not _same_release(here, made):
         found.append("%s: built by %s %s, and this machine has %s" % (path, own, made, here))
+    header["told_apart"] = bool(found)
     return found + _built_elsewhere(path, header, machine)
+
+
+def _tells_version(here: str, own: str) -> bool:
+    """Plans tell their version from TensorRT 8.6 on: what 8.5 and older wrote in its place means something else."""
+    numbers = [int(part) for part in here.split(".")[:2] if part.isdigit()]
+    return own != "TensorRT" or numbers >= [8, 6]
 
 
 def _same_release(here: str, made: str) -> bool:
@@ -87,6 +94,9 @@ def _built_elsewhere(path: str, header: Dict[str, Any], machine: Dict[str, Any])
     if not isinstance(result, dict) or result.get("status") != "built":
         return []
     found, built_on = [], result.get("machine", {})
+    here, made = str(machine.get("tensorrt", "")), str(built_on.get("tensorrt", ""))
+    if here and made and not _same_release(here, made) and not header["told_apart"]:
+        found.append("%s: built with TensorRT %s, and this machine has %s" % (path, made, here))
     size = result.get("engine", {}).get("bytes")
     if size is not None and size != header["bytes"]:
         found.append("%s: has %d bytes, %d were built" % (path, header["bytes"], size))

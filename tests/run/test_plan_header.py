@@ -61,6 +61,16 @@ def test_a_plan_of_another_release_is_refused_in_one_line(plan):
     assert reason.endswith("built by TensorRT 10.7.0.23, and this machine has 10.3.0")
 
 
+def test_a_release_before_8_6_tells_no_version_in_its_plan_but_the_builder_does_beside_it(plan):
+    file, old = plan((3, 0, 0, 0)), {"tensorrt": "8.5.2"}
+    assert why_not_here(file, old) == []
+
+    with open(file.replace("model.plan", "build-result.json"), "w", encoding="utf-8") as stream:
+        json.dump({"status": "built", "engine": {"bytes": 200}, "machine": {"tensorrt": "8.4.1"}}, stream)
+
+    assert why_not_here(file, old)[0].endswith("built with TensorRT 8.4.1, and this machine has 8.5.2")
+
+
 def test_an_rtx_engine_is_refused_on_a_jetson(plan):
     (reason,) = why_not_here(plan((1, 7, 1, 116), b"vtrt"), ORIN)
 

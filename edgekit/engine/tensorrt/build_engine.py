@@ -366,6 +366,7 @@ def build_once(trt: Any, plan: dict[str, Any], folder: str, timings: str, logger
     write_whole(file, content)
     return {
         "engine": {"file": plan["engine"], "bytes": len(content), "sha256": sha256(file)},
+        "plan_header": {"first_bytes": content[: plan_header.HEADER_BYTES].hex()},
         "build_s": round(seconds, 3),
         "timing_cache": {"file": os.path.basename(timings), "bytes_before": cached},
         "memory": logger.memory,
