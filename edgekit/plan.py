@@ -15,7 +15,8 @@ from edgekit.engine import asked
 from edgekit.engine.contract import Backend, Refusal
 from edgekit.errors import EdgekitError, PlanError, UnsupportedError, UsageError
 from edgekit.ingest.contract import IngestOptions
-from edgekit.model import Model, Preprocess
+from edgekit.ingest.sniff import kind_of
+from edgekit.model import Model, Preprocess, Step
 from edgekit.passes.contract import Need, Pass
 from edgekit.recipe import Budget, Recipe, read_recipe
 from edgekit.samples import Description, Samples, preprocess_faults, read_samples
@@ -197,6 +198,9 @@ def check(request: Request, *, targets_needed: bool = True) -> Plan:
         samples = msgspec.structs.replace(samples, preprocess=preprocess)
     good = tuple(step for step in steps if step)
     _needs_met(faults, good, chosen, has_samples=request.samples is not None or _may_be_quantized(request))
+    _integers_made(faults, good, chosen, recipe.name, is_quantized=_may_be_quantized(request))
+    for one in filter(takes_source, chosen):
+        faults.catch(_check_conversion, request, one, good)
     if dtype != "float32" and not any(Need.SAMPLES in step.pass_.needs for step in good):
         faults.add(f"--set io.dtype={dtype}: recipe {recipe.name} makes no integers; static_wi8_ai8 does")
     faults.raise_any(request)
@@ -225,6 +229,8 @@ def check_refusals(plan: Plan, model: Model) -> None:
     lines: list[str] = []
     for one in plan.chosen:
         lines += [f"{one.key}: {refusal.line()}" for refusal in refusals_of(_before_quantizing(one), model)]
+    if any(Need.SAMPLES in step.pass_.needs for step in plan.steps):
+        lines += [f"{name}: {_SIZED_BY_NUMBERS}" for name in _sized_by_numbers(model)]
     if lines:
         shown = lines if len(lines) <= 20 else [*lines[:20], f"… and {len(lines) - 20} more"]
         raise UnsupportedError(
@@ -232,6 +238,21 @@ def check_refusals(plan: Plan, model: Model) -> None:
             hint="choose another runtime (--target NAME:RUNTIME), or change the model as each line says",
             refusals=shown,
         )
+
+
+_SIZED_BY_NUMBERS = (
+    "how large this output is depends on the numbers, so that no quantization can be judged by it; "
+    "end the model before what selects, or use a recipe that needs no samples, such as dynamic_wi8_afp32"
+)
+
+
+def _sized_by_numbers(model: Model) -> list[str]:
+    from edgekit.graph.onnx_file import load
+    from edgekit.graph.shapes import outputs_sized_by_numbers
+
+    if all(isinstance(size, int) for tensor in model.signature.outputs for size in tensor.shape):
+        return []
+    return outputs_sized_by_numbers(load(model.path).graph)
 
 
 def _before_quantizing(one: Chosen) -> Chosen:
@@ -351,12 +372,46 @@ def _needs_met(faults: _Faults, steps: tuple[PlannedStep, ...], chosen: tuple[Ch
     for index, step in enumerate(steps, start=1):
         for one in chosen:
             scheme = one.target.runtime(one.runtime).scheme
+            if takes_source(one):
+                continue
             if Need.SCHEME in step.pass_.needs and scheme is None:
                 faults.add(f"step {index} ({step.name}): {one.target.name} has no scheme for {one.runtime}")
             # A pass may say what of its options a scheme has no form for; not every pass has something to ask.
             lacking = getattr(step.pass_, "lacking", None)
             if lacking is not None and scheme is not None and (lack := lacking(scheme)):
                 faults.add(f"step {index} ({step.name}): {one.key}: {lack}")
+
+
+def _integers_made(faults: _Faults, steps: tuple[PlannedStep, ...], chosen: tuple[Chosen, ...], recipe: str, *, is_quantized: bool) -> None:
+    """A processor that computes in integers alone has nothing to do for a recipe that makes none."""
+    if is_quantized or any(Need.SAMPLES in step.pass_.needs for step in steps):
+        return
+    for one in chosen:
+        scheme = one.target.runtime(one.runtime).scheme
+        if scheme is not None and scheme.integers_alone:
+            faults.add(f"{one.key} computes in integers alone, and recipe {recipe} makes none between ports: --recipe static_wi8_ai8")
+
+
+def _check_conversion(request: Request, one: Chosen, steps: tuple[PlannedStep, ...]) -> None:
+    """Whether a backend that has the source itself converted takes this source, and can follow the recipe."""
+    backend = plugins.load("edgekit.backends", one.runtime)
+    hint = f"--target {one.asked.partition(':')[0]}"
+    if request.live is not None:
+        raise UsageError(f"{one.key} converts a Keras file, and this is a live model", hint="model.save('net.keras'), and build from that")
+    kind = kind_of(request.source).value if request.source.exists() else ""
+    if kind and kind not in backend.takes:
+        raise UsageError(f"{one.key} converts Keras sources themselves; {request.source} is {kind}", hint=hint)
+    if lack := backend().lacking(asked_steps(steps)):
+        raise UsageError(f"{one.key}: {lack}", hint=hint)
+
+
+def asked_steps(steps: tuple[PlannedStep, ...]) -> tuple[Step, ...]:
+    """The recipe's steps as plain values, each with all of its options."""
+    told = []
+    for step in steps:
+        held: Any = step.pass_
+        told.append(Step(name=step.name, options={field.name: getattr(held, field.name) for field in dataclasses.fields(held)}))
+    return tuple(told)
 
 
 def _names(chosen: tuple[Chosen, ...]) -> tuple[str, ...]:
@@ -413,6 +468,12 @@ def schema_of(what: str) -> dict[str, Any]:
             steps.append(fields)
         schema["$defs"]["Recipe"]["properties"]["step"]["items"] = {"oneOf": steps}
     return schema
+
+
+def takes_source(one: Chosen) -> bool:
+    """Whether the backend has the source itself converted, instead of the graph that edgekit makes of it."""
+    known = one.runtime in plugins.names("edgekit.backends")
+    return known and bool(getattr(plugins.load("edgekit.backends", one.runtime), "takes", ()))
 
 
 def runtime_of(one: Chosen) -> Runtime:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from edgekit import strict
+from edgekit import plugins, strict
 from edgekit.errors import UsageError
 
 Activation = Literal["uint8", "int8", "int8 symmetric", "int16 symmetric"]
@@ -43,6 +43,8 @@ class Scheme(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         int16_activations: the scheme of what the runtime computes with activations of 16 bits; absent if nothing.
         bfloat16: whether it computes a whole graph in bfloat16, and gains by it.
         lacks: why it has no form for ``int16_activations``, ``low_bit_static_ops`` or ``bfloat16``, in words.
+        integers_alone: whether float is not computed where integers are, but on a far slower processor beside it: no node then
+            stays float for a budget, and a recipe must make integers.
         speedup: how many times as fast as in float the runtime computes an op in integers, for a search that keeps nodes in
             float; of convolutions ``Conv``, and apart from these ``depthwise Conv`` and ``first Conv``, which reads four
             channels at most. What is not named is taken for so fast that all of float's time is saved.
@@ -67,6 +69,7 @@ class Scheme(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     int16_activations: Scheme | None = None
     bfloat16: bool = False
     lacks: dict[Literal["int16_activations", "low_bit_static_ops", "bfloat16"], str] = {}
+    integers_alone: bool = False
     speedup: dict[str, float] = {}
 
     @property
@@ -106,7 +109,7 @@ class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         schema: version of this file format.
         name: the file's name without ``.toml``.
         title: what people call it.
-        arch: ``x86_64``, ``aarch64`` or ``armv7l``, as ``uname -m`` says.
+        arch: ``x86_64``, ``aarch64`` or ``armv7l``, as ``uname -m`` says; of a microcontroller ``armv8.1-m.main``, as compilers say.
         runtimes: the first is built unless another is named.
         cpu: core and count, in words.
         features: processor features kernels depend on, as Linux names them.
@@ -119,7 +122,7 @@ class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     schema: Literal[1]
     name: str
-    arch: Literal["x86_64", "aarch64", "armv7l"]
+    arch: Literal["x86_64", "aarch64", "armv7l", "armv8.1-m.main"]
     runtimes: tuple[Runtime, ...]
     sources: dict[str, str]
     title: str = ""
@@ -131,7 +134,7 @@ class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     aliases: tuple[str, ...] = ()
 
     def runtime(self, name: str) -> Runtime:
-        """The runtime of that name.
+        """The runtime of that name; ``RUNTIME-SOMEBODY`` is one that this target runs, compiled for by a backend of somebody else's.
 
         Raises:
             UsageError: the target does not run it.
@@ -139,6 +142,10 @@ class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         for runtime in self.runtimes:
             if runtime.name == name:
                 return runtime
+        for runtime in self.runtimes:
+            if runtime.name == name.partition("-")[0] and name in plugins.names("edgekit.backends"):
+                remarks = {about: text for about, text in runtime.remarks.items() if about == "*"}
+                return msgspec.structs.replace(runtime, name=name, scheme=None, options={}, remarks=remarks)
         runs = ", ".join(runtime.name for runtime in self.runtimes)
         raise UsageError(f"{self.name} does not run {name}; it runs {runs}", hint=f"--target {self.name}:{self.runtimes[0].name}")
 
@@ -158,8 +165,7 @@ def unsourced(target: Target) -> tuple[str, ...]:
         facts += [f"{runtime.name}.{name}" for name in ("max_opset", *held)]
         if runtime.scheme is not None:
             single += [f"{runtime.name}.scheme.{name}" for name in runtime.scheme.__struct_fields__]
-            if runtime.scheme.reduce_range:
-                facts.append(f"{runtime.name}.scheme.reduce_range")
+            facts += [f"{runtime.name}.scheme.{name}" for name in ("reduce_range", "integers_alone") if getattr(runtime.scheme, name)]
     missing = [f"{fact}: no source" for fact in facts if not target.sources.get(fact, "").strip()]
     return (*missing, *(f"sources: {key} is no fact of {target.name}" for key in target.sources if key not in {*facts, *single}))
 

@@ -7,18 +7,27 @@ as models have it.
 
 Each is converted as the recipe ``float`` does (ingest, simplify, fuse, backend), run by LiteRT without delegate and with it,
 and compared with the outputs beside the test. Each has a process of its own, since LiteRT ends the process on some files.
+
+With ``--peer PYTHON``, that of an environment that onnx2tf is installed in, onnx2tf converts the very same models, and what it
+makes is judged alike. It turns the axes of inputs and outputs as it sees fit; so its inputs are tried as they are and with the
+channels last, whichever fit, its outputs in every sequence of axes, and one that matches is enough. Element types are its own,
+and so are axes of size 1.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import multiprocessing
+import subprocess
 import sys
 import tempfile
 import warnings
 from collections import Counter
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -39,7 +48,9 @@ REPORT = Path(__file__).resolve().parents[1] / "tests" / "engine" / "tflite" / "
 TARGET = Target(schema=1, name="coverage", arch="x86_64", runtimes=(Runtime("tflite", options={"io_layout": "nchw"}),), sources={})
 TYPES = frozenset({"float32", "int32", "int64", "bool"})
 SECONDS = 120
+SECONDS_TO_CLEAN_UP = 5
 STAGES = ("converts", "runs", "matches")
+RESOLVERS = (OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES, OpResolverType.AUTO)
 REDUCTIONS = ("L1", "L2", "LogSum", "LogSumExp", "Max", "Mean", "Min", "Prod", "Sum", "SumSquare")
 _NAMES = """
     Abs Acos Acosh Add And ArgMax ArgMin Asin Asinh Atan Atanh AveragePool BatchNormalization Cast Ceil Celu Clip Concat Conv
@@ -137,7 +148,7 @@ def attempt(case: Case, answer: Connection) -> None:
             proto, feeds, wanted = prepared(case.folder)
             engine = converted(proto, Path(name))
             answer.send("")
-            runs = [outputs(engine, feeds, kind) for kind in (OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES, OpResolverType.AUTO)]
+            runs = [outputs(engine, feeds, kind) for kind in RESOLVERS]
             answer.send("")
             for found in runs:
                 _compare(found, wanted)
@@ -172,15 +183,79 @@ def _compare(found: dict[str, np.ndarray], wanted: dict[str, np.ndarray]) -> Non
     for name, array in wanted.items():
         if found[name].shape != array.shape:
             raise AssertionError(f"{name} has shape {found[name].shape}, not {array.shape}")
-        if not np.allclose(found[name], array, rtol=1e-3, atol=1e-5, equal_nan=True):
+        if not _is_same(found[name], array):
             raise AssertionError(f"{name} is another")
 
 
-def tried(case: Case) -> Case:
+def of_peer(cases: list[Case], python: str, jobs: int) -> tuple[str, list[Case]]:
+    """The version of onnx2tf, and the same tests with its results."""
+    with tempfile.TemporaryDirectory(prefix="edgekit-coverage-") as name:
+        for case in cases:
+            folder = Path(name) / case.folder.name
+            folder.mkdir()
+            onnx.save(prepared(case.folder)[0], folder / "model.onnx")
+        converter = [python, str(Path(__file__).with_name("onnx_coverage_peer.py")), name]
+        version = subprocess.run(converter, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+        with ThreadPoolExecutor(jobs) as pool:
+            return version, list(pool.map(lambda case: tried(case, partial(attempt_peer, Path(name))), cases))
+
+
+def attempt_peer(made: Path, case: Case, answer: Connection) -> None:
+    """Take what onnx2tf made of one test as far as it goes, as :func:`attempt` does."""
+    warnings.simplefilter("ignore")
+    engine, reason = (made / case.folder.name / name for name in ("model.tflite", "reason"))
+    if not engine.exists():
+        answer.send(reason.read_text(encoding="utf-8") if reason.exists() else "the process died")
+        return
+    answer.send("")
+    try:
+        _, feeds, wanted = prepared(case.folder)
+        runs = [list(turned_outputs(engine, feeds, list(wanted), kind)) for kind in RESOLVERS]
+        answer.send("")
+        matches = all(any(_matches_turned(found, wanted) for found in tries) for tries in runs)
+        answer.send("" if matches else "its outputs are others, in whatever sequence of axes")
+    except Exception as error:  # noqa: BLE001 - whatever it is, the table says it
+        answer.send(f"{type(error).__name__}: {error}")
+
+
+def turned_outputs(engine: Path, feeds: dict[str, np.ndarray], names: list[str], resolver: OpResolverType) -> Iterator[dict[str, np.ndarray]]:
+    """What LiteRT makes of the feeds, for every way in which they fit the engine's inputs."""
+    interpreter = Interpreter(str(engine), experimental_op_resolver_type=resolver, num_threads=1)
+    interpreter.allocate_tensors()
+    inputs = [port for port in interpreter.get_input_details() if port["name"] in feeds]
+    ways = [_fitting(feeds[port["name"]], tuple(port["shape"])) for port in inputs]
+    if not all(ways):
+        raise AssertionError("no sequence of axes fits its inputs")
+    for arrays in itertools.product(*ways):
+        for port, array in zip(inputs, arrays, strict=True):
+            interpreter.set_tensor(port["index"], np.ascontiguousarray(array.astype(port["dtype"])))
+        interpreter.invoke()
+        ports = interpreter.get_output_details()
+        by_name = {port["name"]: port for port in ports}
+        chosen = [by_name.get(name, port) for name, port in zip(names, ports, strict=True)]
+        yield {name: interpreter.get_tensor(port["index"]) for name, port in zip(names, chosen, strict=True)}
+
+
+def _fitting(array: np.ndarray, shape: tuple[int, ...]) -> list[np.ndarray]:
+    """What of an array as it is, with its channels last, and with an axis if it has none, has this shape."""
+    ways = [array, np.moveaxis(array, 1, -1)] if array.ndim > 2 else [array] if array.ndim else [array, array[None]]
+    return [way for way in ways if way.shape == shape]
+
+
+def _matches_turned(found: dict[str, np.ndarray], wanted: dict[str, np.ndarray]) -> bool:
+    pairs = [(np.squeeze(found[name]), np.squeeze(array)) for name, array in wanted.items()]
+    return all(any(_is_same(one.transpose(axes), array) for axes in itertools.permutations(range(one.ndim))) for one, array in pairs)
+
+
+def _is_same(found: np.ndarray, wanted: np.ndarray) -> bool:
+    return found.shape == wanted.shape and np.allclose(found, wanted, rtol=1e-3, atol=1e-5, equal_nan=True)
+
+
+def tried(case: Case, how: Callable[[Case, Connection], None] = attempt) -> Case:
     """A test with its result, from a process of its own."""
     context = multiprocessing.get_context("fork")
     ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=attempt, args=(case, theirs))
+    process = context.Process(target=how, args=(case, theirs))
     process.start()
     theirs.close()
     stages, reason = 0, ""
@@ -190,12 +265,21 @@ def tried(case: Case) -> Case:
         except EOFError:
             reason = "the process died"
         stages += not reason
+    process.join(SECONDS_TO_CLEAN_UP)
     process.kill()
     process.join()
     return Case(case.folder, case.op, stages, reason)
 
 
-def written(results: list[Case]) -> str:
+@dataclass(frozen=True)
+class Peer:
+    """The results of onnx2tf on the same tests, in the same sequence."""
+
+    version: str
+    results: list[Case]
+
+
+def written(results: list[Case], peer: Peer | None = None) -> str:
     """The report as Markdown."""
     lines = [
         "# ONNX's node tests on the TFLite backend",
@@ -204,19 +288,37 @@ def written(results: list[Case]) -> str:
         "",
         f"{len(results)} tests of {len({case.op for case in results})} operators: {shares(results)}.",
         "",
-        "| operator | tests | matches |",
-        "|---|---|---|",
     ]
-    tests = Counter(case.op for case in results)
-    good = Counter(case.op for case in results if case.stages == len(STAGES))
-    lines += [f"| {op} | {tests[op]} | {good[op]} |" for op in sorted(tests) if good[op] < tests[op]]
-    lines += ["", f"The other {sum(good[op] == tests[op] for op in tests)} operators match in all their tests.", ""]
-    lines += ["| test | operator | comes to | because |", "|---|---|---|---|"]
+    tests, good = Counter(case.op for case in results), _matching(results)
+    if peer is None:
+        lines += ["| operator | tests | matches |", "|---|---|---|"]
+        lines += [f"| {op} | {tests[op]} | {good[op]} |" for op in sorted(tests) if good[op] < tests[op]]
+    else:
+        others = _matching(peer.results)
+        lines += [
+            f"onnx2tf {peer.version} on the same models, its inputs and outputs taken in whatever sequence of axes fits: {shares(peer.results)}.",
+            "",
+            "| operator | tests | matches | of onnx2tf |",
+            "|---|---|---|---|",
+        ]
+        lines += [f"| {op} | {tests[op]} | {good[op]} | {others[op]} |" for op in sorted(tests) if min(good[op], others[op]) < tests[op]]
+    complete = sum(good[op] == tests[op] for op in tests)
+    lines += ["", f"{complete} operators match in all their tests.", ""]
+    lines += ["| test | operator | comes to | because |", "|---|---|---|---|", *_left(results)]
+    if peer is not None:
+        lines += ["", "## What onnx2tf leaves", "", "| test | operator | comes to | because |", "|---|---|---|---|", *_left(peer.results)]
+    return "\n".join(lines) + "\n"
+
+
+def _matching(results: list[Case]) -> Counter[str]:
+    return Counter(case.op for case in results if case.stages == len(STAGES))
+
+
+def _left(results: list[Case]) -> Iterator[str]:
     for case in results:
         if case.stages < len(STAGES):
             reason = " ".join(case.reason.split()).replace("|", "\\|")[:200]
-            lines.append(f"| {case.folder.name} | {case.op} | {('nothing', *STAGES)[case.stages]} | {reason} |")
-    return "\n".join(lines) + "\n"
+            yield f"| {case.folder.name} | {case.op} | {('nothing', *STAGES)[case.stages]} | {reason} |"
 
 
 def shares(results: list[Case]) -> str:
@@ -229,6 +331,7 @@ def main() -> int:
     parser.add_argument("folder", type=Path, help="onnx/backend/test/data/node of the wheel of onnx 1.21")
     parser.add_argument("--only", default="", help="tests whose name holds this; nothing is written then")
     parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--peer", default="", help="the Python of an environment with onnx2tf, which then converts the same tests")
     options = parser.parse_args()
     chosen = [case for case in cases(options.folder) if options.only in case.folder.name]
     if not chosen:
@@ -236,11 +339,14 @@ def main() -> int:
         return 2
     with ThreadPoolExecutor(options.jobs) as pool:
         results = list(pool.map(tried, chosen))
+    peer = Peer(*of_peer(chosen, options.peer, options.jobs)) if options.peer else None
     if options.only:
-        print(written(results))
+        print(written(results, peer))
     else:
-        REPORT.write_text(written(results), encoding="utf-8")
+        REPORT.write_text(written(results, peer), encoding="utf-8")
     print(shares(results))
+    if peer is not None:
+        print(f"onnx2tf {peer.version}: {shares(peer.results)}")
     return 0
 
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from edgekit.cli.build import FactoryOption, ShapeOption, TrustOption
 from edgekit.cli.terminal import AsJson, megabytes, print_json, print_table, say, say_delegation, watching
+
+if TYPE_CHECKING:
+    from edgekit.pipeline.look import Inspection
 
 
 def inspect(
@@ -41,6 +45,11 @@ def inspect(
     print_table(("operator", "nodes"), [(name, str(count)) for name, count in sorted(seen.ops.items(), key=lambda item: -item[1])], right=("nodes",))
     for delegation in seen.delegations:
         say_delegation(delegation)
+    said = _told(seen)
+    if said:
+        print_table(("metadata", "says"), said)
+    for note in seen.notes:
+        say(note)
     if layers:
         columns = ("node", "operator", "output", "parameters", "multiply-adds", "weight bytes", "output bytes")
         table = [
@@ -56,3 +65,28 @@ def inspect(
             for one in seen.layers
         ]
         print_table(columns, table, right=columns[3:])
+
+
+def _told(seen: Inspection) -> list[tuple[str, str]]:
+    """What a file says of itself, one line a field; the first subgraph's without saying that it is the first."""
+    rows = [("min_runtime_version", seen.min_runtime)] if seen.min_runtime else []
+    rows += [(path.removeprefix("subgraph_metadata[0]."), text) for path, text in _leaves("", seen.metadata)]
+    return [*rows, ("packed files", ", ".join(seen.files))] if seen.files else rows
+
+
+def _leaves(path: str, value: Any) -> Iterator[tuple[str, str]]:
+    """Every field of a tree with its path; numbers of one list in one line."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _leaves(f"{path}.{key}" if path else key, inner)
+    elif isinstance(value, list) and value and isinstance(value[0], dict):
+        for at, inner in enumerate(value):
+            yield from _leaves(f"{path}[{at}]", inner)
+    elif isinstance(value, list):
+        yield path, ", ".join(_word(one) for one in value)
+    else:
+        yield path, _word(value)
+
+
+def _word(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -7,13 +7,17 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 import msgspec
 
-from edgekit.model import Layout, Model, Tensor
+from edgekit.model import Layout, Model, Step, Tensor
+from edgekit.samples import Samples
 from edgekit.target import Target
 
 if TYPE_CHECKING:
     from edgekit.device.contract import Device
 
 ENGINE_RECORD = "engine.json"
+
+
+_COMPILED_BY = ("-tensorflow",)
 
 
 class Port(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -98,6 +102,90 @@ class Delegation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return f"{said}; left: {', '.join(names)}{f' and {more} more' if more else ''}" if names else said
 
 
+class MemoryUse(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a compiler expects of one memory of a device.
+
+    Attributes:
+        name: ``SRAM``, ``DRAM``, ``on-chip flash`` or ``off-chip flash``.
+        used_bytes: most that is taken at once.
+        moved_bytes: read and written by one query.
+        peak_gb_s: bandwidth of the memory by design, 10^9 bytes a second.
+        holds: ``weights``, ``feature maps``; neither where it only buffers them.
+    """
+
+    name: str
+    used_bytes: int
+    moved_bytes: int
+    peak_gb_s: float
+    holds: tuple[str, ...] = ()
+
+
+class CpuOperator(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An operator that the processor beside an NPU computes.
+
+    Attributes:
+        op: its name in TFLite.
+        output: the tensor it makes.
+        reason: why not the NPU, as the compiler says it.
+    """
+
+    op: str
+    output: str
+    reason: str
+
+
+class NpuEstimate(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What a compiler for an NPU says of its engine. Cycles and times are its model's: nothing was run, let alone measured.
+
+    Attributes:
+        compiler: its name and version.
+        accelerator: what it compiled for.
+        system: name of the clock and memories it assumed.
+        memory_mode: name of the way these memories are shared.
+        clock_mhz: of the NPU.
+        npu_cycles: that the NPU computes in one query.
+        total_cycles: of one query, waiting for memory included; operators on the CPU are not in it.
+        query_ms: total cycles at that clock.
+        macs: multiply-adds of one query on the NPU, those of means and pools counted.
+        weight_bytes: weights as the model stores them.
+        encoded_weight_bytes: the same compressed for the NPU.
+        memories: those that are used.
+        operators: of the model.
+        cpu_operators: those of the compiled file that the NPU does not compute.
+    """
+
+    compiler: str
+    accelerator: str
+    system: str
+    memory_mode: str
+    clock_mhz: float
+    npu_cycles: int
+    total_cycles: int
+    query_ms: float
+    macs: int
+    weight_bytes: int
+    encoded_weight_bytes: int
+    memories: tuple[MemoryUse, ...]
+    operators: int
+    cpu_operators: tuple[CpuOperator, ...] = ()
+
+
+class StandIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A file beside an engine that no host can run, which computes the same in a runtime that hosts have: it is judged instead.
+
+    Attributes:
+        file: its name in the engine's folder.
+        runtime: that runs it.
+        options: it wants to be opened with.
+        remark: what it is and how near it is to the engine, in a sentence.
+    """
+
+    file: str
+    runtime: str
+    options: dict[str, Any]
+    remark: str
+
+
 class Engine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a backend made for one kind of device.
 
@@ -113,6 +201,8 @@ class Engine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         options: runtime options it wants to be opened with.
         details: what the backend found worth reporting (operators, nodes left in float, …).
         delegation: what the runtime's default delegate takes of it, of runtimes that have one.
+        npu: what an NPU's compiler says of it.
+        stand_in: what fidelity is judged on, where no host can run the engine.
     """
 
     file: str
@@ -127,6 +217,30 @@ class Engine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     options: dict[str, Any] = {}
     details: dict[str, Any] = {}
     delegation: Delegation | None = None
+    npu: NpuEstimate | None = None
+    stand_in: StandIn | None = None
+
+    @property
+    def runs_in(self) -> str:
+        """The runtime that opens it, without the name of somebody else who compiled it."""
+        return next((self.runtime.removesuffix(by) for by in _COMPILED_BY if self.runtime.endswith(by)), self.runtime)
+
+
+class Conversion(msgspec.Struct, frozen=True):
+    """What a backend is told that has a converter take the source, instead of the graph that edgekit made of it.
+
+    Attributes:
+        steps: of the recipe, with all their options; none of them has been taken.
+        samples: for ranges of activations.
+        trust: open the source without a sandbox.
+        memory_bytes, timeout_s: what the converter may use.
+    """
+
+    steps: tuple[Step, ...] = ()
+    samples: Samples | None = None
+    trust: bool = False
+    memory_bytes: int = 16 << 30
+    timeout_s: float = 1800.0
 
 
 def seal_engine(folder: Path, engine: Engine) -> Engine:
@@ -167,6 +281,12 @@ class Backend(Protocol):
     options then have ``require_full_delegation``. Options are a class variable ``options``, if there are any: what a target's
     ``[runtimes.options]`` and ``--set RUNTIME.…`` may hold. One that has somebody else's parser to ask may have
     ``preflight(model, target, *, assumed) -> Preflight``.
+
+    The exception is a yardstick: a backend that has somebody else's converter take the source itself. It names the formats
+    of source it takes in a class variable ``takes`` (as the history's first step has them), is made with ``conversion``
+    (a :class:`Conversion`), and has two methods besides: ``lacking(steps) -> str``, what of a recipe it cannot do and what
+    can be done about it, and ``decided_by() -> dict``, what decides its engines besides model and target. No step of the
+    recipe is taken for it.
     """
 
     runtime: ClassVar[str]

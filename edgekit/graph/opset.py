@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from edgekit.errors import UnsupportedError
+from edgekit.graph.batch_first import has_batch_first, to_sequence_first
 from edgekit.graph.light import with_weights_of, without_weights
 from edgekit.graph.qoperators import MICROSOFT, is_known, to_qdq
 
@@ -16,6 +17,9 @@ OPSET = 21
 IR_VERSION = 10
 _OLDEST_OPSET = 7
 _LAST_PLAIN_RESIZE = 10
+_WITHOUT_ADAPTER = frozenset({"GlobalMaxPool"})
+"""Opset 22 added bfloat16 to it, and onnx's converter, up to 1.23 at least, has no adapter from there; it has one for all others."""
+_DISGUISE = "edgekit.kept"
 
 
 def to_store_form(proto: onnx.ModelProto) -> onnx.ModelProto:
@@ -28,13 +32,15 @@ def to_store_form(proto: onnx.ModelProto) -> onnx.ModelProto:
 
     Raises:
         UnsupportedError: an operator of another domain, one that ONNX does not know, one that cannot be converted to
-            opset 21, or an opset below 7.
+            opset 21, or an opset below 7 with an operator that became another until 7.
     """
     light = without_weights(proto)
     light.ir_version = IR_VERSION
     _drop_weight_inputs(light)
     light = _inlined(light)
     _repair(light.graph)
+    if has_batch_first(light.graph):
+        to_sequence_first(light.graph)
     version = _opset_of(light)
     _check_operators(light, version)
     del light.opset_import[:]
@@ -67,11 +73,24 @@ def _inlined(light: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _opset_of(light: onnx.ModelProto) -> int:
+    """The opset of a graph; an older one is 7 if its operators are what they are in 7."""
     versions = [entry.version for entry in light.opset_import if entry.domain in ("", "ai.onnx")]
-    if not versions or versions[0] < _OLDEST_OPSET:
-        said = f"opset {versions[0]}" if versions else "no opset"
+    changed = _changed_until_oldest(light, versions[0]) if versions else []
+    if not versions or changed:
+        said = f"opset {versions[0]}, in which {', '.join(changed)} {'is' if len(changed) == 1 else 'are'} another" if versions else "no opset"
         raise UnsupportedError(f"the graph has {said}; edgekit reads opset {_OLDEST_OPSET} and later", hint="export the model with opset 17 or later")
-    return int(versions[0])
+    return max(int(versions[0]), _OLDEST_OPSET)
+
+
+def _changed_until_oldest(light: onnx.ModelProto, version: int) -> list[str]:
+    """The operators of a graph that opset 7 has in another version, or not at all."""
+    import onnx
+
+    def since(op: str, opset: int) -> int:
+        return int(onnx.defs.get_schema(op, opset, "").since_version) if onnx.defs.has(op, max_inclusive_version=opset, domain="") else 0
+
+    plain = {node.op_type for node in light.graph.node if node.domain in ("", "ai.onnx")}
+    return sorted(op for op in plain if version < _OLDEST_OPSET and since(op, version) != since(op, _OLDEST_OPSET))
 
 
 def _repair(graph: onnx.GraphProto) -> None:
@@ -90,12 +109,13 @@ def _repair(graph: onnx.GraphProto) -> None:
 
 
 def refuse_foreign(proto: onnx.ModelProto) -> None:
-    """Operators that are neither ONNX's own nor functions of the file.
+    """Operators that are neither ONNX's own nor functions of the file, and opsets that are too old.
 
     Raises:
         UnsupportedError: there are some; all are named.
     """
     _refuse(_foreign(proto))
+    _opset_of(proto)
 
 
 def _foreign(proto: onnx.ModelProto) -> list[str]:
@@ -135,15 +155,28 @@ def _converted(light: onnx.ModelProto, version: int) -> onnx.ModelProto:
         if newer:
             _say_types(light)
             light = onnx.inliner.inline_selected_functions(light, [("", op) for op in newer], False, inline_schema_functions=True)
-        converted = onnx.version_converter.convert_version(light, OPSET)
+        converted = onnx.version_converter.convert_version(_disguised(light) if version > OPSET else light, OPSET)
     except (RuntimeError, onnx.version_converter.ConvertError) as error:
         reason = " ".join(str(error).split())
         named = _culprit(light, reason)
         hint = f"export the model with opset {OPSET}, or without this operator"
         raise UnsupportedError(f"{named} cannot be converted from opset {version} to {OPSET}: {reason}", hint=hint) from error
+    for node in converted.graph.node:
+        if node.domain == _DISGUISE:
+            node.domain = ""
     if version <= _LAST_PLAIN_RESIZE:
         _say_how_resized(converted.graph)
     return converted
+
+
+def _disguised(light: onnx.ModelProto) -> onnx.ModelProto:
+    """The graph with another domain for what the converter does not know its way back from, though nothing has to be changed."""
+    if any(node.op_type in _WITHOUT_ADAPTER for node in light.graph.node):
+        light.opset_import.add(domain=_DISGUISE, version=1)
+        for node in light.graph.node:
+            if node.op_type in _WITHOUT_ADAPTER and not node.domain:
+                node.domain = _DISGUISE
+    return light
 
 
 def _say_how_resized(graph: onnx.GraphProto) -> None:

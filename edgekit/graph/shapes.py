@@ -50,6 +50,23 @@ def infer_shapes(proto: onnx.ModelProto) -> onnx.ModelProto:
     return with_weights_of(inferred, proto)
 
 
+SIZED_BY_NUMBERS = frozenset({"Compress", "NonMaxSuppression", "NonZero", "Unique"})
+"""Operators that put out more or less, depending on the numbers they read."""
+
+
+def outputs_sized_by_numbers(graph: onnx.GraphProto) -> list[str]:
+    """Outputs with a size left open that such an operator leads to."""
+    reached: set[str] = set()
+    for node in graph.node:
+        if node.op_type in SIZED_BY_NUMBERS or reached.intersection(node.input):
+            reached.update(node.output)
+    return [
+        value.name
+        for value in graph.output
+        if value.name in reached and any(not dim.HasField("dim_value") for dim in value.type.tensor_type.shape.dim)
+    ]
+
+
 def _keep_unsaid(inferred: onnx.ModelProto, said_before: dict[str, onnx.ValueInfoProto]) -> bool:
     """Put back what was known of tensors that inference left without a shape; whether there was any."""
     known = {value.name for value in inferred.graph.value_info if value.type.tensor_type.HasField("shape") or not value.type.HasField("tensor_type")}

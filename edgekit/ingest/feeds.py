@@ -11,6 +11,7 @@ import msgspec
 
 from edgekit.errors import SourceError
 from edgekit.model import Preprocess, Signature, Tensor
+from edgekit.model.signature import RAW_PIXELS
 from edgekit.model.store import writing
 from edgekit.samples import Samples
 
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
     Arrays = dict[str, NDArray[Any]]
 
 PARITY_FILE = "parity.npz"
-RAW_PIXELS = Preprocess(mean=(0.0,), std=(1.0,))
-"""Preprocessing of a network that scales the pixels itself."""
-
 _RANDOM_FEEDS = 2
 _REPEATS_TO = 1e-3
 OPEN_BATCH = 2
@@ -31,7 +29,15 @@ OPEN_SIZE = 224
 """What a size that is kept open is tried at: the batch, any other."""
 
 
-def record_parity(call: Callable[[Arrays], Arrays], signature: Signature, out: Path, *, samples: Samples | None, count: int) -> None:
+def record_parity(
+    call: Callable[[Arrays], Arrays],
+    signature: Signature,
+    out: Path,
+    *,
+    samples: Samples | None,
+    count: int,
+    divisors: frozenset[str] = frozenset(),
+) -> None:
     """Run a source on a few inputs and keep inputs and outputs in ``out/parity.npz``.
 
     Args:
@@ -40,6 +46,7 @@ def record_parity(call: Callable[[Arrays], Arrays], signature: Signature, out: P
         out: an existing folder.
         samples: used where it is known how they become inputs.
         count: how many of the samples.
+        divisors: names of inputs that get no random 0 if they are integers.
 
     Raises:
         SourceError: for the same input the source gives another output when it is run again.
@@ -47,7 +54,7 @@ def record_parity(call: Callable[[Arrays], Arrays], signature: Signature, out: P
     import numpy as np
 
     kept: Arrays = {}
-    for index, feed in enumerate(feeds(signature, samples, count)):
+    for index, feed in enumerate(feeds(signature, samples, count, divisors)):
         outputs = call(feed)
         if index == 0:
             _check_repeats(outputs, call(feed))
@@ -81,12 +88,16 @@ def read_parity(out: Path) -> list[tuple[Arrays, Arrays]]:
     return [pairs[index] for index in sorted(pairs)]
 
 
-def feeds(signature: Signature, samples: Samples | None, count: int) -> list[Arrays]:
+def feeds(signature: Signature, samples: Samples | None, count: int, divisors: frozenset[str] = frozenset()) -> list[Arrays]:
     """Two random inputs, the same every time, and the first ``count`` samples that judge."""
     import numpy as np
 
     random = np.random.default_rng(0)
     made: list[Arrays] = [{tensor.name: _random(random, tensor, signature.preprocess) for tensor in signature.inputs} for _ in range(_RANDOM_FEEDS)]
+    for feed in made:
+        for name in divisors & feed.keys():
+            if feed[name].dtype.kind in "iu":
+                feed[name] += feed[name] == 0
     if samples is None:
         return made
     preprocess = signature.preprocess or samples.preprocess

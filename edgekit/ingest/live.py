@@ -92,7 +92,8 @@ def _torch(module: torch.nn.Module, example: Any, job: Job) -> Exported:
 
 def _keras(model: keras.Model, example: Any, job: Job) -> Exported:
     require("keras", "tensorflow", "tf2onnx")
-    from edgekit.ingest.keras_export import export, keras_model
+    from edgekit.ingest.keras_export import export
+    from edgekit.keras_source import keras_model
 
     callee = keras_model(model, job.label)
     options = _with_example(job.options, example, tuple(callee.shapes))

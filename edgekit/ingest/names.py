@@ -66,17 +66,6 @@ def name_constants(proto: onnx.ModelProto) -> None:
     rename(proto, names)
 
 
-def unique(wanted: list[str]) -> list[str]:
-    """The names, those that come again with a number."""
-    made: list[str] = []
-    for name in wanted:
-        number, free = 1, name
-        while free in made:
-            free, number = f"{name}_{number}", number + 1
-        made.append(free)
-    return made
-
-
 def _all_names(graph: onnx.GraphProto) -> Iterator[str]:
     for named in (graph.input, graph.output, graph.initializer):
         yield from (item.name for item in named)

@@ -32,7 +32,11 @@ class OnnxFrontend:
         return kind_of(source) is Kind.ONNX
 
     def read(self, source: Path, *, options: IngestOptions, out: Path, samples: Samples | None, watcher: Watcher) -> Model:
-        """Pin its shapes and bring it into the store's form; compared with the file itself as ONNX Runtime runs it."""
+        """Pin its shapes and bring it into the store's form; compared with the file itself as ONNX Runtime runs it.
+
+        ONNX Runtime has no recurrent layers with their batch first, so a file with such is run by ONNX's reference evaluator.
+        """
+        from edgekit.graph.batch_first import has_batch_first
         from edgekit.graph.onnx_file import load
         from edgekit.graph.opset import refuse_foreign
 
@@ -43,7 +47,8 @@ class OnnxFrontend:
         with naming(str(source)):
             shapes = pinned(_declared(proto), options.shape)
             signature = _signature(proto, shapes)
-            record_parity(_original(source, signature), signature, out, samples=samples, count=options.check_samples)
+            original = _reference(source) if has_batch_first(proto.graph) else _original(source, signature)
+            record_parity(original, signature, out, samples=samples, count=options.check_samples, divisors=_divisors(proto))
         draft = Draft(proto=proto, shapes=shapes, tools=self.tools(), did={"format": Kind.ONNX.value})
         return finish(draft, str(source), options=options, out=out)
 
@@ -105,6 +110,23 @@ def _signature(proto: onnx.ModelProto, shapes: dict[str, Sizes]) -> Signature:
     bare.graph.input.extend(proto.graph.input)
     pin(bare, shapes)
     return signature_of(bare)
+
+
+def _divisors(proto: onnx.ModelProto) -> frozenset[str]:
+    """Inputs that something is divided by; runtimes end on integers divided by 0."""
+    return frozenset(node.input[1] for node in proto.graph.node if node.op_type in ("Div", "Mod") and len(node.input) > 1)
+
+
+def _reference(source: Path) -> Callable[[Arrays], Arrays]:
+    """The file as it is, in ONNX's reference evaluator."""
+    from onnx.reference import ReferenceEvaluator
+
+    evaluator = ReferenceEvaluator(str(source))
+
+    def run(feed: Arrays) -> Arrays:
+        return dict(zip(evaluator.output_names, evaluator.run(None, feed), strict=True))
+
+    return run
 
 
 def _original(source: Path, signature: Signature) -> Callable[[Arrays], Arrays]:

@@ -19,11 +19,12 @@ from edgekit.graph.onnx_file import save
 from edgekit.graph.signature import guess_layout
 from edgekit.ingest.feeds import OPEN_BATCH, OPEN_SIZE, record_parity
 from edgekit.ingest.job import EXPORT_FOLDER, Exported, Job
-from edgekit.ingest.names import rename, unique
+from edgekit.ingest.names import rename
 from edgekit.ingest.naming import naming
 from edgekit.ingest.shapes import Sizes, pinned
 from edgekit.ingest.sniff import Kind
 from edgekit.model import Layout, Signature, Tensor
+from edgekit.model.signature import unique
 from edgekit.model.store import writing
 
 if TYPE_CHECKING:

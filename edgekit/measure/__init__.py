@@ -2,6 +2,7 @@
 
 from edgekit.measure.compare import Comparison, Timings, compare
 from edgekit.measure.counting import Instructions
+from edgekit.measure.interleaved import joined, measure_interleaved
 from edgekit.measure.measurement import Conditions, Load, Measurement, Memory, State
 from edgekit.measure.measuring import count, infer, measure
 from edgekit.measure.summary import Latency, refuse_invalid, remarks_on, summarize
@@ -22,8 +23,10 @@ __all__ = [
     "compare",
     "count",
     "infer",
+    "joined",
     "judge",
     "measure",
+    "measure_interleaved",
     "refuse_invalid",
     "remarks_on",
     "summarize",

@@ -47,6 +47,10 @@ class Preprocess(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     std: tuple[float, ...] = (1.0,)
 
 
+RAW_PIXELS = Preprocess(mean=(0.0,), std=(1.0,))
+"""Preprocessing of a network that scales the pixels itself."""
+
+
 class Signature(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The inputs and outputs of a model, how pictures become its input, and what its classes are called."""
 
@@ -54,3 +58,14 @@ class Signature(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     outputs: tuple[Tensor, ...]
     preprocess: Preprocess | None = None
     labels: tuple[str, ...] = ()
+
+
+def unique(wanted: list[str]) -> list[str]:
+    """The names, those that come again with a number."""
+    made: list[str] = []
+    for name in wanted:
+        number, free = 1, name
+        while free in made:
+            free, number = f"{name}_{number}", number + 1
+        made.append(free)
+    return made

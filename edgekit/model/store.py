@@ -82,6 +82,13 @@ class Store:
     def __init__(self, root: Path | None = None) -> None:
         self.root = root or default_root()
 
+    @classmethod
+    def around(cls, folder: Path) -> Store | None:
+        """The store that a result's folder lies in; None if it lies in none."""
+        root = folder.absolute().parent.parent.parent
+        store = cls(root)
+        return store if store.path(folder.name) == folder.absolute() else None
+
     def path(self, key: str) -> Path:
         """Where the result of ``key`` lies or would lie."""
         return self.root / "steps" / key[:2] / key

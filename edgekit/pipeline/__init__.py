@@ -2,6 +2,7 @@
 
 from edgekit.pipeline.again import bench
 from edgekit.pipeline.api import build
+from edgekit.pipeline.beside import compare_files
 from edgekit.pipeline.building import run
 from edgekit.pipeline.debugging import debug_quantization
 from edgekit.pipeline.engine_debugging import debug_engine
@@ -9,4 +10,17 @@ from edgekit.pipeline.look import Inspection, Rehearsal, look_at, rehearse
 from edgekit.pipeline.outcome import exit_status
 from edgekit.report.debugged import Debugged
 
-__all__ = ["Debugged", "Inspection", "Rehearsal", "bench", "build", "debug_engine", "debug_quantization", "exit_status", "look_at", "rehearse", "run"]
+__all__ = [
+    "Debugged",
+    "Inspection",
+    "Rehearsal",
+    "bench",
+    "build",
+    "compare_files",
+    "debug_engine",
+    "debug_quantization",
+    "exit_status",
+    "look_at",
+    "rehearse",
+    "run",
+]

@@ -51,7 +51,7 @@ def bench(
     if unknown:
         raise UsageError(f"--set {unknown[0]}.…: bench has only load.*", hint="for example --set load.threads=2")
     load = strict.convert((settings or {}).get("load", {}), Load, where="load")
-    found = _engines(path)
+    found = engines_at(path)
     inputs = read_samples(samples) if samples is not None else None
     opened = open_device(device or "local")
     try:
@@ -67,7 +67,12 @@ def bench(
     return entries
 
 
-def _engines(path: Path) -> Engines:
+def engines_at(path: Path) -> Engines:
+    """The engines of a build, the one of a folder, or a file as it is.
+
+    Raises:
+        UsageError: there is none.
+    """
     if (path / "report.json").is_file():
         report = read_report(path / "report.json")
         folders = [(path / entry.path).parent for entry in (*report.references, *report.engines)]
@@ -126,7 +131,7 @@ class _Meter:
     watcher: Watcher
 
     def measured(self, folder: Path, engine: Engine) -> EngineEntry:
-        signature = self.found.report.model.signature if self.found.report else _own_signature(engine)
+        signature = self.found.report.model.signature if self.found.report else own_signature(engine)
         if self.samples is not None:
             signature = with_preprocess(signature, self.samples)
         entry = _entry(folder, engine, self.found)
@@ -141,7 +146,7 @@ class _Meter:
         return judged(entry, self.found.report.recipe.budget, self.place, target)
 
 
-def _own_signature(engine: Engine) -> Signature:
+def own_signature(engine: Engine) -> Signature:
     """Inputs and outputs as the engine's ports have them, real numbers where these hold integers with a scale."""
     told = [
         tuple(Tensor(name=one.name, dtype="float32" if one.scale is not None else one.dtype, shape=one.shape, layout=one.layout) for one in ports)

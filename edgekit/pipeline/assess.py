@@ -88,11 +88,11 @@ def timing_feeds(samples: Samples | None, signature: Signature) -> Iterator[Feed
     return samples.feeds("judging", signature) if samples is not None else random_feeds(signature)
 
 
-def random_feeds(signature: Signature, count: int = 4) -> Iterator[Feed]:
-    """Inputs of a signature's shapes, uniform in 0 to 1 (integers: zeros), the same every time; open sizes become 1."""
+def random_feeds(signature: Signature, count: int = 4, *, seed: int = 0) -> Iterator[Feed]:
+    """Inputs of a signature's shapes, uniform in 0 to 1 (integers: zeros), the same for a seed; open sizes become 1."""
     import numpy as np
 
-    generator = np.random.default_rng(0)
+    generator = np.random.default_rng(seed)
     for _ in range(count):
         feed: Feed = {}
         for tensor in signature.inputs:
@@ -125,6 +125,7 @@ def entry_of(built: Built, scores: Scores, found: Taken, plan: Plan, bench: Benc
         accuracy_reason=scores.accuracy_reason,
         details=engine.details,
         delegation=engine.delegation,
+        npu=engine.npu,
         remarks=(*scores.remarks, *on_engine(built)),
         snippets=tuple(f"engines/{one.key}/{path.name}" for path in sorted(built.folder.iterdir()) if path.suffix in CODE_SUFFIXES),
     )

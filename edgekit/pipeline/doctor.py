@@ -20,7 +20,9 @@ from edgekit.model.store import default_root, writing
 from edgekit.pipeline.place import NO_SESSION, runs_here
 from edgekit.target import cpu_features, host_target, read_target, target_files
 
-EXTRA_OF = {"tflite": "tflite", "tensorrt-rtx": "tensorrt-rtx"}
+EXTRA_OF = {"tflite": "tflite", "ethos-u": "ethos-u", "tensorrt-rtx": "tensorrt-rtx"}
+COMPILERS = {"ethos-u": "ethos-u-vela"}
+"""What builds for a runtime that no host can run, if it is not the runtime itself."""
 
 
 class Package(msgspec.Struct, frozen=True):
@@ -99,18 +101,16 @@ def target_needs() -> tuple[TargetNeed, ...]:
     for path in target_files().values():
         target = read_target(path)
         runtime = target.runtimes[0].name
-        present = runs_here(runtime)
+        runs = runs_here(runtime)
+        present = bool(plugins.version_of(COMPILERS[runtime])) if runtime in COMPILERS else runs
+        runs = runs and runtime not in NO_SESSION
         on_device = (target.runtimes[0].builds_on or target.builds_on) == "device"
         remedy = ""
         if on_device:
             remedy = "the engine is built on the device; the package for it is made here"
         elif not present:
             remedy = f"pip install 'edgekit[{EXTRA_OF[runtime]}]'" if runtime in EXTRA_OF else f"pip install {runtime}"
-        needs.append(
-            TargetNeed(
-                target=target.name, runtime=runtime, builds=present or on_device, runs_here=present and runtime not in NO_SESSION, remedy=remedy
-            )
-        )
+        needs.append(TargetNeed(target=target.name, runtime=runtime, builds=present or on_device, runs_here=runs, remedy=remedy))
     return tuple(needs)
 
 

@@ -1,4 +1,4 @@
-"""What of an engine the runtime's delegate will take, told before anything calibrates or is built."""
+"""What of an engine the runtime's delegate or an NPU will take, told before anything calibrates or is built."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from edgekit import plugins
 from edgekit.engine.asked import must_delegate_all
-from edgekit.engine.contract import Delegation
+from edgekit.engine.contract import Backend, Delegation, NpuEstimate
 from edgekit.engine.tensorrt.preflight import Preflight
 from edgekit.errors import UnsupportedError
 from edgekit.model import Model, read_model
@@ -17,9 +19,11 @@ from edgekit.passes.contract import Need, Supplies, is_fed
 from edgekit.pipeline.line import pass_inputs
 from edgekit.pipeline.steps import Workshop
 from edgekit.plan import Plan, runtime_of
+from edgekit.report import npu_lines
 from edgekit.target import Chosen
 
 ASSUMED = "predicted: scales, and which nodes a budget keeps in float, are known after calibration"
+ESTIMATE_FILE = "npu.json"
 _MOST_LINES = 20
 
 
@@ -59,12 +63,52 @@ def preflighted(plan: Plan, model: Model, workshop: Workshop) -> dict[str, Prefl
     """
     found = {}
     for one in plan.chosen:
-        backend: Any = plugins.load("edgekit.backends", one.runtime)()
-        if hasattr(backend, "preflight"):
+        kind: Any = plugins.load("edgekit.backends", one.runtime)
+        if hasattr(kind, "preflight"):
             with tempfile.TemporaryDirectory(prefix="edgekit-") as stage:
                 branch, is_assumed = _as_it_would_be(plan, one, model, workshop, Path(stage))
-                found[one.key] = backend.preflight(branch, one.target, assumed=ASSUMED if is_assumed else "")
+                found[one.key] = kind().preflight(branch, one.target, assumed=ASSUMED if is_assumed else "")
     return found
+
+
+def drafted(plan: Plan, model: Model, workshop: Workshop) -> tuple[str, ...]:
+    """Of every target that computes in integers alone, what its NPU would compute and what not, in sentences.
+
+    An engine is compiled whose operators and sizes are those of the real one, and whose numbers mean nothing.
+
+    Raises:
+        UnsupportedError: the compiler refuses the model.
+        ChildError: it crashed or took too long.
+    """
+    lines: list[str] = []
+    for one in plan.chosen:
+        scheme = runtime_of(one).scheme
+        if scheme is not None and scheme.integers_alone:
+            estimate = _estimate(plan, one, model, workshop)
+            lines += [f"{one.key}, drafted before anything calibrates: {line}" for line in npu_lines(estimate)] if estimate is not None else []
+    return tuple(lines)
+
+
+def _estimate(plan: Plan, one: Chosen, model: Model, workshop: Workshop) -> NpuEstimate | None:
+    backend: Backend = plugins.load("edgekit.backends", one.runtime)()
+
+    def make(out: Path) -> None:
+        with tempfile.TemporaryDirectory(prefix="edgekit-draft-") as stage:
+            branch, _ = _as_it_would_be(plan, one, model, workshop, Path(stage))
+            engine = Path(stage, "engine")
+            engine.mkdir()
+            estimate = backend.compile(branch, one.target, None, engine).npu
+        (out / ESTIMATE_FILE).write_bytes(msgspec.json.encode(estimate))
+
+    decided_by = {
+        "model": model.sha256,
+        "signature": model.signature,
+        "target": one.target,
+        "steps": [(step.name, step.options) for step in plan.steps],
+        "tools": backend.tools(),
+    }
+    folder, _, _ = workshop.folder(f"draft {one.key}", decided_by, make)
+    return msgspec.json.decode((folder / ESTIMATE_FILE).read_bytes(), type=NpuEstimate | None)
 
 
 def check_delegations(plan: Plan, found: Mapping[str, Delegation]) -> None:

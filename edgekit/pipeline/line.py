@@ -7,19 +7,20 @@ import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
 from edgekit import plugins
-from edgekit.engine.contract import Backend, Engine, read_engine
+from edgekit.engine.contract import Backend, Conversion, Engine, read_engine
 from edgekit.engine.snippet import write_snippets
 from edgekit.ingest.contract import ingest, tools_for
 from edgekit.ingest.sniff import kind_of
 from edgekit.model import Model, Signature
+from edgekit.model.source import keep_source, source_sha256, with_source
 from edgekit.passes.contract import Need, Supplies, is_fed
 from edgekit.pipeline.steps import Workshop, source_digest
-from edgekit.plan import Plan, PlannedStep, check_refusals, runtime_of
+from edgekit.plan import Plan, PlannedStep, asked_steps, check_refusals, runtime_of, takes_source
 from edgekit.plugins import version_of
 from edgekit.report import StepEntry
 from edgekit.samples import with_preprocess
@@ -87,8 +88,10 @@ def ingested(plan: Plan, workshop: Workshop) -> tuple[Model, Source]:
         return ingest(plan.request.source, options=plan.ingest, out=out, samples=plan.samples, watcher=workshop.watcher)
 
     model = workshop.model_step("ingest", decided_by, make, target="all", parent=None)
+    if any(takes_source(one) for one in plan.chosen):
+        keep_source(workshop.store, plan.request.source, digest)
     source = Source(name=str(plan.request.source), format=kind_of(plan.request.source).value, sha256=digest, bytes=size)
-    return msgspec.structs.replace(model, signature=described(model.signature, plan)), source
+    return msgspec.structs.replace(with_source(model, digest), signature=described(model.signature, plan)), source
 
 
 def _ingested_live(plan: Plan, workshop: Workshop) -> tuple[Model, Source]:
@@ -133,14 +136,16 @@ def _factory_digest(plan: Plan) -> str | None:
 
 def prepared(plan: Plan, model: Model, workshop: Workshop) -> Model:
     """The Model simplified and fused, and accepted by every target's backend."""
+    origin = model.history[:1]
     for step in plan.preparation:
         model = passed(step, model, plan, workshop, one=None)
+    model = msgspec.structs.replace(model, history=(*origin, *model.history[len(origin) :]))  # two sources of one graph share the steps after
 
     def make(out: Path) -> None:
         check_refusals(plan, model)
         (out / "accepted").write_bytes(b"")
 
-    asked = [(one.runtime, one.target, plugins.load("edgekit.backends", one.runtime)().tools()) for one in plan.chosen]
+    asked = [(one.runtime, one.target, backend_of(one, plan).tools(), source_sha256(model) if takes_source(one) else "") for one in plan.chosen]
     workshop.folder("check", {"model": model.sha256, "asked": asked}, make, quiet=True)
     return model
 
@@ -174,12 +179,30 @@ def _scheme(step: PlannedStep, one: Chosen | None) -> Scheme | None:
 
 def engine_inputs(one: Chosen, model: Model, backend: Backend) -> dict[str, Any]:
     """All that decides an engine."""
-    return {"model": model.sha256, "signature": model.signature, "target": one.target, "runtime": one.runtime, "tools": backend.tools()}
+    decided_by = {"model": model.sha256, "signature": model.signature, "target": one.target, "runtime": one.runtime, "tools": backend.tools()}
+    own = getattr(backend, "decided_by", None)
+    return decided_by if own is None else {**decided_by, "source": source_sha256(model), "asked": own()}
 
 
-def compiled(one: Chosen, model: Model, workshop: Workshop) -> Built:
+def backend_of(one: Chosen, plan: Plan) -> Backend:
+    """The backend of a target; one that converts the source itself is told what the recipe asks for."""
+    kind = plugins.load("edgekit.backends", one.runtime)
+    return cast("Backend", kind(conversion=_conversion(plan)) if takes_source(one) else kind())
+
+
+def _conversion(plan: Plan) -> Conversion:
+    return Conversion(
+        steps=asked_steps(plan.steps),
+        samples=plan.samples,
+        trust=plan.ingest.trust,
+        memory_bytes=int(plan.ingest.memory_gib * (1 << 30)),
+        timeout_s=plan.ingest.timeout_s,
+    )
+
+
+def compiled(one: Chosen, model: Model, plan: Plan, workshop: Workshop) -> Built:
     """The engine of one target, with the snippets that call it."""
-    backend: Backend = plugins.load("edgekit.backends", one.runtime)()
+    backend = backend_of(one, plan)
 
     def make(out: Path) -> None:
         engine = backend.compile(model, one.target, None, out)
@@ -208,7 +231,7 @@ def built(plan: Plan, model: Model, workshop: Workshop) -> tuple[Built, ...]:
     engines = []
     for one in plan.chosen:
         branch = model
-        for step in plan.steps:
+        for step in () if takes_source(one) else plan.steps:
             branch = passed(step, branch, plan, workshop, one=one)
-        engines.append(compiled(one, branch, workshop))
+        engines.append(compiled(one, branch, plan, workshop))
     return tuple(engines)

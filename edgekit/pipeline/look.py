@@ -6,20 +6,19 @@ import dataclasses
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from edgekit import plugins
-from edgekit.engine.contract import Backend, Delegation
+from edgekit.engine.contract import Delegation
 from edgekit.engine.tensorrt.preflight import Preflight
 from edgekit.ingest.sniff import kind_of
 from edgekit.model import Model, Store, Tensor, file_sha256, read_model
 from edgekit.passes.contract import Need
-from edgekit.pipeline.foresee import check_delegations, foreseen, preflighted
-from edgekit.pipeline.line import engine_inputs, ingested, pass_inputs, prepared
+from edgekit.pipeline.foresee import check_delegations, drafted, foreseen, preflighted
+from edgekit.pipeline.line import backend_of, engine_inputs, ingested, pass_inputs, prepared
 from edgekit.pipeline.steps import Workshop
-from edgekit.plan import Plan, PlannedStep, Request, check, runtime_of
+from edgekit.plan import Plan, PlannedStep, Request, check, runtime_of, takes_source
 from edgekit.target import Chosen
 from edgekit.watch import SILENT, Watcher
 
@@ -40,6 +39,10 @@ class Inspection(msgspec.Struct, frozen=True):
         ops: nodes by operator.
         layers: node by node.
         delegations: of a TFLite file, what each delegate would take of it.
+        min_runtime: of a TFLite file: the oldest TFLite that runs it, as it says itself.
+        metadata: of a TFLite file: how it is called, as it says itself, in the form of the metadata schema's JSON.
+        files: of a TFLite file: what is packed behind it.
+        notes: what a reader should know, in sentences.
     """
 
     format: str
@@ -52,6 +55,10 @@ class Inspection(msgspec.Struct, frozen=True):
     ops: dict[str, int]
     layers: tuple[Layer, ...]
     delegations: tuple[Delegation, ...] = ()
+    min_runtime: str = ""
+    metadata: dict[str, Any] = {}
+    files: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 class RehearsedStep(msgspec.Struct, frozen=True):
@@ -145,6 +152,10 @@ def _look_at_tflite(path: Path) -> Inspection:
         ops=dict(Counter(layer.op for layer in found.layers)),
         layers=found.layers,
         delegations=tuple(delegation(network, table(name), is_foreign=True) for name in DELEGATES),
+        min_runtime=found.min_runtime,
+        metadata=found.metadata,
+        files=found.files,
+        notes=(found.metadata_fault,) if found.metadata_fault else (),
     )
 
 
@@ -155,6 +166,7 @@ def rehearse(request: Request, *, watcher: Watcher = SILENT, store: Store | None
         PlanError: recipe, targets or samples have faults; all at once.
         UnsupportedError: a target's engine cannot carry the model, or its delegate would leave what it has to take; all
             nodes at once.
+        ChildError: an NPU's compiler crashed or took too long.
     """
     plan = check(request)
     workshop = Workshop(store=store or Store(), watcher=watcher)
@@ -167,7 +179,7 @@ def rehearse(request: Request, *, watcher: Watcher = SILENT, store: Store | None
         source=str(request.source),
         recipe=plan.recipe.name,
         samples=f"{len(samples.calibrating)} samples calibrate, {len(samples.judging)} judge" if samples else "no samples",
-        remarks=(*plan.names, *plan.remarks),
+        remarks=(*plan.names, *plan.remarks, *drafted(plan, ready, workshop)),
         steps=tuple(_steps(plan, ready, workshop)),
         delegations=delegations,
         preflights=preflighted(plan, ready, workshop),
@@ -186,17 +198,18 @@ def _steps(plan: Plan, ready: Model, workshop: Workshop) -> list[RehearsedStep]:
 
 def _steps_of(one: Chosen, plan: Plan, model: Model, workshop: Workshop) -> Iterator[RehearsedStep]:
     """Steps of one target; what comes after a step that is still to be done cannot be in the store."""
+    backend, is_own = backend_of(one, plan), takes_source(one)
     scheme = runtime_of(one).scheme
     branch: Model | None = model
-    for step in plan.steps:
+    for step in () if is_own else plan.steps:
         folder = workshop.find(step.name, pass_inputs(step, branch, plan, one)) if branch is not None else None
         branch = read_model(folder) if folder is not None else None
         route = f"ONNX → ONNX, activations {scheme.activations}" if scheme and Need.SCHEME in step.pass_.needs else "ONNX → ONNX"
         yield RehearsedStep(target=one.key, step=step.name, route=route, needs=_needs(step), kept=branch is not None)
-    backend: Backend = plugins.load("edgekit.backends", one.runtime)()
     kept = branch is not None and workshop.find("compile", engine_inputs(one, branch, backend)) is not None
     builds = "the device" if one.builds_on == "device" else ""
-    yield RehearsedStep(target=one.key, step="compile", route=f"ONNX → {one.runtime}", needs=builds, kept=kept)
+    source = kind_of(plan.request.source).value if is_own else "ONNX"
+    yield RehearsedStep(target=one.key, step="compile", route=f"{source} → {one.runtime}", needs=builds, kept=kept)
 
 
 def _needs(step: PlannedStep) -> str:

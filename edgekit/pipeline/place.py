@@ -64,8 +64,10 @@ def why_not_here(engine: Engine, bench: Bench) -> str:
         return engine.status
     if engine.runtime in NO_SESSION:
         return NO_SESSION[engine.runtime]
-    facts, packages = bench.device.facts, RUNTIME_PACKAGES.get(engine.runtime, (engine.runtime,))
-    if facts.url == "local" and not runs_here(engine.runtime):
+    if engine.stand_in is not None:
+        return f"no device that edgekit reaches runs {engine.runtime} engines; what their compiler estimates is no latency"
+    facts, packages = bench.device.facts, RUNTIME_PACKAGES.get(engine.runs_in, (engine.runs_in,))
+    if facts.url == "local" and not runs_here(engine.runs_in):
         return f"{packages[0]} is not installed here"
     there = facts.packages
     if there is not None and not any(package in there for package in packages):

@@ -9,6 +9,7 @@ from edgekit.model import Step
 from edgekit.passes.already import LEFT
 from edgekit.passes.quantize.reasons import NO_SLOWER
 from edgekit.pipeline.line import Built
+from edgekit.plan import runtime_of
 from edgekit.report import StepEntry
 
 _NAMED = 3
@@ -17,6 +18,7 @@ _HEAVY = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "FULLY_CON
 _WHY = {
     "onnxruntime": "ONNX Runtime has integer kernels only where what is made, too, is stored as integers right behind, at one scale each",
     "tflite": "LiteRT has integer kernels only for symmetric int8 weights, and where what is made is stored as integers right behind",
+    "ethos-u": "an NPU has integer kernels only for symmetric int8 weights, and where what is made is stored as integers right behind",
 }
 
 
@@ -44,7 +46,10 @@ def _some(names: Sequence[str]) -> str:
 
 def on_engine(built: Built) -> tuple[str, ...]:
     """What the engine computes in float that one might take for integer, and why."""
-    return (*_on_kept(built.model.history), *_on_foreign(built), *_on_preflight(built))
+    scheme = runtime_of(built.chosen).scheme
+    is_kept = scheme is None or not scheme.integers_alone
+    kept = _on_kept(built.model.history, may_be_kept=is_kept)
+    return (*kept, *_on_foreign(built), *_on_converted(built.engine.details), *_on_preflight(built))
 
 
 def _on_preflight(built: Built) -> Iterator[str]:
@@ -54,7 +59,15 @@ def _on_preflight(built: Built) -> Iterator[str]:
         yield f"{preflight['said']}."
 
 
-def _on_kept(history: Sequence[Step]) -> Iterator[str]:
+def _on_converted(details: Mapping[str, Any]) -> Iterator[str]:
+    """That somebody else's converter took the source, and what of the recipe it has its own way of."""
+    if "left_out" in details:
+        own = details["left_out"]
+        rest = f"; {', '.join(own)} {'is' if len(own) == 1 else 'are'} edgekit's and had no part in it" if own else ""
+        yield f"Converted from the source itself, not from edgekit's graph, by a converter with a quantizer of its own{rest}."
+
+
+def _on_kept(history: Sequence[Step], *, may_be_kept: bool) -> Iterator[str]:
     """The nodes that were kept in float until a budget was reached, and a budget that was not."""
     for step in history:
         kept, done = step.did.get("kept_float"), step.did
@@ -69,6 +82,13 @@ def _on_kept(history: Sequence[Step]) -> Iterator[str]:
             yield f"{_some(kept)} stay{'s' if len(kept) == 1 else ''} float, {why}: {gained}."
         if kept is not None and not done["budget_reached"]:
             missed = ", ".join(_beside(step, name) for name in _REACHED if step.options.get(name) is not None)
+            if not may_be_kept:
+                yield (
+                    f"{step.name} did not reach its budget on the samples that calibrate ({missed}), and no node stays float for it, where float is"
+                    " for another processor: edgekit debug quantization says what costs most,"
+                    f" --set {step.name}.keep_float=[…] keeps nodes float all the same."
+                )
+                continue
             yield (
                 f"{step.name} did not reach its budget on the samples that calibrate ({missed}) with {step.options['max_float_share']:.0%} of the"
                 f" multiply-adds in float at most: edgekit debug quantization says what costs most, --set {step.name}.max_float_share=0.5 lets"
@@ -108,7 +128,7 @@ def _in_float(built: Built, stored: int, products: int) -> int:
     details = built.engine.details
     if built.engine.runtime == "onnxruntime":
         return stored - int(details.get("integer_nodes", stored))
-    if built.engine.runtime == "tflite":
+    if built.engine.runtime in ("tflite", "ethos-u"):
         heavy = sum(count for op, count in details.get("float_operators", {}).items() if op in _HEAVY)
         return int(heavy) - (products - stored)
     return 0

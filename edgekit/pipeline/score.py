@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from edgekit.engine.contract import Engine
 from edgekit.errors import SamplesError, UnsupportedError
 from edgekit.measure import infer
-from edgekit.model import Model
+from edgekit.model import Model, file_sha256
 from edgekit.pipeline.line import Built
 from edgekit.pipeline.place import NO_SESSION, RUNTIME_PACKAGES, Bench, why_not_here
 from edgekit.pipeline.steps import Workshop
@@ -45,9 +46,9 @@ def scored(built: Built, reference: Model, samples: Samples | None, bench: Bench
     """Fidelity and accuracy of an engine on the judging samples, against the float original; kept in the store."""
     if samples is None:
         return Scores(fidelity=None, fidelity_reason="no samples were given", accuracy=None, accuracy_reason="no samples were given")
-    is_graph = _is_judged_by_its_graph(built)
-    runtime = "onnxruntime" if is_graph else built.engine.runtime
-    reason = "" if is_graph else why_not_here(built.engine, bench)
+    is_graph, engine = _is_judged_by_its_graph(built), _judged(built)
+    runtime = "onnxruntime" if is_graph else engine.runs_in
+    reason = "" if is_graph else why_not_here(engine, bench)
     if reason:
         return Scores(fidelity=None, fidelity_reason=reason, accuracy=None, accuracy_reason=reason)
 
@@ -56,14 +57,14 @@ def scored(built: Built, reference: Model, samples: Samples | None, bench: Bench
         (out / SCORES_FILE).write_bytes(msgspec.json.encode(scores))
 
     decided_by = {
-        "engine": built.engine,
+        "engine": engine,
         "reference": reference.sha256,
         "signature": reference.signature,
         "samples": samples.sha256,
         "device": bench.device.facts,
         "tools": version_of("onnxruntime", "numpy", "pillow", *RUNTIME_PACKAGES.get(runtime, (runtime,))),
     }
-    folder, _, _ = workshop.folder(f"check {built.chosen.key}", decided_by, make)
+    folder, _, _ = workshop.folder(f"check {engine.target}-{engine.runtime}", decided_by, make)
     scores = msgspec.json.decode((folder / SCORES_FILE).read_bytes(), type=Scores)
     if scores.fidelity is None:
         return scores
@@ -74,6 +75,26 @@ def scored(built: Built, reference: Model, samples: Samples | None, bench: Bench
 def _is_judged_by_its_graph(built: Built) -> bool:
     """Whether there is no engine yet, or none that edgekit could run on any machine."""
     return built.engine.status != "built" or built.engine.runtime in NO_SESSION
+
+
+def _judged(built: Built) -> Engine:
+    """What is run to judge an engine: itself, or what stands in for one that no host can run; the same for all targets that share it."""
+    engine, other = built.engine, built.engine.stand_in
+    if other is None:
+        return engine
+    path = built.folder / other.file
+    return Engine(
+        file=other.file,
+        target="stand-in",
+        runtime=other.runtime,
+        precision=engine.precision,
+        status="built",
+        inputs=engine.inputs,
+        outputs=engine.outputs,
+        bytes=path.stat().st_size,
+        sha256=file_sha256(path),
+        options=other.options,
+    )
 
 
 @dataclass(slots=True)
@@ -128,7 +149,8 @@ def _scores(built: Built, reference: Model, samples: Samples, bench: Bench, work
         remarks += [ROUNDED] if is_rounded else []
         outputs: Iterable[Outputs] = map(runner, same_feeds)
     else:
-        outputs = infer(built.folder, built.engine, same_feeds, bench.device, signature=reference.signature)
+        remarks += [built.engine.stand_in.remark] if built.engine.stand_in is not None else []
+        outputs = infer(built.folder, _judged(built), same_feeds, bench.device, signature=reference.signature)
     run = _Run(reference, samples, workshop)
     near = fidelity(run.pairs(feeds, outputs))
     if near.not_finite:

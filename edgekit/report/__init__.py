@@ -6,6 +6,7 @@ from edgekit.report.debugged import Debugged
 from edgekit.report.files import read_report, write_debug_page, write_reports
 from edgekit.report.html import render_html
 from edgekit.report.markdown import render_markdown
+from edgekit.report.npu import lines as npu_lines
 from edgekit.report.record import (
     NOT_A_LATENCY,
     Accuracy,
@@ -45,6 +46,7 @@ __all__ = [
     "TargetEntry",
     "compare_reports",
     "notes",
+    "npu_lines",
     "read_report",
     "render_debug_html",
     "render_html",

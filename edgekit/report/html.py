@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edgekit.report import tables
+from edgekit.report import npu, tables
 from edgekit.report.charts import Bar, histogram, lines_legend, mark, over_time, shared_axis, size_bars
 from edgekit.report.markup import Markup, element, joined
 from edgekit.report.page import file_name, navigation, page, section
 from edgekit.report.record import EngineEntry, Latency, MeasuredOn, Report
-from edgekit.report.summary import heading, speed
+from edgekit.report.summary import speed
 from edgekit.report.words import (
     REFERENCE,
     budget_line,
     budget_value,
     delegated,
+    heading,
     is_built,
     judged_elsewhere,
     machine,
@@ -42,6 +43,7 @@ def render_html(report: Report) -> str:
         ("verdict", "Verdict", "The budget of the recipe, line by line.", tables.verdict_table(report)),
         ("size", "Size", "Files before and after.", _sizes(report)),
         ("latency", "Latency", "Single queries, one after the other. Only charts in one frame share a machine and a scale.", _latency(report)),
+        ("npu", "NPU", npu.INTRO, tables.npu_tables(report)),
         ("fidelity", "Fidelity", "Against the float original, on samples that did not calibrate.", tables.fidelity_table(report)),
         ("delegation", "Own kernels", "What the runtime's delegate leaves to the runtime's own kernels.", tables.delegation_table(report)),
         ("steps", "Steps", f"What each did and what it cost. The whole build took {seconds(report.wall_s)}.", tables.steps_table(report)),
@@ -135,6 +137,8 @@ def _card_facts(report: Report, entry: EngineEntry) -> list[tuple[str, str]]:
         facts.append(("memory", f"{number(entry.memory.peak_mib)} MiB peak"))
     if entry.instructions is not None:
         facts.append(("work", work(entry)))
+    if entry.npu is not None:
+        facts += [("estimated", f"{npu.time(entry.npu)}, not measured"), ("on the NPU", f"{npu.share(entry.npu)} operators")]
     if entry.energy is not None:
         facts.append(("energy", f"{number(entry.energy.mj_per_query)} mJ a query"))
     return facts

@@ -6,13 +6,15 @@ import re
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
+from edgekit.report import npu
 from edgekit.report.record import EngineEntry, Report
-from edgekit.report.summary import COLUMNS, TEXT_COLUMNS, condition, condition_keys, heading, notes, summary_rows
+from edgekit.report.summary import COLUMNS, TEXT_COLUMNS, condition, condition_keys, notes, summary_rows
 from edgekit.report.words import (
     NONE,
     budget_line,
     budget_value,
     change,
+    heading,
     label,
     number,
     percent,
@@ -40,6 +42,7 @@ def render_markdown(report: Report) -> str:
         _fidelity(report),
         _delegation(report),
         _latency(report),
+        _npu(report),
         _steps(report),
         _conditions(report),
         _given(report),
@@ -135,6 +138,14 @@ def _latency(report: Report) -> str:
     return "## Latency over time\n\nEach bar is the median of a stretch of queries, from the fastest stretch (▁) to the slowest (█).\n\n" + "\n".join(
         lines
     )
+
+
+def _npu(report: Report) -> str:
+    (columns, rows), on_cpu = npu.estimate_table(report), list(npu.cpu_rows(report))
+    if not rows:
+        return ""
+    told = f"## NPU, as estimated\n\n{npu.INTRO}\n\n{table([escaped(column) for column in columns], rows, left=frozenset(map(escaped, columns)))}"
+    return f"{told}\n\n{table(npu.CPU_COLUMNS, on_cpu, left=npu.CPU_TEXT)}" if on_cpu else told
 
 
 def sparkline(samples_ns: Sequence[int], stretches: int = 32) -> str:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from edgekit.engine.contract import Delegation
+from edgekit.engine.contract import Delegation, NpuEstimate
 from edgekit.measure import Instructions, Judged, Memory
 from edgekit.model import Signature
 from edgekit.recipe import Recipe
@@ -145,6 +145,7 @@ class EngineEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         details: what the backend found worth reporting (operators, nodes left in float, …).
         delegation: what the runtime's default delegate takes of it, of runtimes that have one.
         snippets: files beside the engine that run it, relative to the report's folder.
+        npu: what an NPU's compiler estimates of it; never measured.
     """
 
     target: str
@@ -174,6 +175,7 @@ class EngineEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     details: dict[str, Any] = {}
     delegation: Delegation | None = None
     snippets: tuple[str, ...] = ()
+    npu: NpuEstimate | None = None
 
     def __post_init__(self) -> None:
         if self.latency is not None and self.measured_on is not None and self.measured_on.emulated:

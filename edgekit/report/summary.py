@@ -7,6 +7,7 @@ from typing import Any
 
 from edgekit.errors import InvalidMeasurementError
 from edgekit.measure import compare
+from edgekit.report import npu
 from edgekit.report.compare import timings
 from edgekit.report.record import EngineEntry, Latency, Report
 from edgekit.report.words import (
@@ -23,7 +24,6 @@ from edgekit.report.words import (
     size,
     sqnr,
     status_word,
-    title,
     verdict_sentence,
     where_measured,
     work,
@@ -85,6 +85,7 @@ def notes(report: Report) -> tuple[str, ...]:
         lines.append(f"{name} ({entry.runtime}): {where_measured(entry)}")
         lines += [f"{name}: {judged_elsewhere(entry)}"] if judged_elsewhere(entry) else []
         lines += [f"{name}: {work(entry)}"] if entry.instructions is not None else []
+        lines += [f"{name}: {line}" for line in npu.lines(entry.npu)] if entry.npu is not None else []
         if entry.latency is not None:
             lines += [f"{name}: p90 n/a: {entry.latency.p90_reason}"] if entry.latency.p90_ms is None else []
             lines += [f"{name}: p99 n/a: {entry.latency.p99_reason}"] if entry.latency.p99_ms is None else []
@@ -107,11 +108,6 @@ def text(report: Report) -> str:
 def _line(row: tuple[str, ...], widths: list[int]) -> str:
     cells = (cell.ljust(width) if column in TEXT_COLUMNS else cell.rjust(width) for cell, width, column in zip(row, widths, COLUMNS, strict=True))
     return "  ".join(cells).rstrip()
-
-
-def heading(report: Report, entry: EngineEntry) -> str:
-    """Name of an engine as a heading: what people call its target, and the runtime."""
-    return f"{title(report, entry)} · {entry.runtime}"
 
 
 def speed(report: Report, entry: EngineEntry) -> tuple[str, bool] | None:

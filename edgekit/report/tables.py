@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from edgekit.report import npu
 from edgekit.report.charts import mark
 from edgekit.report.markup import Markup, element, joined
 from edgekit.report.record import EngineEntry, Report, StepEntry
-from edgekit.report.summary import COLUMNS, TEXT_COLUMNS, condition, condition_keys, heading, summary_rows
+from edgekit.report.summary import COLUMNS, TEXT_COLUMNS, condition, condition_keys, summary_rows
 from edgekit.report.words import (
     NONE,
     budget_line,
     budget_value,
     change,
     has_something,
+    heading,
     label,
     number,
     percent,
@@ -98,6 +100,15 @@ def delegation_table(report: Report) -> Markup | None:
     ]
     columns = ("Engine", "Node", "Operator", "Types", "Shapes", "Reason", "Remedy")
     return table(columns, rows, left=frozenset(columns)) if rows else None
+
+
+def npu_tables(report: Report) -> Markup | None:
+    """What NPUs' compilers estimate, and the operators that they leave to the CPU."""
+    (columns, rows), on_cpu = npu.estimate_table(report), list(npu.cpu_rows(report))
+    if not rows:
+        return None
+    estimates = table(columns, rows, left=frozenset(columns), kind="wide")
+    return joined(estimates, table(npu.CPU_COLUMNS, on_cpu, left=npu.CPU_TEXT)) if on_cpu else estimates
 
 
 def steps_table(report: Report) -> Markup:

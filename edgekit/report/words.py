@@ -146,6 +146,11 @@ def title(report: Report, entry: EngineEntry) -> str:
     return titles.get(entry.target) or entry.target
 
 
+def heading(report: Report, entry: EngineEntry) -> str:
+    """Name of an engine as a heading: what people call its target, and the runtime."""
+    return f"{title(report, entry)} · {entry.runtime}"
+
+
 def plain(value: Any) -> str:
     """Any plain data in one line: pairs as ``key value unit``, a before and an after with an arrow, lists by their items."""
     if value is None or isinstance(value, bool):

@@ -9,7 +9,7 @@ from .errors import RunError
 from .session import Opening, Session, check_options
 from .tensors import Tensor
 
-OPTIONS = ("xnnpack",)
+OPTIONS = ("reference", "xnnpack")
 
 
 class Port(NamedTuple):
@@ -39,7 +39,8 @@ def import_runtime() -> Any:
 def open_engine(opening: Opening) -> Session:
     """Open a TFLite file.
 
-    Option: ``xnnpack`` (default true): whether the XNNPACK delegate may take what it can; without it, TFLite's own kernels.
+    Options: ``xnnpack`` (default true): whether the XNNPACK delegate may take what it can; without it, TFLite's own kernels.
+    ``reference`` (default false): TFLite's reference kernels, plain loops that other processors' kernels are tested against.
 
     Raises:
         RunError: no TFLite runtime is installed, or it refuses the file.
@@ -47,7 +48,9 @@ def open_engine(opening: Opening) -> Session:
     check_options(opening.options, OPTIONS)
     interpreter_module = import_runtime()
     arguments: Dict[str, Any] = {}
-    if not opening.options.get("xnnpack", True):
+    if opening.options.get("reference", False):
+        arguments["experimental_op_resolver_type"] = interpreter_module.OpResolverType.BUILTIN_REF
+    elif not opening.options.get("xnnpack", True):
         arguments["experimental_op_resolver_type"] = interpreter_module.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
     try:
         interpreter = interpreter_module.Interpreter(model_path=opening.path, num_threads=opening.threads, **arguments)

@@ -251,8 +251,16 @@ def test_a_tflite_file_of_any_origin_is_inspected_and_measured(edgekit, net, pic
     seen = edgekit("inspect", "bare.tflite", "--json")
     timed = edgekit("bench", "bare.tflite", "--json", "--set", "load.min_queries=20", "--set", "load.min_duration_s=0.1")
 
+    beside = edgekit("compare", "bare.tflite", "out", "--seed", "1", "--json")
+    assert (beside.status, [one["name"] for one in beside.data["files"]]) == (0, ["bare.tflite", "out: raspberry-pi-5-tflite"])
+    assert beside.data["files"][1]["fidelity"]["sqnr_db"] is None
+    assert "SQNR to the first" in edgekit("compare", "bare.tflite", "out", "--seed", "1").out
+    assert edgekit("compare", "bare.tflite").status == 2
     assert seen.status == 0, seen.err
     assert (seen.data["format"], seen.data["ops"]["CONV_2D"]) == ("tflite", 1)
+    (tensor,) = seen.data["metadata"]["subgraph_metadata"][0]["input_tensor_metadata"]
+    assert tensor["content"]["content_properties_type"] == "ImageProperties"
+    assert "ImageProperties" in edgekit("inspect", "bare.tflite").out
     assert timed.status == 0, timed.err
     assert timed.data[0]["runtime"] == "tflite"
     assert timed.data[0]["latency"]["n"] >= 20

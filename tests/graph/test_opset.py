@@ -1,6 +1,7 @@
 import numpy as np
 import onnx
 import pytest
+from onnx.reference import ReferenceEvaluator
 
 from edgekit.errors import UnsupportedError
 from edgekit.graph.opset import to_store_form
@@ -103,9 +104,44 @@ def test_erfc_which_onnx_has_not_is_one_minus_erf(onnx_text):
 
 
 def test_too_old_an_opset_is_refused(onnx_text):
-    with pytest.raises(UnsupportedError, match="opset 6") as caught:
-        to_store_form(onnx_text("net (float[3] x) => (float[3] y) { y = Relu(x) }", opset=6, ir=3))
+    text = "net (float[2,3] x, float[3] b) => (float[2,3] y) { r = Relu(x)  y = Add<axis=1, broadcast=1>(r, b) }"
+    with pytest.raises(UnsupportedError, match="opset 6, in which Add is another") as caught:
+        to_store_form(onnx_text(text, opset=6, ir=3))
     assert "opset 17" in caught.value.hint
+
+
+def test_an_opset_before_seven_is_read_where_its_operators_stayed_what_they_are(onnx_text):
+    before = onnx_text("net (float[1,2,4,4] x) => (float[1,2,2,2] y) { r = Relu(x)  y = MaxPool<kernel_shape=[3,3]>(r) }", opset=6, ir=3)
+    after = to_store_form(before)
+    onnx.checker.check_model(after, full_check=True)
+    assert [(entry.domain, entry.version) for entry in after.opset_import] == [("", 21)]
+    same_outputs(before, after, x=picture(1, 2, 4, 4))
+
+
+def test_an_operator_that_onnx_has_no_way_back_for_stays(onnx_text):
+    before = onnx_text("net (float[1,2,4,4] x) => (float[1,2,1,1] y) { r = Relu(x)  y = GlobalMaxPool(r) }", opset=22)
+    after = to_store_form(before)
+    onnx.checker.check_model(after, full_check=True)
+    assert [(node.op_type, node.domain) for node in after.graph.node] == [("Relu", ""), ("GlobalMaxPool", "")]
+    assert [(entry.domain, entry.version) for entry in after.opset_import] == [("", 21)]
+    same_outputs(before, after, x=picture(1, 2, 4, 4))
+
+
+@pytest.mark.parametrize(("op", "gates", "states"), [("GRU", 3, "h"), ("LSTM", 4, "hc"), ("RNN", 1, "h")])
+def test_a_recurrent_layer_with_its_batch_first_gets_it_second(op, gates, states, onnx_text):
+    ports = "(float[2,5,3] x, float[2,1,4] h, float[2,1,4] c) => (float[2,5,1,4] y, float[2,1,4] z)"
+    before = onnx_text(
+        f"net {ports} {{ y, z = {op}<hidden_size=4, layout=1>(x, w, r, , , {', '.join(states)}) }}",
+        opset=17,
+        w=picture(1, gates * 4, 3),
+        r=picture(1, gates * 4, 4),
+    )
+    feed = {"x": picture(2, 5, 3), "h": picture(2, 1, 4), "c": picture(2, 1, 4)}
+    wanted = ReferenceEvaluator(before).run(None, feed)
+    after = to_store_form(before)
+    onnx.checker.check_model(after, full_check=True)
+    for name, array in zip(("y", "z"), wanted, strict=True):
+        np.testing.assert_allclose(Runner(after.SerializeToString())(feed)[name], array, rtol=1e-5, atol=1e-6)
 
 
 def test_every_operator_that_is_not_onnx_is_listed(onnx_text):

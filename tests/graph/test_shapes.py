@@ -4,6 +4,7 @@ import pytest
 
 from edgekit.errors import SourceError
 from edgekit.graph.onnx_file import infer_shapes
+from edgekit.graph.shapes import outputs_sized_by_numbers
 
 
 def shapes_of(proto):
@@ -84,3 +85,13 @@ def test_a_group_normalization_keeps_the_shape_that_onnx_says_nothing_about(onnx
     found = infer_shapes(proto)
     assert shapes_of(found) == {"g": [1, 6, 4, 5], "y": [1, 6, 3, 4]}
     assert [node.op_type for node in found.graph.node] == ["GroupNormalization", "MaxPool"]
+
+
+def test_outputs_sized_by_numbers_are_those_behind_what_selects(onnx_text):
+    proto = onnx_text(
+        """net (float[n,4] x) => (float[n,4] r, int64[2,a] i, float[b] g, int64[2] s) {
+        r = Relu(x)  i = NonZero(x)  t = Transpose(i)  g = GatherND(x, t)  s = Shape(i)
+    }"""
+    )
+
+    assert outputs_sized_by_numbers(proto.graph) == ["i", "g"]

@@ -5,8 +5,9 @@ import pytest
 from edgekit.errors import SourceError
 from edgekit.ingest.feeds import feeds, record_parity
 from edgekit.ingest.finish import compare
-from edgekit.ingest.names import rename, unique
+from edgekit.ingest.names import rename
 from edgekit.model import Preprocess, Signature, Tensor
+from edgekit.model.signature import unique
 
 RELU = onnx.parser.parse_model('<ir_version: 10, opset_import: ["" : 21]> net (float[1,4] x) => (float[1,4] y) { y = Relu(x) }')
 SIGNATURE = Signature(inputs=(Tensor("x", "float32", (1, 4)),), outputs=())

@@ -89,8 +89,26 @@ def test_an_old_file_that_lists_its_weights_as_inputs_has_one_input(tmp_path, in
 def test_an_opset_before_seven_is_refused(tmp_path, ingested):
     with pytest.raises(UnsupportedError, match="opset 6"):
         ingested(
-            written(tmp_path / "net.onnx", "net (float[1,4] x) => (float[1,4] y) { y = Relu(x) }", head='<ir_version: 3, opset_import: ["" : 6]>')
+            written(tmp_path / "net.onnx", "net (float[1,4] x) => (float[1,4] y) { y = Add(x, x) }", head='<ir_version: 3, opset_import: ["" : 6]>')
         )
+
+
+def test_integers_are_not_divided_by_zero_to_compare(tmp_path, ingested):
+    text = "net (int64[3,40] a, int64[3,40] b, int64[3,40] c) => (int64[3,40] y) { d = Div(a, b)  y = Mod(d, c) }"
+
+    model = ingested(written(tmp_path / "net.onnx", text))
+
+    feeds = [feed for feed, _ in read_parity(model.path.parent)]
+    assert all((feed["b"] != 0).all() and (feed["c"] != 0).all() and (feed["a"] == 0).any() for feed in feeds)
+
+
+def test_a_layer_that_onnx_runtime_lacks_is_compared_with_the_reference(tmp_path, ingested):
+    text = "net (float[2,5,3] x, float[1,4,3] w, float[1,4,4] r) => (float[2,5,1,4] y) { y, h = RNN<hidden_size=4, layout=1>(x, w, r) }"
+
+    model = ingested(written(tmp_path / "net.onnx", text))
+
+    assert [node.op_type for node in onnx.load(model.path).graph.node if node.op_type == "RNN"] == ["RNN"]
+    assert model.history[0].did["parity_max_abs"] < 1e-6
 
 
 def test_local_functions_are_inlined(tmp_path, ingested):

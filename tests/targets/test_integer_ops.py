@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 
 import numpy as np
@@ -54,7 +55,9 @@ IN_BETWEEN = {  # what makes o of h (1x8x8x8) and, where it takes two, of k; the
     "Softmax": "o = Softmax<axis = 1>(h)",
     "LogSoftmax": "o = LogSoftmax<axis = 1>(h)",
     "LeakyRelu": "o = LeakyRelu<alpha = 0.1>(h)",
+    "PRelu": "o = PRelu(h, slope)",
     "HardSigmoid": "o = HardSigmoid(h)",
+    "HardSwish": "o = HardSwish(h)",
     "Elu": "o = Elu(h)",
     "Gelu": "o = Gelu(h)",
 }
@@ -158,3 +161,26 @@ def test_what_xnnpack_takes_is_what_litert_hands_to_it(op, bits, foreseen, quant
 
     operators, parts = delegated((out / "model.tflite").read_bytes())
     assert (found.taken, found.parts) == (len(operators), parts)
+
+
+NOT_ON_ETHOS_U = {"LogSoftmax": "Unsupported opType"}
+"""What the CPU beside the NPU computes in integers, with Vela's reason."""
+
+
+@pytest.mark.skipif(importlib.util.find_spec("ethosu") is None, reason="needs the extra ethos-u")
+@pytest.mark.parametrize(
+    ("op", "name"),
+    [
+        *((op, "ethos-u55-128") for op in listed("ethos-u55-128", "ethos-u")),
+        *((op, "ethos-u85-256") for op in ("MatMul", "Resize", "Softmax", "HardSwish", "DepthToSpace", "ReduceMean", "LogSoftmax")),
+    ],
+)
+def test_vela_leaves_to_the_cpu_only_what_is_said(op, name, quantized, tmp_path):
+    from edgekit.engine.ethos_u import EthosUBackend
+
+    out = tmp_path / "engine"
+    out.mkdir()
+    engine = EthosUBackend().compile(quantized(op, name, "ethos-u"), read_target(TARGETS / f"{name}.toml"), None, out)
+
+    assert {one.reason for one in engine.npu.cpu_operators} == {NOT_ON_ETHOS_U[op]} if op in NOT_ON_ETHOS_U else not engine.npu.cpu_operators
+    assert not engine.details["float_operators"]

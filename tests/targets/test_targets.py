@@ -61,7 +61,7 @@ def test_what_a_file_changes_it_gives_its_own_source_for(file):
 
 
 def test_every_runtime_is_one_that_edgekit_has_a_backend_for(file):
-    assert {runtime.name for runtime in read_target(file).runtimes} <= {"onnxruntime", "tflite", "tensorrt", "tensorrt-rtx"}
+    assert {runtime.name for runtime in read_target(file).runtimes} <= {"onnxruntime", "tflite", "tensorrt", "tensorrt-rtx", "ethos-u"}
 
 
 def test_every_scheme_shares_scales_only_among_ops_it_computes_in_integers(file):

@@ -10,7 +10,7 @@ import msgspec
 from edgekit.engine.contract import Engine, Port
 from edgekit.model import Layout, Preprocess, Signature
 
-RUNTIMES = {"onnxruntime": "ONNX Runtime", "tflite": "LiteRT (TensorFlow Lite)"}
+RUNTIMES = {"onnxruntime": "ONNX Runtime", "tflite": "LiteRT (TensorFlow Lite)", "ethos-u": "TensorFlow Lite Micro"}
 IMAGE_DTYPES = frozenset({"float32", "int8", "uint8", "int16", "uint16", "int32"})
 
 

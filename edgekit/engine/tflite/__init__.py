@@ -2,7 +2,7 @@
 
 The stages, each a file: read the ONNX file, one form for what can be said in several (``normal``), Q/DQ nodes become
 scales of tensors (``precision``), activations join what they follow (``fusing``), the order of axes of every tensor
-(``layout``), one lowering after another (``lowering/table``), the file (``writer``).
+(``layout``), one lowering after another (``lowering/table``), what the file says of itself (``metadata``), the file (``writer``).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from edgekit import strict
 from edgekit.engine.contract import Delegation, Engine, Refusal, seal_engine
+from edgekit.engine.tflite.metadata import append_files
 from edgekit.engine.tflite.options import TfliteOptions
 from edgekit.model import Model, file_sha256
 from edgekit.model.store import writing
@@ -68,6 +69,7 @@ class TfliteBackend:
         file = out / ENGINE_FILE
         with writing(out):
             file.write_bytes(lowered.content)
+            append_files(file, lowered.files)
             engine = Engine(
                 file=ENGINE_FILE,
                 target=target.name,

@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 
 from edgekit.engine.contract import Delegation, Port, Refusal
-from edgekit.engine.tflite import layout, orders, precision
+from edgekit.engine.tflite import layout, orders, precision, selecting
 from edgekit.engine.tflite.delegates.judge import delegation
 from edgekit.engine.tflite.delegates.network import network_of
 from edgekit.engine.tflite.delegates.rules import table
@@ -21,17 +21,19 @@ from edgekit.engine.tflite.fusing import fuse
 from edgekit.engine.tflite.graph import Constant, Fault, Graph, Node, Quant, is_open
 from edgekit.engine.tflite.layout import Wish
 from edgekit.engine.tflite.lowering.table import LOWERINGS
+from edgekit.engine.tflite.metadata import files_of, metadata_of
 from edgekit.engine.tflite.normal import REWRITES, normalize
 from edgekit.engine.tflite.options import TfliteOptions
 from edgekit.engine.tflite.orders import Order
 from edgekit.engine.tflite.reading import read_graph
+from edgekit.engine.tflite.unflatten import sort_rows
 from edgekit.engine.tflite.writer import file_bytes
 from edgekit.errors import UnsupportedError
 from edgekit.graph.quantized import INTEGER_OPS
 from edgekit.model import Model, Tensor
 
 _REMEDY = "replace that layer, or build for another runtime, such as onnxruntime"
-_OPEN = frozenset({"Compress", "NonMaxSuppression", "NonZero", "Unique"})
+_OPEN = frozenset({"Compress", "NonZero", "Unique"})
 _CUT = "end the model before it and do this step outside, on the outputs"
 _CONVERSIONS = frozenset({"QUANTIZE", "DEQUANTIZE"})
 _MOST_LINES = 20
@@ -43,9 +45,10 @@ _HEAVY = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "FULLY_CON
 
 @dataclass(frozen=True, slots=True)
 class Lowered:
-    """What came out: the file, its ports, and what is worth reporting."""
+    """What came out: the file, the files to append to it, its ports, and what is worth reporting."""
 
     content: bytearray | memoryview
+    files: dict[str, bytes]
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
     precision: str
@@ -92,10 +95,13 @@ def lowered(model: Model, options: TfliteOptions, release: str = "") -> Lowered:
     size = sum(buffer.size for buffer in draft.buffers)
     if size > _MOST_BYTES:
         raise UnsupportedError(f"its constants take {size} bytes, a TFLite file holds 2 GiB", hint="quantize it, or use another runtime")
+    ports = drafted.inputs, drafted.outputs
+    taken, given = (tuple(_port(draft, name, index, tensors.get(name), options) for name, index in ones.items()) for ones in ports)
     return Lowered(
-        content=file_bytes(draft, drafted.inputs, drafted.outputs),
-        inputs=tuple(_port(draft, name, index, tensors.get(name), options) for name, index in drafted.inputs.items()),
-        outputs=tuple(_port(draft, name, index, tensors.get(name), options) for name, index in drafted.outputs.items()),
+        content=file_bytes(draft, *ports, metadata_of(model.signature, taken, given)),
+        files=files_of(model.signature, given),
+        inputs=taken,
+        outputs=given,
         precision=_precision(draft),
         details=_details(drafted.graph, draft),
         delegation=found,
@@ -153,7 +159,7 @@ def _drafted(model: Model, options: TfliteOptions) -> _Drafted:
     tensors = _tensors(model)
     ports = {name: _port_order(graph, name, tensors.get(name), options) for name in (*graph.inputs, *graph.outputs)}
     draft = Draft()
-    emitter = Emitter(graph, layout.plan(graph, _wish(graph), {name: ports[name] for name in graph.inputs}), draft)
+    emitter = Emitter(graph, layout.plan(graph, _wish(graph), {name: ports[name] for name in graph.inputs}), draft, npu=options.npu)
     inputs = {name: _enter(emitter, name, ports[name], options) for name in graph.inputs}
     for node in graph.nodes:
         emitter.lower(node, LOWERINGS[node.op].lower)
@@ -164,11 +170,15 @@ def _drafted(model: Model, options: TfliteOptions) -> _Drafted:
 def _prepared(path: Path, options: TfliteOptions) -> tuple[Graph, tuple[Refusal, ...]]:
     """A graph ready to be lowered, and what stands against lowering it."""
     graph = read_graph(path)
+    across = {} if any(is_open(graph, name) for name in graph.inputs) else selecting.close(graph)
+    if across:
+        return graph, tuple(_refusal(node, graph, fault) for node, fault in across.items())
     if any(is_open(graph, name) for name in (*graph.inputs, *graph.values)):
         return graph, _refusals_of_open(graph)
     faults = precision.settle(graph)
     faults |= normalize(graph)
     fuse(graph, lambda node: node.op in LOWERINGS and LOWERINGS[node.op].activation(node, graph))
+    sort_rows(graph)
     precision.spread(graph, lambda node: node.op in LOWERINGS and LOWERINGS[node.op].moves(node, graph))
     found = []
     for node in graph.nodes:
@@ -176,7 +186,7 @@ def _prepared(path: Path, options: TfliteOptions) -> tuple[Graph, tuple[Refusal,
         if fault is not None:
             found.append(_refusal(node, graph, fault))
         else:
-            node.integer = LOWERINGS[node.op].in_integers(node, graph)
+            node.integer = LOWERINGS[node.op].in_integers(node, graph, slowly=options.npu)
     return graph, (*found, *_refused_ports(graph, options))
 
 
@@ -315,6 +325,10 @@ def _leave(to: Emitter, name: str, order: Order, options: TfliteOptions) -> int:
         signed = tensor
         tensor = to.temporary(f"{name}_uint8", to.draft.shape(signed), _unsigned(quant), "uint8")
         to.add("QUANTIZE", [signed], [tensor])
+    selected = to.graph.selected.get(value)
+    if selected is not None:
+        to.draft.rename(tensor, f"{name}_and_more")
+        tensor = to.chosen(tensor, name, selected.mask, order.where(selected.axis))
     to.draft.rename(tensor, name)
     return tensor
 
@@ -338,7 +352,7 @@ def _port(draft: Draft, name: str, index: int, tensor: Tensor | None, options: T
     return Port(
         name=name,
         dtype=draft.dtype(index),
-        shape=draft.shape(index),
+        shape=draft.stated_shape(index),
         layout=options.io_layout if is_picture else "",
         scale=None if quant is None else quant.scale[0],
         zero_point=None if quant is None else quant.zero_point[0],

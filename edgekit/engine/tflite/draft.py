@@ -17,13 +17,14 @@ _BITS = {"int4": 4, "int2": 2}
 
 @dataclass(slots=True)
 class DraftTensor:
-    """One tensor: ``buffer`` 0 is what is computed."""
+    """One tensor: ``buffer`` 0 is what is computed; ``open_axis`` the axis whose size is the most that it can become."""
 
     name: str
     shape: tuple[int, ...]
     dtype: str
     quant: Quant | None = None
     buffer: int = 0
+    open_axis: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +94,11 @@ class Draft:
     def shape(self, tensor: int) -> tuple[int, ...]:
         """Sizes of a tensor."""
         return self.tensors[tensor].shape
+
+    def stated_shape(self, tensor: int) -> tuple[int | str, ...]:
+        """Sizes of a tensor; a question mark for one that turns out when the engine runs."""
+        axis = self.tensors[tensor].open_axis
+        return tuple("?" if place == axis else size for place, size in enumerate(self.tensors[tensor].shape))
 
     def dtype(self, tensor: int) -> str:
         """Element type of a tensor, as numpy names it."""

@@ -26,10 +26,12 @@ class Emitter:
         graph: all shapes known, integers decided.
         orders: the order in which each value is stored.
         draft: what is written to.
+        npu: whether it is for a processor with few operators, see :class:`TfliteOptions`.
     """
 
-    def __init__(self, graph: Graph, orders: Mapping[str, Order], draft: Draft) -> None:
+    def __init__(self, graph: Graph, orders: Mapping[str, Order], draft: Draft, *, npu: bool = False) -> None:
         self.graph = graph
+        self.npu = npu
         self.orders = orders
         self.draft = draft
         self._have: dict[tuple[str, Order, bool], int] = {}
@@ -159,6 +161,23 @@ class Emitter:
         result = self.like(tensor, name, [self.draft.shape(tensor)[axis] for axis in by])
         self.add("TRANSPOSE", [tensor, self.integers("permutation", by)], [result])
         return result
+
+    def chosen(self, tensor: int, name: str, mask: str, axis: int) -> int:
+        """What a mask chooses along an axis; how much that is turns out when the engine runs."""
+        key = (f"{mask}:places", plain(1), True)
+        if key not in self._have:
+            rows = self.draft.shape(self.value(mask, plain(1), real=True))[0]
+            column = self._open(self.temporary(f"{mask}_places", (rows, 1), dtype="int64"), 0)
+            self.add("WHERE", [self.value(mask, plain(1), real=True)], [column])
+            self._have[key] = self._open(self.temporary(f"{mask}_places", (rows,), dtype="int64"), 0)
+            self.add("RESHAPE", [column, self.integers("shape", [-1])], [self._have[key]], newShape=[-1])
+        result = self._open(self.like(tensor, name, self.draft.shape(tensor)), axis)
+        self.add("GATHER", [tensor, self._have[key]], [result], axis=axis, batchDims=0)
+        return result
+
+    def _open(self, tensor: int, axis: int) -> int:
+        self.draft.tensors[tensor].open_axis = axis
+        return tensor
 
     def integers(self, name: str, numbers: Sequence[int] | Array) -> int:
         """An int32 constant, such as axes or a shape."""

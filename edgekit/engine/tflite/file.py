@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import math
 import struct
-from collections.abc import Iterator
+import zipfile
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from edgekit.engine.contract import Port
+from edgekit.engine.tflite.metadata import ENTRY
+from edgekit.engine.tflite.metadata_tables import Tree, unpacked
 from edgekit.errors import SourceError
 from edgekit.extras import extra
 from edgekit.graph.inspect import Layer
@@ -26,14 +31,27 @@ class TfliteFile:
 
     Attributes:
         inputs, outputs: under the names of their tensors, in order.
+        input_names, output_names: of the same, as the first signature calls them; the tensors' own where there is none.
+        dtypes: how many tensors there are of each element type.
         layers: the operators, in order; ``op`` is TFLite's name, behind ``CUSTOM:`` that of a custom one.
         signatures: keys under which it can be called.
+        min_runtime: the oldest TFLite that runs it, as it says itself.
+        metadata: of its entry ``TFLITE_METADATA``, in the form of the schema's JSON; empty if it has none.
+        metadata_fault: why that entry cannot be read; "" if it can, or is not there.
+        files: names of the files packed behind it.
     """
 
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
+    input_names: tuple[str, ...]
+    output_names: tuple[str, ...]
+    dtypes: dict[str, int]
     layers: tuple[Layer, ...]
     signatures: tuple[str, ...]
+    min_runtime: str = ""
+    metadata: Tree = field(default_factory=dict)
+    metadata_fault: str = ""
+    files: tuple[str, ...] = ()
 
 
 def read_tflite(path: Path) -> TfliteFile:
@@ -43,12 +61,12 @@ def read_tflite(path: Path) -> TfliteFile:
         SourceError: it cannot be read, or is no TFLite file.
         ExtraMissingError: ``edgekit[tflite]`` is not installed.
     """
-    schema, model = unpacked(path)
+    schema, model = opened(path)
     with sound_tables(path):
-        return _Reader(schema, model).file()
+        return _Reader(schema, model).file(_packed_files(path.read_bytes()))
 
 
-def unpacked(path: Path) -> tuple[Any, Any]:
+def opened(path: Path) -> tuple[Any, Any]:
     """The schema's module, and the model of a TFLite file as objects of it.
 
     Raises:
@@ -84,15 +102,38 @@ class _Reader:
     def __init__(self, schema: Any, model: Any) -> None:
         self._graph = model.subgraphs[0]
         self._buffers = model.buffers
-        self._signatures = tuple(text_of(one.signatureKey) for one in model.signatureDefs or ())
+        self._signatures = model.signatureDefs or ()
         self._ops = [op_name(schema, code) for code in model.operatorCodes or ()]
         self._types = {value: name for name, value in vars(schema.TensorType).items() if not name.startswith("_")}
         self._counted: set[int] = set()
+        self._entries = {text_of(entry.name): _bytes(model.buffers[entry.buffer]) for entry in model.metadata or ()}
 
-    def file(self) -> TfliteFile:
-        inputs, outputs = (tuple(self._port(self._graph.tensors[index]) for index in ones) for ones in (self._graph.inputs, self._graph.outputs))
+    def file(self, files: tuple[str, ...]) -> TfliteFile:
+        ends = self._graph.inputs, self._graph.outputs
+        inputs, outputs = (tuple(self._port(self._graph.tensors[index]) for index in ones) for ones in ends)
+        called = self._signatures[0] if self._signatures else None
+        names = [self._names(ones, maps) for ones, maps in zip(ends, (called.inputs, called.outputs) if called else ((), ()), strict=True)]
         operators = self._graph.operators if self._graph.operators is not None else []
-        return TfliteFile(inputs, outputs, tuple(self._layer(at, operator) for at, operator in enumerate(operators)), self._signatures)
+        layers = tuple(self._layer(at, operator) for at, operator in enumerate(operators))
+        metadata, fault = _metadata(self._entries)
+        runtime = self._entries.get("min_runtime_version", b"").rstrip(b"\0").decode(errors="replace")
+        return TfliteFile(
+            inputs=inputs,
+            outputs=outputs,
+            input_names=names[0],
+            output_names=names[1],
+            dtypes=dict(Counter(self._dtype(tensor) for tensor in self._graph.tensors)),
+            layers=layers,
+            signatures=tuple(text_of(one.signatureKey) for one in self._signatures),
+            min_runtime=runtime,
+            metadata=metadata,
+            metadata_fault=fault,
+            files=files,
+        )
+
+    def _names(self, indices: Any, maps: Any) -> tuple[str, ...]:
+        called = {int(one.tensorIndex): text_of(one.name) for one in maps or ()}
+        return tuple(called.get(int(index), text_of(self._graph.tensors[index].name)) for index in indices)
 
     def _port(self, tensor: Any) -> Port:
         quantization = tensor.quantization
@@ -153,6 +194,26 @@ _EACH = {
     "BATCH_MATMUL": slice(-1, None),  # of the first side
 }
 """Which sizes of the weights multiply up to what each number takes: of the result, of what is read by a TRANSPOSE_CONV."""
+
+
+def _bytes(buffer: Any) -> bytes:
+    return b"" if buffer.data is None else bytes(buffer.data)
+
+
+def _metadata(entries: Mapping[str, bytes]) -> tuple[Tree, str]:
+    """What a file says of itself, or why that cannot be read: it runs all the same."""
+    try:
+        return unpacked(entries[ENTRY]) if ENTRY in entries else {}, ""
+    except (struct.error, IndexError, ValueError) as error:
+        return {}, f"its entry {ENTRY} cannot be read: {error}"
+
+
+def _packed_files(data: bytes) -> tuple[str, ...]:
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            return tuple(archive.namelist())
+    except (zipfile.BadZipFile, NotImplementedError):
+        return ()
 
 
 def op_name(schema: Any, code: Any) -> str:

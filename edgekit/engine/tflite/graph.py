@@ -129,6 +129,19 @@ class Fault:
     remedy: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Selected:
+    """Rows of which only some are meant.
+
+    Attributes:
+        mask: the value that says which: bool, one a row.
+        axis: the axis they lie along.
+    """
+
+    mask: str
+    axis: int
+
+
 @dataclass(slots=True)
 class Graph:
     """Nodes in an order in which they can be computed.
@@ -137,6 +150,7 @@ class Graph:
         inputs: names of what is handed in.
         outputs: names of what comes out, each with the value that holds it.
         port_dtypes: element types of inputs and outputs, as the source has them.
+        selected: values that have more rows here than in the source; see :mod:`edgekit.engine.tflite.selecting`.
     """
 
     nodes: list[Node]
@@ -145,6 +159,7 @@ class Graph:
     inputs: list[str]
     outputs: dict[str, str]
     port_dtypes: dict[str, str]
+    selected: dict[str, Selected] = field(default_factory=dict)
 
     def is_constant(self, name: str) -> bool:
         """Whether a name stands for a constant."""

@@ -76,10 +76,13 @@ def plan(graph: Graph, wish_of: Callable[[Node], Wish], ports: Mapping[str, Orde
             if root in orders:
                 continue
             order = _following(graph, node, wish_of(node), orders.get(groups.of(node.inputs[0])), root in takes_rows)
+            rank = len(graph.shape(name))
+            if len(order.axes) != rank and not order.picture:
+                order = plain(rank)
             if not order.is_plain and not order.picture:
                 naturals = {one: _following(graph, one, wish_of(one), orders.get(groups.of(one.inputs[0])), False) for one in following[root]}
                 comes_in = sum(prod(graph.shape(one.outputs[0])) for one, natural in naturals.items() if not _is_as_onnx(graph, one, natural))
-                order = plain(len(order.axes)) if 0 < comes_in <= as_onnx.get(root, 0) else order
+                order = plain(rank) if 0 < comes_in <= as_onnx.get(root, 0) else order
             orders[root] = order
     return {name: orders[groups.of(name)] for name in graph.values if groups.of(name) in orders}
 

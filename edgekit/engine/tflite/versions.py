@@ -1,7 +1,7 @@
 """The lowest version of each operator that can run it, and the lowest runtime that has that version.
 
-Source: LiteRT, ``tflite/tools/versioning/op_version.cc`` and ``runtime_version.cc``, for the operators and types that
-the lowerings here emit.
+Source: https://github.com/google-ai-edge/LiteRT, ``tflite/tools/versioning/op_version.cc`` (22f0209bb81f) and
+``runtime_version.cc`` (05215c291e48), for the operators and types that the lowerings here emit.
 """
 
 from __future__ import annotations
@@ -56,6 +56,7 @@ _OF_INT16 = {
             "ADD",
             "AVERAGE_POOL_2D",
             "BATCH_MATMUL",
+            "BROADCAST_TO",
             "CONCATENATION",
             "DEQUANTIZE",
             "LOGISTIC",
@@ -83,7 +84,7 @@ _OF_INT4_WEIGHTS = {"CONV_2D": 7, "DEPTHWISE_CONV_2D": 7, "FULLY_CONNECTED": 10}
 _OF_TYPE = {
     "int32": {"ABS": 5, "SIGN": 2},
     "int64": {"ADD": 4, "MUL": 5, "SUB": 4},
-    "bool": {"GATHER": 3, "GATHER_ND": 5, "STRIDED_SLICE": 3},
+    "bool": {"GATHER": 3, "GATHER_ND": 5, "STRIDED_SLICE": 3, "TRANSPOSE": 3},
 }
 """Versions that brought types of numbers that are not quantized."""
 
@@ -194,6 +195,7 @@ _RUNTIME = {
     ("MUL", 4): "2.3.0",
     ("MUL", 5): "2.6.0",
     ("NEG", 1): "1.9.0",
+    ("NON_MAX_SUPPRESSION_V4", 1): "2.1.0",
     ("NOT_EQUAL", 1): "1.14.0",
     ("ONE_HOT", 1): "1.11.0",
     ("PAD", 1): "1.5.0",
@@ -278,10 +280,14 @@ _RUNTIME = {
     ("TOPK_V2", 2): "1.14.0",
     ("TRANSPOSE", 1): "1.6.0",
     ("TRANSPOSE", 2): "1.14.0",
+    ("TRANSPOSE", 3): "1.15.0",
     ("TRANSPOSE", 4): "2.3.0",
     ("TRANSPOSE", 5): "2.4.0",
-    ("TRANSPOSE", 6): "2.16.0",
+    ("TRANSPOSE", 6): "2.12.0",
+    ("TRANSPOSE_CONV", 1): "1.9.0",
+    ("TRANSPOSE_CONV", 2): "2.2.0",
     ("TRANSPOSE_CONV", 3): "2.3.0",
+    ("WHERE", 1): "1.14.0",
 }
 
 
@@ -382,7 +388,9 @@ def _resize(operator: DraftOperator, data: Sequence[DraftTensor], is_int8: bool,
 
 
 def _transpose_conv(operator: DraftOperator, data: Sequence[DraftTensor], is_int8: bool, output: DraftTensor) -> int:
-    return 3 if len(data) == 4 else 2
+    if len(data) == 4:
+        return 3
+    return 2 if data[1].dtype == "int8" else 1
 
 
 def _broadcast(operator: DraftOperator, data: Sequence[DraftTensor], is_int8: bool, output: DraftTensor) -> int:

@@ -12,6 +12,7 @@ import numpy as np
 
 from edgekit.engine.tflite.draft import Draft, DraftOperator, DraftTensor
 from edgekit.engine.tflite.graph import Array
+from edgekit.engine.tflite.metadata import ENTRY
 from edgekit.engine.tflite.versions import operator_version, runtime_version
 from edgekit.extras import extra
 
@@ -90,12 +91,13 @@ class _AlignedBuffer:
         return self.schema.BufferEnd(builder)
 
 
-def file_bytes(draft: Draft, inputs: Mapping[str, int], outputs: Mapping[str, int]) -> bytearray | memoryview:
+def file_bytes(draft: Draft, inputs: Mapping[str, int], outputs: Mapping[str, int], metadata: bytes) -> bytearray | memoryview:
     """The TFLite file.
 
     Args:
         draft: all of the model.
         inputs, outputs: tensors by the name that the signature ``serving_default`` gives them.
+        metadata: what it says of how it is called; see :mod:`edgekit.engine.tflite.metadata`.
     """
     with extra("tflite"):
         import flatbuffers
@@ -115,8 +117,9 @@ def file_bytes(draft: Draft, inputs: Mapping[str, int], outputs: Mapping[str, in
     model.subgraphs = [graph]
     model.signatureDefs = [_signature(schema, inputs, outputs)]
     version = np.frombuffer(runtime_version(codes).encode().ljust(_METADATA_BYTES, b"\0"), np.uint8)
-    model.metadata = [_metadata(schema, "min_runtime_version", len(draft.buffers))]
-    model.buffers = [_AlignedBuffer(schema, data) for data in (*draft.buffers, version)]
+    entries = {"min_runtime_version": version, ENTRY: np.frombuffer(metadata, np.uint8)}
+    model.metadata = [_metadata(schema, name, len(draft.buffers) + at) for at, name in enumerate(entries)]
+    model.buffers = [_AlignedBuffer(schema, data) for data in (*draft.buffers, *entries.values())]
     # Its buffer doubles as it fills, and each doubling copies it: start with what the constants will take.
     builder = flatbuffers.Builder(sum(data.size + 64 for data in draft.buffers) + 1024 * (len(draft.tensors) + 8))
     builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
@@ -136,6 +139,9 @@ def _tensor(schema: Any, tensor: DraftTensor) -> Any:
     packed = schema.TensorT()
     packed.name = tensor.name
     packed.shape = np.asarray(tensor.shape, np.int32)
+    if tensor.open_axis is not None:
+        packed.shapeSignature = packed.shape.copy()
+        packed.shape[tensor.open_axis], packed.shapeSignature[tensor.open_axis] = 1, -1
     packed.type = getattr(schema.TensorType, tensor.dtype.upper())
     packed.buffer = tensor.buffer
     if tensor.quant is not None:

@@ -31,19 +31,23 @@ from edgekit.passes.fuse.rules import (
     resizes,
     scale_shift_after,
     scale_shift_before,
+    squeezes,
     transpose_reduce,
     transpose_region,
     transposes,
+    turned,
 )
 
 if TYPE_CHECKING:
     import onnx
 
 RULES: tuple[Rule[Any], ...] = (
+    turned.RULE,
     transposes.RULE,
     transpose_reduce.RULE,
     transpose_region.RULE,
     reshapes.RULE,
+    squeezes.RULE,
     reshape_transpose.RULE,
     repeat.RULE,
     resizes.RULE,

@@ -106,6 +106,7 @@ class Search:
         speedup: of integers over float, by kind of node, as the scheme says it.
         float_if_free: whether nodes that it makes no faster stay float where the outputs gain.
         found: what each rounding costs with all integer; None if it is to be measured.
+        integers_alone: no node stays float for what the outputs gain, by the scheme; they are judged all the same.
     """
 
     proto: onnx.ModelProto
@@ -118,6 +119,7 @@ class Search:
     speedup: Mapping[str, float]
     float_if_free: bool
     found: Sensitivity | None = None
+    integers_alone: bool = False
 
     def run(self) -> Mixed:
         """Keep nodes in float, the most useful for what they cost first, until the outputs are near enough."""
@@ -135,12 +137,15 @@ class Search:
         costs = Costs(self.proto, self.view, decision.placement, self.speedup)
         judged = first = self.trial.judged(decision)
         is_reached = self.aim.holds(judged)
-        found = self.found if is_reached or self.found else sensitivity(self.trial, decision, weights=False, samples=LOOKED_AT)
+        is_known = is_reached or self.integers_alone
+        found = self.found if is_known or self.found else sensitivity(self.trial, decision, weights=False, samples=LOOKED_AT)
 
         def so_far() -> Mixed:
             return Mixed(decision, tuple(kept), judged, first, found, is_reached=self.aim.holds(judged), float_share=costs.share(kept))
 
         yield so_far()
+        if self.integers_alone:
+            return
         no_slower = self._no_slower(decision.placement, costs) if self.float_if_free else {}
         if no_slower:
             other = self.decide(self.place(no_slower))

@@ -212,6 +212,7 @@ def _search(trial: Trial, looked_at: Ready, aim: Aim, found: Sensitivity | None)
         speedup=looked_at.scheme.speedup,
         float_if_free=looked_at.how.float_if_free,
         found=found,
+        integers_alone=looked_at.scheme.integers_alone,
     )
 
 

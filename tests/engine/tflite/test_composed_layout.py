@@ -70,12 +70,20 @@ def test_what_has_no_integer_kernel_is_computed_in_float(between, graph, quantiz
 
 
 REFUSED = [
-    ('(float[4,5] x, int64[2,1] i, float[2,5] u) => (y) { y = ScatterND<reduction="max">(x, i, u) }', "ScatterND", "by max"),
+    ('(float[4096,5] x, int64[999,1] i, float[999,5] u) => (y) { y = ScatterND<reduction="max">(x, i, u) }', "ScatterND", "by max"),
+    ("(float[1,2,9,9] x) => (y, i) { y, i = MaxPool<kernel_shape=[9,9]>(x) }", "MaxPool", "which of 81 values"),
+    ("(float[1,2,3,4,5] x, float[2,2,1,1,1] w) => (y) { y = Conv(x, w) }", "Conv", "weights are computed"),
     ("(float[300,1,2] x, float[1,8,2] w, float[1,8,2] r) => (y) { y, h = LSTM<hidden_size=2>(x, w, r) }", "LSTM", "weights are computed"),
     ("(float[1,4,6,6] x) => (y) { y = LRN<size=2>(x) }", "LRN", "even number"),
     ("(float[2,1,4,6,6] x, float[1,3,1,1,6] z) => (y) { y = Greater(x, z) }", "Greater", "broadcasts over 4 axes"),
-    ("(int64[4] x, int64[4] z) => (y) { y = Mod<fmod=1>(x, z) }", "Mod", "int64"),
-    ("(float[1,4,4] x, float[1,1,4] s) => (y) { y = NonMaxSuppression(x, s) }", "NonMaxSuppression", "depends on the numbers"),
+    ("(float[1,4,4] x, float[1,1,4] s) => (y) { y = NonMaxSuppression(x, s) }", "NonMaxSuppression", "selects nothing"),
+    ("(float[1,4,4] x, float[1,1,4] s, int64[1] k) => (y) { y = NonMaxSuppression(x, s, k) }", "NonMaxSuppression", "k is computed"),
+    (
+        "(float[1,4,4] x, float[1,1,4] s) => (y) <int64[1] k={2}, float[1] t={1.0}> { y = NonMaxSuppression(x, s, k, t) }",
+        "NonMaxSuppression",
+        "suppresses nothing",
+    ),
+    ("(float[3,4] x) => (y) { y = NonZero(x) }", "NonZero", "depends on the numbers"),
 ]
 
 

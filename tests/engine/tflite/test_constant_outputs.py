@@ -19,6 +19,12 @@ CASES = {
     "half precision made whole": ("(float[1,4] x) => (y, k) { y = Relu(x) k = Cast<to=1>(c) }", {"c": ROW.astype(np.float16)}, ROW),
     "what nobody folded": ("(float[1,4] x) => (y, k) { y = Relu(x) k = Relu(c) }", {"c": ROW}, np.maximum(ROW, 0)),
     "a softmax over one": ("(float[1,4] x) => (y, k) { y = Relu(x) k = Softmax<axis=1>(c) }", {"c": ROW[:, :1]}, np.ones((2, 1), np.float32)),
+    "a triangle": ("(float[1,4] x) => (y, k) { y = Relu(x) k = Trilu<upper=0>(c) }", {"c": ROW}, np.float32([[1, 0, 0], [0, 3, 0]])),
+    "a triangle of truth values above the diagonal": (
+        "(float[1,4] x) => (y, k) { y = Relu(x) k = Trilu(c, d) }",
+        {"c": np.ones((2, 3), bool), "d": np.array(1)},
+        np.array([[False, True, True], [False, False, True]]),
+    ),
     "all there is": ("(float[1,4] x) => (float[2,3] k) { }", {"k": ROW}, ROW),
 }
 

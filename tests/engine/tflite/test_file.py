@@ -117,8 +117,7 @@ def test_nothing_is_stored_that_no_operator_reads(graph, quantize, read):
 
 
 def minimum_runtime(model):
-    (metadata,) = model.metadata
-    assert metadata.name == b"min_runtime_version"
+    (metadata,) = (one for one in model.metadata if one.name == b"min_runtime_version")
     data = bytes(model.buffers[metadata.buffer].data)
     assert len(data) == 16
     return data.rstrip(b"\0").decode()
@@ -158,6 +157,33 @@ def test_a_mul_whose_product_is_coarser_than_its_output_is_version_3():
         draft.operator("MUL", sides, [result], {"fusedActivationFunction": "NONE"})
 
     assert [operator_version(operator, draft.tensors) for operator in draft.operators] == [3, 2]
+
+
+@pytest.mark.parametrize(
+    ("op", "dtypes", "version", "runtime"),
+    [
+        ("MUL", ("int64", "int64"), 5, "2.6.0"),
+        ("MUL", ("int32", "int32"), 1, "1.5.0"),
+        ("BROADCAST_TO", ("float32", "int32"), 2, "2.5.0"),
+        ("BROADCAST_TO", ("int64", "int32"), 2, "2.5.0"),
+        ("BROADCAST_TO", ("int8", "int32"), 3, "2.5.0"),
+        ("BROADCAST_TO", ("int16", "int32"), 3, "2.5.0"),
+        ("TRANSPOSE", ("bool", "int32"), 3, "1.15.0"),
+        ("TRANSPOSE_CONV", ("int32", "float32", "float32"), 1, "1.9.0"),
+        ("TRANSPOSE_CONV", ("int32", "int8", "int8"), 2, "2.2.0"),
+        ("NON_MAX_SUPPRESSION_V4", ("float32", "float32", "int32", "float32", "float32"), 1, "2.1.0"),
+        ("WHERE", ("bool",), 1, "1.14.0"),
+    ],
+)
+def test_versions_by_type_are_those_of_litert(op, dtypes, version, runtime):
+    """As ``op_version.cc`` and ``runtime_version.cc`` of LiteRT have them."""
+    draft = Draft()
+    inputs = [draft.tensor(f"x{number}", (2, 3), dtype) for number, dtype in enumerate(dtypes)]
+    draft.operator(op, inputs, [draft.tensor("y", (2, 3), dtypes[0])], {})
+
+    found = operator_version(draft.operators[0], draft.tensors)
+
+    assert (found, runtime_version([(op, found)])) == (version, runtime)
 
 
 def test_runtime_versions_are_compared_as_numbers():

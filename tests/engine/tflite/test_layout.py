@@ -98,6 +98,26 @@ def test_channels_last_arithmetic_between_convolutions_is_free(graph, assert_sam
     assert assert_same(graph(text, k=normal(4), w=normal(2, 4, 1, 1), **NET), LAST).engine.details["transposes"] == 0
 
 
+@pytest.mark.parametrize("between", ["r = Reshape(d, s)", "e = Sigmoid(d) r = Reshape(e, s)", "u = Reshape(d, s) r = LeakyRelu(u)"])
+@pytest.mark.parametrize(
+    "dense", ["d = Gemm(x, w, b)", "d = Gemm<transB=1>(x, t)", "m = MatMul(x, w) d = Add(m, b)", "m = MatMul(x, w) a = Add(m, b) d = Relu(a)"]
+)
+def test_a_decoder_computes_its_picture_as_it_is_stored(dense, between, graph, assert_same):
+    text = f"(float[2,5] x) => (y) {{ {dense} {between} y = ConvTranspose<strides=[2,2]>(r, k) }}"
+    weights = normal(5, 24)
+    constants = {"w": weights, "t": weights.T.copy(), "b": normal(24), "s": np.int64([2, 4, 3, 2]), "k": normal(4, 3, 2, 2)}
+
+    built = assert_same(graph(text, **constants), LAST)
+
+    assert built.engine.details["transposes"] == 0
+
+
+def test_rows_that_another_layer_reads_too_are_not_sorted(graph, assert_same):
+    text = "(float[2,5] x) => (y, z) { d = Gemm(x, w) z = Softmax(d) r = Reshape(d, s) y = Conv(r, k) }"
+
+    assert_same(graph(text, w=normal(5, 24), s=np.int64([2, 4, 3, 2]), k=normal(3, 4, 1, 1)), LAST)
+
+
 def test_squeeze_and_excite_by_dense_layers_is_free(graph, assert_same):
     text = f"(float[1,3,8,6] x) => (y) {{ {CNN} m = ReduceMean<keepdims=0>(p, a) d = Gemm(m, w) s = Sigmoid(d) u = Unsqueeze(s, a) y = Mul(p, u) }}"
 

@@ -65,12 +65,17 @@ CASES = {
     "cast to bool": (f"{ROWS} {{ z = Relu(x) y = Cast<to=9>(z) }}", {}),
     "mod": ("(int64[3,4] x) => (y) { y = Mod(x, c) }", {"c": ints(2, 3, -2, 5)}),
     "mod of floats": (f"{ROWS} {{ y = Mod<fmod=1>(x, c) }}", {"c": f32(-0.7)}),
+    "mod of int64 with the dividend's sign": ("(int64[3,4] x) => (y) { y = Mod<fmod=1>(x, c) }", {"c": ints(2, 3, -2, 5)}),
     "add of integers": ("(int64[3,4] x, int64[4] z) => (y) { y = Add(x, z) }", {}),
     "power of an integer": (f"{ROWS} {{ y = Pow(x, c) }}", {"c": ints(3)}),
     "mean of three": (f"{PICTURE} {{ a = Relu(x) b = Neg(x) y = Mean(x, a, b) }}", {}),
     "clip by what is computed": ("(float[3,4] x, float v) => (y) { y = Clip(x, , v) }", {}),
     "prelu by what is computed": ("(float[3,4] x, float[4] z) => (y) { y = PRelu(x, z) }", {}),
     "triangle": ("(float[2,4,5] x) => (y) { y = Trilu<upper=0>(x, k) }", {"k": ints(1).reshape(())}),
+    "triangle of a constant": (
+        "(float[2,4,4] x) => (y) { t = Trilu<upper=0>(c) y = Where(t, x, n) }",
+        {"c": np.ones((4, 4), bool), "n": f32(-9)},
+    ),
     "gather of rows": (f"{ROWS} {{ y = Gather<axis=1>(x, i) }}", {"i": ints(1, -1, 3)}),
     "gather of one": (f"{PICTURE} {{ y = Gather<axis=1>(x, i) }}", {"i": np.array(-2)}),
     "gather of neighbours": (f"{PICTURE} {{ y = Gather<axis=2>(x, i) }}", {"i": ints(-5, -4, 6)}),
@@ -83,6 +88,22 @@ CASES = {
     "scatter": ("(float[4,5] x, float[2,5] u) => (y) { y = ScatterND(x, i, u) }", {"i": ints(2, -4).reshape(2, 1)}),
     "scatter that adds": ('(float[4,5] x, float[3,5] u) => (y) { y = ScatterND<reduction="add">(x, i, u) }', {"i": ints(2, 0, 2).reshape(3, 1)}),
     "scatter of elements": ("(float[4,5] x, float[1,5] u) => (y) { y = ScatterElements(x, i, u) }", {"i": ints(2, -4, 0, 1, 2).reshape(1, 5)}),
+    "scatter that keeps the greatest": (
+        '(float[4,5] x, int64[6,1] i, float[6,5] u) => (y) { y = ScatterND<reduction="max">(x, i, u) }',
+        {},
+    ),
+    "scatter that keeps the least of integers": (
+        '(int64[4,5] x, int64[6] u) => (y) { y = ScatterND<reduction="min">(x, i, u) }',
+        {"i": np.array([[0, 1], [3, -1], [0, 1], [-4, 1], [2, 2], [0, 0]])},
+    ),
+    "scatter that multiplies": (
+        '(float[4,5] x, float[3,5] u) => (y) { y = ScatterND<reduction="mul">(x, i, u) }',
+        {"i": ints(2, 0, 2).reshape(3, 1)},
+    ),
+    "scatter of elements that keeps the least": (
+        '(float[3,5] x, int64[3,4] i, float[3,4] u) => (y) { y = ScatterElements<axis=1, reduction="min">(x, i, u) }',
+        {},
+    ),
     "tile": (f"{PICTURE} {{ z = Conv(x, w) y = Tile(z, n) }}", {"w": normal(4, 6, 3, 3), "n": ints(1, 2, 1, 3)}),
     "expand": ("(float[3,1] x) => (y) { y = Expand(x, s) }", {"s": ints(2, 3, 4)}),
     "greatest three": ("(float[3,10] x) => (y, i) { y, i = TopK(x, k) }", {"k": ints(3)}),
@@ -116,6 +137,13 @@ CASES = {
         "(float[1,2,4,5,6] x) => (y) { y = AveragePool<kernel_shape=[2,2,3], pads=[0,1,1,0,0,1], count_include_pad=1>(x) }",
         {},
     ),
+    "maxpool that says where": (f"{PICTURE[:-3]}(y, i) {{ y, i = MaxPool<kernel_shape=[3,2], strides=[2,1], pads=[1,0,1,1]>(x) }}", {}),
+    "maxpool that says where by columns": (
+        "(float[2,3,5,6] x) => (i) { y, i = MaxPool<kernel_shape=[2,2], dilations=[2,1], storage_order=1>(x) }",
+        {},
+    ),
+    "maxpool of single elements that says where": (f"{PICTURE[:-3]}(y, i) {{ y, i = MaxPool<kernel_shape=[1,1], strides=[2,3]>(x) }}", {}),
+    "maxpool of sequences that says where": ("(float[2,3,9] x) => (y, i) { y, i = MaxPool<kernel_shape=[3], pads=[1,1]>(x) }", {}),
     "maxpool of sequences": ("(float[2,3,9] x) => (y) { y = MaxPool<kernel_shape=[3], dilations=[2]>(x) }", {}),
     "transposed conv with gaps": (
         f"{PICTURE} {{ y = ConvTranspose<dilations=[2,3], strides=[2,1], pads=[1,0,0,2]>(x, w, b) }}",
@@ -126,6 +154,18 @@ CASES = {
         {"w": normal(6, 4, 3, 4), "b": normal(8)},
     ),
     "transposed depthwise conv": (f"{PICTURE} {{ y = ConvTranspose<group=6, strides=[2,2], pads=[1,1,1,1]>(x, w) }}", {"w": normal(6, 1, 4, 4)}),
+    "conv of volumes": (
+        "(float[2,4,5,6,7] x) => (y) { y = Conv<group=2, strides=[2,1,2], dilations=[1,2,1], pads=[1,0,1,0,2,1]>(x, w, b) }",
+        {"w": normal(6, 2, 3, 2, 3), "b": normal(6)},
+    ),
+    "conv of volumes of the same size": (
+        '(float[1,2,4,5,6] x) => (y) { y = Conv<auto_pad="SAME_UPPER", strides=[1,2,2]>(x, w) }',
+        {"w": normal(3, 2, 2, 3, 3)},
+    ),
+    "transposed conv of volumes": (
+        "(float[1,4,3,4,5] x) => (y) { y = ConvTranspose<group=2, strides=[2,1,2], dilations=[1,2,1], pads=[1,0,1,0,1,1]>(x, w, b) }",
+        {"w": normal(4, 3, 3, 2, 3), "b": normal(6)},
+    ),
     "transposed conv of sequences in groups": (
         "(float[2,4,9] x) => (y) { y = ConvTranspose<group=2, strides=[2], output_padding=[1]>(x, w) }",
         {"w": normal(4, 3, 3)},

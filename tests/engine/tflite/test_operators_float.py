@@ -178,7 +178,7 @@ CASES = {
     ),
 }
 WAYS = ((" ", "("), (" ", "<"), ('"', '"'), ('"', "<"))
-NOT_ALONE = {"QuantizeLinear", "tflite.Atan2", "tflite.Scatter"}
+NOT_ALONE = {"QuantizeLinear", "tflite.Atan2", "tflite.Scatter", "tflite.Suppress"}
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -89,6 +89,12 @@ CASES = {
     "greatest": (f"{PICTURE} {{ y = ReduceMax(x, a) }}", {"a": ints(1)}, True, 1),
     "reshape": (f"{PICTURE} {{ y = Reshape(x, s) }}", {"s": ints(2, 3, 63)}, True, 1),
     "flatten and gemm": (f"{PICTURE} {{ z = Conv(x, v) f = Flatten(z) y = Gemm(f, w) }}", {"v": normal(4, 6, 3, 3), "w": normal(140, 5)}, True, 1),
+    "gemm and a picture of it": (
+        "(float[2,10] x) => (y) { d = Gemm(x, w, b) r = Relu(d) p = Reshape(r, s) y = ConvTranspose<strides=[2,2]>(p, k) }",
+        {"w": normal(10, 24), "b": normal(24), "s": ints(2, 4, 3, 2), "k": normal(4, 3, 2, 2)},
+        True,
+        1,
+    ),
     "transpose": (f"{PICTURE} {{ y = Transpose<perm=[0,2,3,1]>(x) }}", {}, True, 1),
     "concat": ("(float[1,6,9,7] x, float[1,2,9,7] z) => (y) { y = Concat<axis=1>(x, z) }", {}, True, 1),
     "split into halves": ("(float[1,6,9,7] x) => (y, z) { y, z = Split<axis=1, num_outputs=2>(x) }", {}, True, 1),

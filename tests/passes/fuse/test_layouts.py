@@ -2,7 +2,7 @@ import numpy as np
 import onnx
 import pytest
 
-from edgekit.passes.fuse.rules import reduce_mean, reshape_transpose, reshapes, transpose_reduce, transpose_region, transposes
+from edgekit.passes.fuse.rules import reduce_mean, reshape_transpose, reshapes, transpose_reduce, transpose_region, transposes, turned
 
 TO_NHWC, TO_NCHW = "Transpose<perm=[0,2,3,1]>", "Transpose<perm=[0,3,1,2]>"
 REGION = (transposes.RULE, transpose_region.RULE)
@@ -198,3 +198,22 @@ def test_a_reshape_of_one_channel_is_written_as_transpose(onnx_text, becomes):
 
 def test_a_reshape_of_one_pixel_stays(onnx_text, stays):
     stays(onnx_text("net (float[1,8,1,1] x) => (float[1,1,1,8] y) { y = Reshape(x, s) }", s=np.array([1, 1, 1, 8])), reshape_transpose.RULE)
+
+
+def test_a_reshape_that_only_turns_channels_cancels_with_the_transpose_behind_it(onnx_text, becomes):
+    before = onnx_text(
+        """net (float[1,5,1,1] x) => (float[1,5,1,1] y) {
+        t = Reshape(x, there)  a = Add(t, k)  u = Transpose<perm=[0,3,1,2]>(a)  r = Relu(u)
+        v = Reshape(r, there)  s = Sigmoid(v)  y = Reshape(s, back)
+    }""",
+        there=np.array([1, 1, 1, 5]),
+        back=np.array([1, 5, 1, 1]),
+        k=np.float32(0.5),
+    )
+    after = "net (float[1,5,1,1] x) => (float[1,5,1,1] y) { a = Add(x, k)  r = Relu(a)  y = Sigmoid(r) }"
+    becomes(before, after, turned.RULE, transposes.RULE, transpose_region.RULE, reshapes.RULE)
+
+
+def test_a_reshape_of_one_channel_or_of_pixels_stays(onnx_text, stays):
+    stays(onnx_text("net (float[1,1,5,1] x) => (float[1,5,1,1] y) { y = Reshape(x, s) }", s=np.array([1, 5, 1, 1])), turned.RULE)
+    stays(onnx_text("net (float[1,1,1,1] x) => (float[1,1,1,1] y) { y = Reshape(x, s) }", s=np.array([1, 1, 1, 1])), turned.RULE)

@@ -107,6 +107,17 @@ def test_no_more_multiply_adds_than_allowed_stay_float_and_a_missed_budget_is_sa
     assert did["sqnr_db_on_samples"] < 30.0
 
 
+def test_no_node_stays_float_where_integers_are_computed_alone_and_the_missed_budget_is_said(uneven, quantized, schemes):
+    model, samples = uneven
+    alone = msgspec.structs.replace(schemes["x86"], integers_alone=True)
+    _, did = quantized(model, alone, samples, min_sqnr_db=30.0, max_float_share=1.0)
+
+    assert did["kept_float"] == []
+    assert did["integer_nodes"] == {"Conv": 3}
+    assert did["budget_reached"] is False
+    assert did["sqnr_db_on_samples"] == did["sqnr_db_all_integer"] < 30.0
+
+
 CLASSES = """net (float[1,4,8,8] x) => (float[1,4] y) {
     a = Conv(x, w)  h = Relu(a)  b = Conv(h, v)  g = GlobalAveragePool(b)  y = Flatten(g)
 }"""

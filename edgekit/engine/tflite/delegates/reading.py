@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from edgekit.engine.tflite.delegates.network import Network, Operator, Tensor, few_numbers
-from edgekit.engine.tflite.file import op_name, sound_tables, text_of, unpacked
+from edgekit.engine.tflite.file import op_name, opened, sound_tables, text_of
 
 _ENUMS = {
     "padding": "Padding",
@@ -27,7 +27,7 @@ def read_network(path: Path) -> Network:
         SourceError: it cannot be read, or is no TFLite file.
         ExtraMissingError: ``edgekit[tflite]`` is not installed.
     """
-    schema, model = unpacked(path)
+    schema, model = opened(path)
     with sound_tables(path):
         graph = model.subgraphs[0]
         types = {value: name.lower() for name, value in vars(schema.TensorType).items() if not name.startswith("_")}

@@ -104,7 +104,7 @@ def lower_prelu(node: Node, to: Emitter) -> None:
     rank = len(order.axes)
     whole = (1,) * (rank - slope.stored.ndim) + slope.shape
     # PRELU wants the slope without the batch axis; the first stored axis is the batch in every order a picture has.
-    tensor = to.constant(node.inputs[1], slope.stored.reshape(whole[1:] if rank > 1 and whole[0] == 1 else whole))
+    tensor = to.constant(node.inputs[1], slope.stored.reshape(whole[1:] if rank > 1 and whole[0] == 1 else whole), slope.quant)
     to.add("PRELU", [to.read(node, 0, order), tensor], [to.write(node, order)])
 
 
@@ -126,6 +126,19 @@ def lower_hard_sigmoid(node: Node, to: Emitter) -> None:
     clipped = to.temporary(f"{node.outputs[0]}_times_6", shape, quant and _SIXTH[quant.dtype])
     to.add("ADD", [source, _number(to, 6 * beta, node)], [clipped], fusedActivationFunction="RELU6")
     _times(node, to, clipped, 1 / 6, to.write(node, order))
+
+
+def lower_hard_swish(node: Node, to: Emitter) -> None:
+    """Lower a HardSwish; in float for an NPU to x ReLU6(x + 3) / 6, since Vela ends on a HARD_SWISH of floats."""
+    order = to.order(node.outputs[0])
+    source, result = to.read(node, 0, order), to.write(node, order)
+    if node.integer or not to.npu:
+        to.add("HARD_SWISH", [source], [result])
+        return
+    clipped, product = (to.temporary(f"{node.outputs[0]}_{what}", to.draft.shape(source)) for what in ("clipped", "times_6"))
+    to.add("ADD", [source, _number(to, 3.0, node)], [clipped], fusedActivationFunction="RELU6")
+    to.add("MUL", [source, clipped], [product], fusedActivationFunction="NONE")
+    _times(node, to, product, 1 / 6, result)
 
 
 def _number(to: Emitter, number: float, node: Node) -> int:

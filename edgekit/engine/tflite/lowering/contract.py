@@ -98,6 +98,8 @@ class Lowering:
         check: why it cannot be lowered; asked of float and of quantized graphs alike, before anything is written.
         wish: the order of axes it asks for.
         integer: whether this node is computed in integers; otherwise it is computed in float32.
+        slow_integer: whether it has an integer kernel that takes longer than float32 and both conversions; taken only where
+            the options ask for it.
         dynamic: whether what flows into this node may be rounded to 8 bits within it, while it reads and writes float32.
         activation: whether the lowering applies the node's ``activation``.
         moves: whether the node only moves values, so that input and output may share one scale.
@@ -109,12 +111,14 @@ class Lowering:
     check: Callable[[Node, Graph], Fault | None] = fine
     wish: Callable[[Node, Graph], Wish] = elementwise
     integer: Question = never
+    slow_integer: Question = never
     dynamic: Question = never
     activation: Question = never
     moves: Question = never
     wide: bool = True
     types: frozenset[str] = FLOAT
 
-    def in_integers(self, node: Node, graph: Graph) -> bool:
-        """Whether a node is computed in integers, all of one width."""
-        return self.integer(node, graph) and is_of_one_width(node, graph) and (self.wide or integers_of(node, graph) == "int8")
+    def in_integers(self, node: Node, graph: Graph, *, slowly: bool = False) -> bool:
+        """Whether a node is computed in integers, all of one width; ``slowly``: also where float32 is faster."""
+        has_kernel = self.integer(node, graph) or (slowly and self.slow_integer(node, graph))
+        return has_kernel and is_of_one_width(node, graph) and (self.wide or integers_of(node, graph) == "int8")

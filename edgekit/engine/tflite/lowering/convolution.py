@@ -205,22 +205,20 @@ def _uncut(to: Emitter, result: int, name: str, shape: tuple[int, ...]) -> int:
     return result if to.draft.shape(result) == shape else to.like(result, name, shape)
 
 
-def transposed_cut(node: Node, graph: Graph) -> tuple[int, int]:
-    """How many rows and columns a ConvTranspose cuts off at the start of its output."""
-    auto = node.attrs.get("auto_pad", "NOTSET")
-    if auto == "NOTSET":
-        pads = node.attrs.get("pads", (0, 0, 0, 0))
-        if not node.attrs.get("output_shape"):
-            return int(pads[0]), int(pads[1])
-    if auto == "VALID":
-        return 0, 0
+def transposed_cut(node: Node, graph: Graph) -> tuple[int, ...]:
+    """How much a ConvTranspose cuts off at the start of each of its output's axes behind the channels."""
     sizes, kernel = graph.shape(node.inputs[0])[2:], graph.shape(node.inputs[1])[2:]
-    stride, extra = pair(node, "strides"), node.attrs.get("output_padding") or (0, 0)
+    auto = node.attrs.get("auto_pad", "NOTSET")
+    if auto == "NOTSET" and not node.attrs.get("output_shape"):
+        return tuple(int(pad) for pad in (node.attrs.get("pads") or (0,) * len(sizes))[: len(sizes)])
+    if auto == "VALID":
+        return (0,) * len(sizes)
+    strides, extra = node.attrs.get("strides") or (1,) * len(sizes), node.attrs.get("output_padding") or (0,) * len(sizes)
     cuts = []
-    for axis in (0, 1):
-        total = (sizes[axis] - 1) * stride[axis] + kernel[axis] + extra[axis] - graph.shape(node.outputs[0])[2 + axis]
+    for axis, size in enumerate(sizes):
+        total = (size - 1) * strides[axis] + kernel[axis] + extra[axis] - graph.shape(node.outputs[0])[2 + axis]
         cuts.append(max(0, total // 2 if auto == "SAME_UPPER" else total - total // 2))
-    return cuts[0], cuts[1]
+    return tuple(cuts)
 
 
 def _is_same(size: int, input_size: int, kernel: int, stride: int, cut: int) -> bool:

@@ -8,7 +8,7 @@ from edgekit.engine.tflite import orders
 from edgekit.engine.tflite.emitter import Emitter
 from edgekit.engine.tflite.graph import Array, Fault, Graph, Node
 from edgekit.engine.tflite.layout import Wish
-from edgekit.engine.tflite.lowering.contract import flow_quantized
+from edgekit.engine.tflite.lowering.contract import all_quantized, flow_quantized
 from edgekit.engine.tflite.lowering.convolution import STATIC, filters, has_integer_weights
 
 
@@ -49,8 +49,13 @@ def integer_gemm(node: Node, graph: Graph) -> bool:
 
 
 def integer_matmul(node: Node, graph: Graph) -> bool:
-    """Whether a MatMul is computed in integers; one of two computed sides never is, see the table."""
+    """Whether a MatMul is computed in integers; one of two computed sides is not, see the table."""
     return is_dense(node, graph) and _integer_dense(node, graph)
+
+
+def integer_of_two(node: Node, graph: Graph) -> bool:
+    """Whether a MatMul of two computed sides has an integer kernel."""
+    return len(graph.computed(node)) == 2 and all_quantized(node, graph)
 
 
 def _integer_dense(node: Node, graph: Graph) -> bool:

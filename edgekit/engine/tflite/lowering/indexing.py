@@ -103,6 +103,15 @@ def lower_scatter(node: Node, to: Emitter) -> None:
     to.add("SCATTER_ND", [*sides, to.integers("shape", shape)], [to.write(node, orders.plain(len(shape)))])
 
 
+def lower_suppression(node: Node, to: Emitter) -> None:
+    """Lower the selection of one class's boxes: their places, zeros behind the last, and how many they are."""
+    sides = [to.value(name, orders.plain(len(to.graph.shape(name))), real=True) for name in node.inputs]
+    limits = [to.integers("most", np.asarray(node.attrs["most"]))]
+    limits += [to.constant(name, np.asarray(node.attrs[name], np.float32)) for name in ("overlap", "least")]
+    places, count = to.write(node, orders.plain(1)), to.write(node, orders.plain(0), index=1)
+    to.add("NON_MAX_SUPPRESSION_V4", [*sides, *limits], [places, count])
+
+
 def _last(order: Order, axis: int) -> Order:
     return order if order.axes[-1] == axis else Order((*(one for one in order.axes if one != axis), axis))
 

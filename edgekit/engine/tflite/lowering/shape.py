@@ -258,7 +258,16 @@ def check_depth_to_space(node: Node, graph: Graph) -> Fault | None:
 def _blocks(op: str, node: Node, to: Emitter) -> None:
     order = orders.channels_last(4)
     source = to.read(node, 0, order)
-    to.add(op, [source], [to.write(node, order, quant=scale_of(node, to))], blockSize=node.attrs["blocksize"])
+    result = to.write(node, order, quant=scale_of(node, to))
+    if not to.npu:
+        to.add(op, [source], [result], blockSize=node.attrs["blocksize"])
+        return
+    # Rows of a block trade places with columns of blocks; what is further in stays together.
+    (batch, height, width, depth), block = to.draft.shape(source), int(node.attrs["blocksize"])
+    parted = [width, block, depth // block] if op == "DEPTH_TO_SPACE" else [block, width // block, block * depth]
+    rows = batch * height * width * depth // (parted[0] * parted[1] * parted[2])
+    swapped = to.transposed(to.reshaped(source, f"{node.outputs[0]}_parted", [rows, *parted]), f"{node.outputs[0]}_swapped", (0, 2, 1, 3))
+    to.reshape(swapped, result)
 
 
 lower_depth_to_space = partial(_blocks, "DEPTH_TO_SPACE")

@@ -1,9 +1,9 @@
 """The one table of lowerings: ONNX's operations by name.
 
-Where LiteRT's int8 kernel is slower than Dequantize, the float32 kernel and Quantize together, a row has no ``integer``:
-XNNPACK takes these three in one go, and the result is rounded once. Measured on x86-64 with LiteRT 2.3.0, 200,000
-elements, microseconds: HARD_SWISH 1,280 against 31, PRELU 2,130 against 31; BATCH_MATMUL of two computed sides 341,000
-against 20,000.
+Where LiteRT's int8 kernel is slower than Dequantize, the float32 kernel and Quantize together, a row has no ``integer``, but
+a ``slow_integer`` for processors that compute in integers alone: XNNPACK takes these three in one go, and the result is
+rounded once. Measured on x86-64 with LiteRT 2.3.0, 200,000 elements, microseconds: HARD_SWISH 1,280 against 31, PRELU 2,130
+against 31; BATCH_MATMUL of two computed sides 341,000 against 20,000.
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ LOWERINGS: dict[str, Lowering] = {
     "Greater": _several("GREATER", ANY),
     "GreaterOrEqual": _several("GREATER_EQUAL", ANY),
     "HardSigmoid": Lowering(lower=activation.lower_hard_sigmoid, integer=activation.integer_hard_sigmoid),
-    "HardSwish": Lowering(lower=arithmetic.single("HARD_SWISH")),
+    "HardSwish": Lowering(lower=activation.lower_hard_swish, slow_integer=all_quantized, wide=False),
     "Identity": Lowering(lower=shape.lower_reshape, wish=unmoved, integer=flow_quantized, moves=always, types=ANY),
     "LRN": Lowering(lower=indexing.lower_neighbours, check=indexing.check_neighbours, wish=channels_last),
     "LayerNormalization": Lowering(lower=reduction.lower_layer_normalization, check=reduction.check_layer_normalization, wish=same),
@@ -145,6 +145,7 @@ LOWERINGS: dict[str, Lowering] = {
         check=dense.check_matmul,
         wish=dense.wish,
         integer=dense.integer_matmul,
+        slow_integer=dense.integer_of_two,
         dynamic=dense.dynamic,
         activation=dense.is_dense,
     ),
@@ -164,7 +165,7 @@ LOWERINGS: dict[str, Lowering] = {
     "Not": _single("LOGICAL_NOT", TRUTHS),
     "OneHot": Lowering(lower=indexing.lower_one_hot, check=indexing.check_one_hot, wish=plain, types=ANY),
     "Or": _several("LOGICAL_OR", TRUTHS),
-    "PRelu": Lowering(lower=activation.lower_prelu, check=activation.check_prelu),
+    "PRelu": Lowering(lower=activation.lower_prelu, check=activation.check_prelu, slow_integer=all_quantized, wide=False),
     "Pad": Lowering(lower=shape.lower_pad, wish=same, check=shape.check_pad, integer=flow_quantized, moves=shape.moves_pad, types=NUMBERS),
     "Pow": _PAIR_OF_INT32,
     "QuantizeLinear": Lowering(lower=shape.lower_quantize),
@@ -198,4 +199,5 @@ LOWERINGS: dict[str, Lowering] = {
     "Xor": _several("NOT_EQUAL", TRUTHS),
     "tflite.Atan2": _several("ATAN2", FLOAT),
     "tflite.Scatter": Lowering(lower=indexing.lower_scatter, wish=plain, types=NUMBERS),
+    "tflite.Suppress": Lowering(lower=indexing.lower_suppression, wish=plain, types=INT32),
 }

@@ -8,7 +8,20 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from edgekit.engine.tflite.graph import Fault, Graph, Node
-from edgekit.engine.tflite.normal import classic, functions, indexing, normalizing, pictures, pooling, products, recurrent, reductions, resizing
+from edgekit.engine.tflite.normal import (
+    classic,
+    functions,
+    indexing,
+    normalizing,
+    pictures,
+    pooling,
+    products,
+    recurrent,
+    reductions,
+    resizing,
+    suppression,
+    volumes,
+)
 
 Rewrite = Callable[[Node, Graph], list[Node] | Fault]
 
@@ -23,6 +36,8 @@ REWRITES: dict[str, Rewrite] = {
     **recurrent.REWRITES,
     **reductions.REWRITES,
     **resizing.REWRITES,
+    **suppression.REWRITES,
+    **volumes.REWRITES,
 }
 
 

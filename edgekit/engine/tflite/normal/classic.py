@@ -81,5 +81,4 @@ REWRITES: dict[str, Callable[[Node, Graph], list[Node] | Fault]] = {
     "Sum": _chain,
     "Max": _chain,
     "Min": _chain,
-    "Conv": sequence,
 }

@@ -169,17 +169,26 @@ def _prelu(node: Node, graph: Graph) -> list[Node]:
     return parts.nodes
 
 
-def _mod(node: Node, graph: Graph) -> list[Node] | Fault:
-    """The rest with the sign of the dividend, by the rest of positive numbers."""
+def _mod(node: Node, graph: Graph) -> list[Node]:
+    """The rest with the sign of the dividend: of positive numbers; of int64, which has no Abs, less the divisor where signs differ."""
     if not node.attrs.get("fmod"):
         return [node]
     parts = Parts(node, graph)
     x, y = node.inputs
     if parts.dtype(x) == "int64":
-        return Fault("its rest has the sign of what is divided, which TFLite has no int64 operators for", "use fmod=0, or int32")
+        rest = parts.add("Mod", x, y)
+        turned = parts.add("Xor", *(_is_negative(parts, name) for name in (x, y)))
+        missed = parts.add("And", parts.add("Not", parts.add("Equal", rest, 0)), turned)
+        parts.where(missed, parts.add("Sub", rest, y), rest, into=0)
+        return parts.nodes
     rest = parts.add("Mod", parts.add("Abs", x), parts.add("Abs", y))
     parts.add("Mul", parts.add("Sign", x), rest, into=0)
     return parts.nodes
+
+
+def _is_negative(parts: Parts, name: str) -> str:
+    constant = parts.graph.constants.get(name)
+    return parts.add("Less", name, 0) if constant is None else parts.constant(constant.real() < 0, "bool")
 
 
 def _pow(node: Node, graph: Graph) -> list[Node] | Fault:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import prod
+from typing import Any
 
 import numpy as np
 
@@ -87,10 +89,10 @@ def _scattered(parts: Parts, places: str) -> list[Node] | Fault:
     """Updates put into zeros, and taken from there where anything was put."""
     node, reduction = parts.node, parts.node.attrs.get("reduction", "none")
     data, updates = node.inputs[0], node.inputs[2]
-    if reduction not in ("none", "add"):
-        return Fault(f"TFLite cannot combine updates by {reduction}", "use reduction=none or add")
     if parts.dtype(data) == "bool":
         return Fault("TFLite has no scatter of bool", "cast to int32 around it")
+    if reduction not in ("none", "add"):
+        return _combined(parts, places)
     shape = parts.shape(data)
     constant = parts.graph.constants.get(places)
     table = parts.constant(constant.stored, "int32") if constant is not None else parts.cast(places, "int32")
@@ -102,6 +104,49 @@ def _scattered(parts: Parts, places: str) -> list[Node] | Fault:
     there = parts.add("tflite.Scatter", table, ones, shape=shape, dtype="float32")
     parts.where(parts.add("Greater", there, 0.5), put, data, into=0)
     return parts.nodes
+
+
+_COMBINED = {"max": ("ReduceMax", "Max"), "min": ("ReduceMin", "Min"), "mul": ("ReduceProd", "Mul")}
+_MOST_COMBINED = 2**22
+
+
+def _combined(parts: Parts, places: str) -> list[Node] | Fault:
+    """Every update beside every place: those that meet there are reduced, the others are what changes nothing."""
+    node, reduction = parts.node, parts.node.attrs["reduction"]
+    data, updates = node.inputs[0], node.inputs[2]
+    shape, columns = parts.shape(data), parts.shape(places)[-1]
+    count, cells, width = (prod(sizes) for sizes in (parts.shape(places)[:-1], shape[:columns], shape[columns:]))
+    if count * cells * width > _MOST_COMBINED:
+        reason = f"TFLite cannot combine updates by {reduction}, and {count} updates of {cells} places of {width} numbers are too many to compare"
+        return Fault(reason, "use reduction=none or add, or fewer updates")
+    meets = _meets(parts, parts.reshape(places, (count, columns)), shape[:columns])
+    rows = parts.reshape(updates, (count, 1, width))
+    reduce, combine = _COMBINED[reduction]
+    beside = parts.where(meets, rows, _unmoved(reduction, parts.dtype(data)))
+    found = parts.reshape(parts.reduce(reduce, beside, [0], keepdims=False), shape)
+    parts.add(combine, data, found, into=0)
+    return parts.nodes
+
+
+def _unmoved(reduction: str, dtype: str) -> Any:
+    """What a number can be combined with without becoming another."""
+    if reduction == "mul":
+        return 1
+    limits = np.iinfo(dtype) if dtype.startswith("int") else np.finfo(np.float32)
+    return limits.min if reduction == "max" else limits.max  # as they are: float64 does not hold the greatest int64
+
+
+def _meets(parts: Parts, table: str, sizes: tuple[int, ...]) -> str:
+    """Which rows of places are which cell, counted row by row. Shape (rows, cells, 1)."""
+    steps = np.array([prod(sizes[axis + 1 :]) for axis in range(len(sizes))])
+    cells = np.arange(prod(sizes))[None, :, None]
+    constant = parts.graph.constants.get(table)
+    if constant is not None:
+        return parts.constant((constant.stored @ steps)[:, None, None] == cells, "bool")
+    dtype = parts.dtype(table)
+    numbers = parts.reduce("ReduceSum", parts.add("Mul", table, parts.constant(steps, dtype)), [1], keepdims=False)
+    column = parts.reshape(numbers, (parts.shape(table)[0], 1, 1))
+    return parts.add("Equal", column, parts.constant(cells, dtype))
 
 
 def _top_k(node: Node, graph: Graph) -> list[Node] | Fault:

@@ -75,6 +75,13 @@ class Parts:
         self.nodes.append(Node(label, op, names, [result], attrs, dynamic=self.node.dynamic and op in ("MatMul", "Gemm", "Conv")))
         return result
 
+    def beside(self, *, shape: Sequence[int], dtype: str) -> str:
+        """A further output of the node that was appended last."""
+        result = self._name("part")
+        self.graph.values[result] = Value(tuple(shape), dtype)
+        self.nodes[-1].outputs.append(result)
+        return result
+
     def where(self, condition: Operand, yes: Operand, no: Operand, into: int | None = None) -> str:
         """``yes`` where the condition holds, ``no`` elsewhere."""
         kind = next((self.dtype(one) for one in (yes, no) if isinstance(one, str)), "float32")
@@ -140,5 +147,9 @@ class Parts:
         return self.add("Cast", name, into=into, dtype=dtype)
 
     def _name(self, what: str) -> str:
-        self._count += 1
-        return f"{self._prefix}_{what}_{self._count}"
+        """A name that nothing has, not even what stood in for the node before, if one of its parts is rewritten itself."""
+        while True:
+            self._count += 1
+            name = f"{self._prefix}_{what}_{self._count}"
+            if name not in self.graph.values and name not in self.graph.constants:
+                return name

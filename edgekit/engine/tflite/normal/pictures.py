@@ -9,34 +9,34 @@ import numpy as np
 from edgekit.engine.tflite.graph import Array, Constant, Fault, Graph, Node, NotConstantError
 from edgekit.engine.tflite.lowering.convolution import transposed_cut
 from edgekit.engine.tflite.lowering.shape import paddings
-from edgekit.engine.tflite.lowering.window import pair
 from edgekit.engine.tflite.normal import classic
 from edgekit.engine.tflite.normal.parts import Parts
 
 
 def _transposed(node: Node, graph: Graph) -> list[Node] | Fault:
-    """A ConvTranspose over pictures: gaps between weights become zeros; groups, zeros between pixels and a Conv."""
+    """A ConvTranspose: gaps between weights become zeros; groups and volumes, zeros between pixels and a Conv."""
     weights = graph.constants.get(node.inputs[1])
-    if len(graph.shape(node.inputs[0])) != 4 or weights is None:
+    rank = len(graph.shape(node.inputs[0]))
+    if rank not in (4, 5) or weights is None:
         return classic.sequence(node, graph)
-    if pair(node, "dilations") != (1, 1):
+    if any(one != 1 for one in node.attrs.get("dilations") or ()):
         return _with_gaps(node, graph, weights)
-    return [node] if node.attrs.get("group", 1) == 1 else _in_groups(node, graph, weights)
+    return [node] if rank == 4 and node.attrs.get("group", 1) == 1 else _in_groups(node, graph, weights)
 
 
 def _with_gaps(node: Node, graph: Graph, weights: Constant) -> list[Node]:
     """The same with weights that have zeros in their gaps."""
-    steps = pair(node, "dilations")
+    steps = node.attrs["dilations"]
     kernel = weights.shape[2:]
     sizes = [(size - 1) * step + 1 for size, step in zip(kernel, steps, strict=True)]
     wide = np.zeros((*weights.shape[:2], *sizes), weights.stored.dtype)
     if weights.quant is not None and not weights.quant.is_symmetric:
         weights = Constant(weights.real())
         wide = wide.astype(np.float32)
-    wide[:, :, :: steps[0], :: steps[1]] = weights.stored
+    wide[(slice(None), slice(None), *(slice(None, None, step) for step in steps))] = weights.stored
     name = f"{node.outputs[0]}_with_gaps"
     graph.constants[name] = Constant(wide, weights.quant)
-    attrs = {**node.attrs, "dilations": [1, 1], "kernel_shape": sizes}
+    attrs = {**node.attrs, "dilations": [1] * len(steps), "kernel_shape": sizes}
     return [Node(node.name, node.op, [node.inputs[0], name, *node.inputs[2:]], node.outputs, attrs)]
 
 
@@ -46,11 +46,11 @@ def _in_groups(node: Node, graph: Graph, weights: Constant) -> list[Node]:
     The zeros are one row and one column behind the picture, taken by their place as often as they are wanted.
     """
     parts = Parts(node, graph)
-    array, groups = weights.real(), node.attrs["group"]
+    array, groups = weights.real(), node.attrs.get("group", 1)
     batch, channels, *sizes = parts.shape(node.inputs[0])
     kernel, wanted = array.shape[2:], parts.shape(node.outputs[0])[2:]
-    before, strides = transposed_cut(node, graph), pair(node, "strides")
-    pads = parts.constant(np.array([0, 0, 0, 0, 0, 0, 1, 1]), "int64")
+    before, strides = transposed_cut(node, graph), node.attrs.get("strides") or [1] * len(sizes)
+    pads = parts.constant(np.array([0] * (len(sizes) + 4) + [1] * len(sizes)), "int64")
     found = parts.add("Pad", node.inputs[0], pads, shape=(batch, channels, *(size + 1 for size in sizes)))
     for axis, size in enumerate(sizes):
         places = np.full(wanted[axis] + kernel[axis] - 1, size)
@@ -58,8 +58,8 @@ def _in_groups(node: Node, graph: Graph, weights: Constant) -> list[Node]:
         inside = (spread >= 0) & (spread < len(places))
         places[spread[inside]] = np.arange(size)[inside]
         found = parts.take(found, places, axis + 2)
-    turned = array[:, :, ::-1, ::-1].reshape(groups, channels // groups, array.shape[1], *kernel)
-    filters = parts.constant(turned.transpose(0, 2, 1, 3, 4).reshape(groups * array.shape[1], channels // groups, *kernel))
+    turned = np.flip(array, tuple(range(2, array.ndim))).reshape(groups, channels // groups, array.shape[1], *kernel)
+    filters = parts.constant(np.swapaxes(turned, 1, 2).reshape(groups * array.shape[1], channels // groups, *kernel))
     parts.add("Conv", found, filters, *node.inputs[2:], into=0, group=groups)
     return parts.nodes
 
