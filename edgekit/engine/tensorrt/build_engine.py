@@ -20,17 +20,18 @@ import importlib.util
 import json
 import os
 import platform
-import re
 import subprocess
 import sys
 import time
 from typing import Any
 
-import cuda_memory  # type: ignore[import-not-found]  # these five lie beside this script in the package
+import cuda_memory  # type: ignore[import-not-found]  # these lie beside this script in the package
 import jetson  # type: ignore[import-not-found]
 import plan_header  # type: ignore[import-not-found]
+import tensorrt_config  # type: ignore[import-not-found]
 import tensorrt_run  # type: ignore[import-not-found]
 import trtexec_output  # type: ignore[import-not-found]
+from tensorrt_config import BuildError, WrongPlaceError, write_whole
 
 PLAN_FILE = "build-plan.json"
 RESULT_FILE = "build-result.json"
@@ -38,20 +39,6 @@ LOG_FILE = "build.log"
 LAYERS_FILE = "layers.json"
 PROFILE_FILE = "profile.json"
 TRTEXEC = "/usr/src/tensorrt/bin/trtexec"
-LEAST_WORKSPACE_MIB = 64
-CALIBRATOR = "int8_calibrator"  # of IBuilderConfig up to TensorRT 10
-
-
-class WrongPlaceError(Exception):
-    """This machine or this folder is not what the plan is for."""
-
-
-class BuildError(Exception):
-    """TensorRT could not build; ``nodes`` says which nodes its parser refused."""
-
-    def __init__(self, message: str, nodes: list[dict[str, Any]] | None = None) -> None:
-        super().__init__(message)
-        self.nodes = nodes or []
 
 
 def say(text: str) -> None:
@@ -160,18 +147,6 @@ def make_logger(trt: Any, path: str, verbose: bool) -> Any:
     return Collector()
 
 
-def creation_flags(trt: Any, plan: dict[str, Any]) -> int:
-    """Flags of the network: explicit batch where it must be said, strong typing where the plan wants it."""
-    flags = 0
-    for name, wanted in (("EXPLICIT_BATCH", True), ("STRONGLY_TYPED", plan["typing"] == "strong")):
-        flag = getattr(trt.NetworkDefinitionCreationFlag, name, None)
-        if wanted and flag is not None:
-            flags |= 1 << int(flag)
-        elif wanted and name == "STRONGLY_TYPED":
-            raise BuildError(f"the plan wants strong typing, which TensorRT {trt.__version__} does not have")
-    return flags
-
-
 def parse(trt: Any, network: Any, logger: Any, path: str) -> None:
     """Read the graph into the network."""
     parser = trt.OnnxParser(network, logger)
@@ -193,122 +168,6 @@ def parse(trt: Any, network: Any, logger: Any, path: str) -> None:
     raise BuildError("TensorRT's parser refuses the graph", nodes)
 
 
-def set_flags(trt: Any, config: Any, plan: dict[str, Any]) -> None:
-    """Precision flags of the plan; a release that has them no more takes the precision from the graph."""
-    for name in plan["flags"]:
-        flag = getattr(trt.BuilderFlag, name, None)
-        if flag is not None:
-            config.set_flag(flag)
-        elif int(trt.__version__.split(".")[0]) < 11:
-            raise BuildError(f"TensorRT {trt.__version__} has no flag {name}")
-
-
-def attempts(plan: dict[str, Any]) -> list[dict[str, int]]:
-    """What to try in turn when memory runs out: as planned, then with ever less; at last as little as TensorRT can do with."""
-    workspace, level = plan["workspace_mib"], plan["optimization_level"]
-    tried = [{"workspace_mib": workspace, "optimization_level": level}]
-    for part, most_level in ((2, level), (4, 2), (8, 1), (16, 0)):
-        less = max(workspace // part, LEAST_WORKSPACE_MIB) if workspace else 0
-        one = {"workspace_mib": less, "optimization_level": min(level, most_level)}
-        if one != tried[-1]:
-            tried.append(one)
-    return tried
-
-
-def use_calibration(trt: Any, config: Any, path: str) -> None:
-    """Scales of int8 tensors from a file, for a graph without Q/DQ; releases from 11 on have no such thing."""
-    base: Any = getattr(trt, "IInt8EntropyCalibrator2", None)
-    if base is None:
-        raise BuildError(f"TensorRT {trt.__version__} takes int8 by Q/DQ alone")
-
-    class Kept(base):  # type: ignore[misc]
-        def __init__(self) -> None:
-            super().__init__()
-
-        def get_batch_size(self) -> int:
-            return 1
-
-        def get_batch(self, names: Any) -> None:
-            return None
-
-        def read_calibration_cache(self) -> bytes:
-            with open(path, "rb") as stream:
-                return stream.read()
-
-        def write_calibration_cache(self, cache: Any) -> None:
-            return None
-
-    setattr(config, CALIBRATOR, Kept())
-
-
-def use_dla(trt: Any, builder: Any, config: Any, plan: dict[str, Any]) -> None:
-    """Layers on the DLA where it takes them, on the GPU where it does not."""
-    core = plan["dla_core"]
-    if core >= builder.num_DLA_cores:
-        raise WrongPlaceError(f"the plan wants DLA core {core}, and this board has {builder.num_DLA_cores}")
-    config.default_device_type = trt.DeviceType.DLA
-    config.DLA_core = core
-    config.set_flag(trt.BuilderFlag.GPU_FALLBACK)
-
-
-def configure(trt: Any, builder: Any, plan: dict[str, Any], folder: str, limits: dict[str, int]) -> Any:
-    """The builder's configuration as the plan has it, within the limits of this attempt."""
-    config = builder.create_builder_config()
-    set_flags(trt, config, plan)
-    if plan["calibration"]:
-        use_calibration(trt, config, os.path.join(folder, plan["calibration"]))
-    if plan["sparsity"]:
-        config.set_flag(trt.BuilderFlag.SPARSE_WEIGHTS)
-    if plan["dla_core"] >= 0:
-        use_dla(trt, builder, config, plan)
-    if limits["workspace_mib"]:
-        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, limits["workspace_mib"] << 20)
-    if hasattr(config, "builder_optimization_level"):
-        config.builder_optimization_level = limits["optimization_level"]
-    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
-    if plan["profiles"]:
-        profile = builder.create_optimization_profile()
-        for sizes in plan["profiles"]:
-            profile.set_shape(sizes["input"], tuple(sizes["min"]), tuple(sizes["opt"]), tuple(sizes["max"]))
-        config.add_optimization_profile(profile)
-    return config
-
-
-def cache_file(machine: dict[str, Any]) -> str:
-    """A timing cache is good for one TensorRT, one board, one GPU and one power mode."""
-    parts = [machine.get(name, "") for name in ("tensorrt", "board", "compute_capability", "gpu", "power_mode")]
-    return "timing-" + re.sub(r"[^A-Za-z0-9.]+", "_", "-".join(part for part in parts if part)) + ".cache"
-
-
-def use_cache(config: Any, path: str) -> int:
-    """Let the builder begin with the times of an earlier build; how many bytes of them there were."""
-    held = b""
-    if os.path.exists(path):
-        with open(path, "rb") as stream:
-            held = stream.read()
-    cache = config.create_timing_cache(held)
-    if not config.set_timing_cache(cache, False):
-        config.set_timing_cache(config.create_timing_cache(b""), False)
-        return 0
-    return len(held)
-
-
-def keep_cache(config: Any, path: str) -> None:
-    """Save the times of this build for the next."""
-    cache = config.get_timing_cache()
-    if cache is not None:
-        write_whole(path, bytes(cache.serialize()))
-
-
-def write_whole(path: str, content: bytes) -> None:
-    """A file that is there is whole: write beside it, then rename."""
-    with open(path + ".part", "wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(path + ".part", path)
-
-
 def inspect(trt: Any, logger: Any, content: bytes, folder: str) -> dict[str, Any]:
     """Open the engine as its user will, and say what is in it."""
     runtime = trt.Runtime(logger)
@@ -328,9 +187,9 @@ def inspect(trt: Any, logger: Any, content: bytes, folder: str) -> dict[str, Any
 
 def build(trt: Any, plan: dict[str, Any], folder: str, machine: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]:
     """Build the engine, with less memory where it runs out; what it became, as plain data."""
-    timings = "" if options.no_timing_cache else os.path.join(folder, cache_file(machine))
+    timings = "" if options.no_timing_cache else os.path.join(folder, tensorrt_config.cache_file(machine))
     failed = []
-    for limits in attempts(plan):
+    for limits in tensorrt_config.attempts(plan):
         logger = make_logger(trt, os.path.join(folder, LOG_FILE), options.verbose)
         try:
             with jetson.Stats() as stats:
@@ -350,15 +209,15 @@ def build(trt: Any, plan: dict[str, Any], folder: str, machine: dict[str, Any], 
 def build_once(trt: Any, plan: dict[str, Any], folder: str, timings: str, logger: Any, limits: dict[str, int]) -> dict[str, Any]:
     """One attempt, begun with the timing cache of earlier ones where ``timings`` names its file."""
     builder = trt.Builder(logger)
-    network = builder.create_network(creation_flags(trt, plan))
+    network = builder.create_network(tensorrt_config.creation_flags(trt, plan))
     parse(trt, network, logger, os.path.join(folder, plan["model"]))
-    config = configure(trt, builder, plan, folder, limits)
-    cached = use_cache(config, timings) if timings else 0
+    config = tensorrt_config.configure(trt, builder, plan, folder, limits)
+    cached = tensorrt_config.use_cache(config, timings) if timings else 0
     began = time.perf_counter()
     serialized = builder.build_serialized_network(network, config)
     seconds = time.perf_counter() - began
     if timings:
-        keep_cache(config, timings)  # of a failed attempt too: what it has timed, the next need not
+        tensorrt_config.keep_cache(config, timings)  # of a failed attempt too: what it has timed, the next need not
     if serialized is None:
         raise BuildError(next(iter(reversed(logger.complaints)), "TensorRT built nothing and said nothing"))
     content = bytes(serialized)

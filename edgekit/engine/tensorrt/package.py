@@ -16,6 +16,7 @@ from edgekit.engine.tensorrt.dla import has_dla, predict
 from edgekit.engine.tensorrt.implicit import CACHE_FILE, calibration_cache, to_implicit
 from edgekit.engine.tensorrt.opset import lower, set_opset
 from edgekit.engine.tensorrt.plan import BuildPlan, Precision, flags_of, open_dimensions, profiles_of, typing_of, workspace_mib
+from edgekit.engine.tensorrt.pooling import widen_pools
 from edgekit.engine.tensorrt.preflight import Preflight, preflight, refusals
 from edgekit.engine.tensorrt.rules import TensorrtOptions, Version, has_int64, options_of, releases, version_of
 from edgekit.engine.tensorrt.signed import to_signed
@@ -38,7 +39,7 @@ MODEL_FILE, PLAN_FILE, SCRIPT_FILE, SHELL_FILE, README_FILE = (
     "build_with_trtexec.sh",
     "README.txt",
 )
-BESIDE = ("cuda_memory.py", "jetson.py", "plan_header.py", "tensorrt_run.py", "trtexec_output.py")
+BESIDE = ("cuda_memory.py", "jetson.py", "plan_header.py", "tensorrt_config.py", "tensorrt_run.py", "trtexec_output.py")
 """Modules of the room that travels which the builder script imports from its own folder."""
 STORE_OPSET = 21
 RTX = "tensorrt-rtx"
@@ -90,6 +91,7 @@ def prepare(model: Model, target: Target, runtime_name: str = "tensorrt") -> Pre
     opset = min(runtime.max_opset, STORE_OPSET)
     graph = Graph(onnx_file.load(model.path))
     to_signed(graph)
+    widen_pools(graph)
     found = {one.node: one for one in refusals_of(graph, release)}
     advice = f"this release of TensorRT reads opset {opset}: export the model without it"
     for node, reason in lower(graph, opset).items():

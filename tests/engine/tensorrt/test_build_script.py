@@ -18,7 +18,9 @@ from edgekit.errors import UsageError
 DATA = Path(__file__).parent / "data"
 ROOT = Path(__file__).resolve().parents[3] / "edgekit"
 SCRIPT = ROOT / "engine" / "tensorrt" / "build_engine.py"
-BESIDE = [ROOT / "run" / name for name in ("cuda_memory.py", "jetson.py", "plan_header.py", "tensorrt_run.py", "trtexec_output.py")]
+BESIDE = [
+    ROOT / "run" / name for name in ("cuda_memory.py", "jetson.py", "plan_header.py", "tensorrt_config.py", "tensorrt_run.py", "trtexec_output.py")
+]
 API = json.loads((DATA / "api_names.json").read_text(encoding="utf-8"))["classes"]
 NET = "net (float[1,3,8,8] x) => (float[1,3,8,8] y) { y = Relu(x) }"
 
