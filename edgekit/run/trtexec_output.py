@@ -65,6 +65,20 @@ def parse_profile(rows: List[Dict[str, Any]]) -> Dict[str, float]:
     return {row["name"]: float(row["averageMs"]) for row in rows if "name" in row}
 
 
+def placement_cost(placement: Dict[str, List[str]], profile: List[Dict[str, Any]]) -> Dict[str, float]:
+    """What the pieces of an engine with a DLA cost, mean milliseconds: ``dla``, ``gpu``, and ``copies`` between the two.
+
+    A layer of the log that the profile does not name, because it was fused further, counts for nothing; what the log does not
+    name is on the GPU.
+    """
+    on_dla = set(placement["dla"])
+    cost = {"dla": 0.0, "gpu": 0.0, "copies": 0.0}
+    for name, ms in parse_profile(profile).items():
+        is_copy = name.startswith("Reformatting CopyNode") or name.endswith((" copy", " to nvm", " from nvm", " finish"))
+        cost["dla" if name in on_dla else "copies" if is_copy else "gpu"] += ms
+    return cost
+
+
 def is_out_of_memory(text: str) -> bool:
     """Whether a build failed for want of memory: a smaller workspace or a lower optimization level may do."""
     return any(words in text for words in _OUT_OF_MEMORY)

@@ -61,6 +61,18 @@ def test_an_exported_profile_is_mean_milliseconds_by_layer():
     assert trtexec_output.parse_profile(rows) == {"/conv1/Conv + /act1/Relu": 0.0280382}
 
 
+def test_what_the_pieces_of_an_engine_with_a_dla_cost_is_told_apart():
+    times = {
+        "{ForeignNode[Conv_0]}": 2.0,
+        "Reshape_2 + (Unnamed Layer* 7) [Shuffle]": 0.5,
+        "{ForeignNode[Relu_10...Conv_11]}": 1.0,
+        "input copy": 0.25,
+    }
+    rows = [{"count": 10}, *({"name": name, "averageMs": ms} for name, ms in times.items())]
+
+    assert trtexec_output.placement_cost(trtexec_output.parse_placement(DLA), rows) == {"dla": 3.0, "gpu": 0.5, "copies": 0.25}
+
+
 def test_memory_running_out_is_told_from_other_failures():
     assert trtexec_output.is_out_of_memory("[E] Error Code 1: Cuda Runtime (out of memory)")
     assert trtexec_output.is_out_of_memory("Requested amount of GPU memory (2147483648 bytes) could not be allocated.")

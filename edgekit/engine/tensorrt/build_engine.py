@@ -258,35 +258,57 @@ def run_engine(trt: Any, plan: dict[str, Any], folder: str, machine: dict[str, A
             found = tensorrt_run.measure(runner, warmup_s=options.warmup, duration_s=options.duration, at_least=options.queries)
         inputs = os.path.join(folder, "inputs")
         found["answered"] = tensorrt_run.answer(runner, inputs, os.path.join(folder, "outputs")) if os.path.isdir(inputs) else 0
-        write_whole(os.path.join(folder, PROFILE_FILE), json.dumps(runner.profile(), indent=1).encode())
+        profile = runner.profile()
+        write_whole(os.path.join(folder, PROFILE_FILE), json.dumps(profile, indent=1).encode())
+        log = os.path.join(folder, LOG_FILE)
+        if plan["dla_core"] >= 0 and os.path.exists(log):
+            found["placement_ms"] = trtexec_output.placement_cost(trtexec_output.parse_placement(read_text(log)), profile)
     finally:
         runner.close()
     return {**found, "memory_by": memory.name, "stats": jetson.summarize(stats.samples)}
 
 
 def build_with_trtexec(plan: dict[str, Any], folder: str, *, anyway: bool) -> dict[str, Any]:
-    """Build and time by trtexec alone, with the options that the plan has for its release."""
-    found: dict[str, Any] = {}
-    for name in ("build", "time"):
-        argv = [os.environ.get("TRTEXEC", TRTEXEC), *plan["trtexec"][name]]
-        with jetson.Stats() as stats:
-            ran = subprocess.run(argv, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
-        text = ran.stdout.decode(errors="replace")
-        write_whole(os.path.join(folder, LOG_FILE if name == "build" else "run.log"), ran.stdout)
-        if ran.returncode:
-            said = [line for line in text.splitlines() if "[E]" in line] or text.splitlines()[-1:]
-            raise BuildError(f"trtexec ended with status {ran.returncode}: {said[-1] if said else 'it said nothing'}")
-        stats_name = "stats" if name == "build" else "run_stats"
-        found.update({stats_name: jetson.summarize(stats.samples)})
-        if name == "build":
-            found.update(memory=trtexec_output.parse_memory(text), placement=trtexec_output.parse_placement(text))
-        told = found["trtexec" if name == "time" else "trtexec_build"] = trtexec_output.parse_summary(text)
-        here = told.get("tensorrt", plan["tensorrt"])
-        if here.split(".")[:2] != plan["tensorrt"].split(".")[:2] and not anyway:
-            raise WrongPlaceError(f"trtexec here is of TensorRT {here}, the plan ({plan['target']}) is for {plan['tensorrt']}")
+    """Build and time by trtexec alone, with the options that the plan has for its release, and less memory where it runs out."""
+    tried = tensorrt_config.attempts(plan)
+    for limits in tried:
+        text, stats, status = run_trtexec(limited(plan["trtexec"]["build"], limits), folder, LOG_FILE)
+        if not status or not trtexec_output.is_out_of_memory(text):
+            break
+        say(f"out of memory with {limits}: trying with less")
+    must_pass(text, status)
+    here = trtexec_output.parse_summary(text).get("tensorrt", plan["tensorrt"])
+    if here.split(".")[:2] != plan["tensorrt"].split(".")[:2] and not anyway:
+        raise WrongPlaceError(f"trtexec here is of TensorRT {here}, the plan ({plan['target']}) is for {plan['tensorrt']}")
+    found = {"limits": limits, "stats": stats, "memory": trtexec_output.parse_memory(text), "placement": trtexec_output.parse_placement(text)}
+    text, stats, status = run_trtexec(plan["trtexec"]["time"], folder, "run.log")
+    must_pass(text, status)
     file = os.path.join(folder, plan["engine"])
-    found["engine"] = {"file": plan["engine"], "bytes": os.path.getsize(file), "sha256": sha256(file)}
-    return found
+    engine = {"file": plan["engine"], "bytes": os.path.getsize(file), "sha256": sha256(file)}
+    return {**found, "run_stats": stats, "trtexec": trtexec_output.parse_summary(text), "engine": engine}
+
+
+def limited(options: list[str], limits: dict[str, int]) -> list[str]:
+    """A build's options within the limits of an attempt."""
+    values = {"--memPoolSize": f"workspace:{limits['workspace_mib']}", "--builderOptimizationLevel": str(limits["optimization_level"])}
+    named = [(option.partition("=")[0], option) for option in options]
+    return [f"{name}={values[name]}" if name in values else option for name, option in named]
+
+
+def run_trtexec(options: list[str], folder: str, log: str) -> tuple[str, dict[str, Any], int]:
+    """What trtexec printed, what tegrastats saw meanwhile, and its exit status."""
+    with jetson.Stats() as stats:
+        argv = [os.environ.get("TRTEXEC", TRTEXEC), *options]
+        ran = subprocess.run(argv, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+    write_whole(os.path.join(folder, log), ran.stdout)
+    return ran.stdout.decode(errors="replace"), jetson.summarize(stats.samples), ran.returncode
+
+
+def must_pass(text: str, status: int) -> None:
+    """Refuse a trtexec that failed, with the last error it printed."""
+    if status:
+        said = [line for line in text.splitlines() if "[E]" in line] or text.splitlines()[-1:]
+        raise BuildError(f"trtexec ended with status {status}: {said[-1] if said else 'it said nothing'}")
 
 
 def run(options: argparse.Namespace) -> tuple[int, dict[str, Any]]:

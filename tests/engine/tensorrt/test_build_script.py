@@ -336,7 +336,11 @@ def trtexec(tmp_path, monkeypatch):
     recorded = DATA / "trtexec_10.3.txt"
     fake.write_text(
         f"""#!/bin/sh
-for one in "$@"; do case "$one" in --saveEngine=*) printf engine > "${{one#--saveEngine=}}";; esac; done
+for one in "$@"; do case "$one" in
+  --saveEngine=*) printf engine > "${{one#--saveEngine=}}";;
+  --memPoolSize=workspace:*) if [ "${{one##*:}}" -gt "${{TRTEXEC_MEMORY:-9999}}" ]; then
+    echo "[E] Error Code 1: Cuda Runtime (out of memory)"; exit 1; fi;;
+esac; done
 cat {recorded}
 exit ${{TRTEXEC_STATUS:-0}}
 """,
@@ -357,6 +361,15 @@ class TestWithTrtexecAlone:
         assert result["engine"]["bytes"] == len(b"engine")
         assert result["trtexec"]["latency"]["median"] == 6.13257
         assert result["trtexec"]["gpu_compute_time"]["p99"] == 11.0095
+
+    def test_where_memory_runs_out_it_is_tried_with_less(self, package, monkeypatch):
+        monkeypatch.setenv("TRTEXEC_MEMORY", "600")
+
+        status, result, said, _ = again(package(QUANTIZED, "jetson-orin-nano-jp62"), "--trtexec", release="10.3.0")
+
+        assert status == 0, said
+        assert result["limits"] == {"workspace_mib": 512, "optimization_level": 2}
+        assert said.count("trying with less") == 2
 
     def test_another_release_of_it_is_refused(self, package):
         status, result, _, _ = again(package(QUANTIZED, "jetson-xavier-nx-jp51"), "--trtexec", release="8.5.2")
