@@ -270,7 +270,8 @@ class Refusal(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def line(self) -> str:
         """All of it in one line."""
-        return f"{self.node} ({self.op} {self.shapes}): {self.reason}; {self.remedy}"
+        what = f"{self.op} {self.shapes}".strip()
+        return f"{self.node} ({what}): {self.reason}; {self.remedy}"
 
 
 class Backend(Protocol):

@@ -53,10 +53,14 @@ def on_engine(built: Built) -> tuple[str, ...]:
 
 
 def _on_preflight(built: Built) -> Iterator[str]:
-    """What NVIDIA's parser, or edgekit's rules alone, said of the graph."""
+    """What NVIDIA's parser, or edgekit's rules alone, said of the graph, and NVIDIA's table of its place on a DLA."""
     preflight = built.engine.details.get("preflight")
     if preflight is not None:
         yield f"{preflight['said']}."
+    dla = built.engine.details.get("dla")
+    if dla is not None:
+        rest = f"; on the GPU: {_some(dla['fallbacks'])}" if dla["fallbacks"] else ""
+        yield f"On the DLA, {dla['said']}{rest}."
 
 
 def _on_converted(details: Mapping[str, Any]) -> Iterator[str]:

@@ -52,3 +52,11 @@ def test_an_rtx_engine_is_built_here_and_the_report_says_what_was_not_done(edgek
     assert engine["latency"] is None
     assert "never opened: that takes an RTX card" in engine["latency_reason"]
     assert "never on a Jetson" in said.out
+
+
+def test_what_a_dla_is_expected_to_take_is_a_sentence_with_what_can_stand_in_for_the_rest(edgekit, net):
+    said = edgekit("build", net, "--target", "jetson-orin-nx-jp62", "--recipe", "fp16", "--set", "tensorrt.dla_core=0", "--no-bench", "-o", "out")
+
+    assert said.status == 0, said.err
+    assert "On the DLA, predicted: the DLA takes " in said.out
+    assert "(GlobalAveragePool): the DLA has no GlobalAveragePool; in its place: an AveragePool" in said.out
