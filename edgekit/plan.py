@@ -12,7 +12,7 @@ import msgspec
 
 from edgekit import plugins, strict
 from edgekit.engine import asked
-from edgekit.engine.contract import Backend, Refusal
+from edgekit.engine.contract import Backend, Conversion, Refusal
 from edgekit.errors import EdgekitError, PlanError, UnsupportedError, UsageError
 from edgekit.ingest.contract import IngestOptions
 from edgekit.ingest.sniff import kind_of
@@ -228,7 +228,7 @@ def check_refusals(plan: Plan, model: Model) -> None:
     """
     lines: list[str] = []
     for one in plan.chosen:
-        lines += [f"{one.key}: {refusal.line()}" for refusal in refusals_of(_before_quantizing(one), model)]
+        lines += [f"{one.key}: {refusal.line()}" for refusal in refusals_of(_before_quantizing(one), model, plan.steps)]
     if any(Need.SAMPLES in step.pass_.needs for step in plan.steps):
         lines += [f"{name}: {_SIZED_BY_NUMBERS}" for name in _sized_by_numbers(model)]
     if lines:
@@ -264,9 +264,10 @@ def _before_quantizing(one: Chosen) -> Chosen:
     return msgspec.structs.replace(one, target=msgspec.structs.replace(one.target, runtimes=runtimes))
 
 
-def refusals_of(one: Chosen, model: Model) -> tuple[Refusal, ...]:
-    """What the backend of a target says of a model."""
-    backend: Backend = plugins.load("edgekit.backends", one.runtime)()
+def refusals_of(one: Chosen, model: Model, steps: tuple[PlannedStep, ...] = ()) -> tuple[Refusal, ...]:
+    """What the backend of a target says of a model; one that has the source converted is told the recipe's steps."""
+    kind = plugins.load("edgekit.backends", one.runtime)
+    backend: Backend = kind(conversion=Conversion(steps=asked_steps(steps))) if takes_source(one) else kind()
     return backend.refusals(model, one.target)
 
 
@@ -368,7 +369,9 @@ def _needs_met(faults: _Faults, steps: tuple[PlannedStep, ...], chosen: tuple[Ch
     hungry = [f"{index} ({step.name})" for index, step in enumerate(steps, start=1) if Need.SAMPLES in step.pass_.needs]
     if hungry and not has_samples:
         said = f"step {hungry[0]}: needs" if len(hungry) == 1 else f"steps {' and '.join(hungry)}: need"
-        faults.add(f"{said} samples: --samples DIR, or --recipe fp16")
+        schemes = [one.target.runtime(one.runtime).scheme for one in chosen]
+        only_integers = any(scheme is not None and scheme.integers_alone for scheme in schemes)
+        faults.add(f"{said} samples: --samples DIR" if only_integers else f"{said} samples: --samples DIR, or --recipe fp16")
     for index, step in enumerate(steps, start=1):
         for one in chosen:
             scheme = one.target.runtime(one.runtime).scheme

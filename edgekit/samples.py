@@ -7,6 +7,7 @@ import fnmatch
 import hashlib
 import io
 import math
+import os
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -120,6 +121,8 @@ def read_samples(path: Path, *, skip_bad: bool = False) -> Samples:
     file = path / DESCRIPTION_FILE if path.is_dir() else path
     if not path.exists():
         raise SamplesError(f"{path}: no such folder or file", hint="--samples takes a folder of pictures or .npz files, or a samples .toml")
+    if not os.access(path, os.R_OK | (os.X_OK if path.is_dir() else 0)):
+        raise SamplesError(f"{path}: permission denied", hint="let yourself read it: chmod u+rX")
     if not path.is_dir() and path.suffix != ".toml":
         raise SamplesError(f"{path}: not a folder and not a .toml file", hint="put the samples into a folder, or describe them in a .toml")
     if file.exists():

@@ -79,7 +79,21 @@ def convert(data: Any, type_: type[T], *, where: str) -> T:
     try:
         return msgspec.convert(data, type_)
     except msgspec.ValidationError as error:
-        raise UsageError(f"{where}: {error}", hint="correct the value; `edgekit schema` prints what is allowed") from error
+        raise UsageError(f"{where}: {error}", hint=f"correct the value{_taken(type_, str(error))}") from error
+
+
+def _taken(type_: Any, error: str) -> str:
+    """``: it takes …`` for the field that a message of msgspec names by its path; "" where that is not one of a few."""
+    path = error.rpartition("`$.")[2].rstrip("`")
+    fields: Any = {}
+    annotation: Any = type_
+    for key in path.split(".") if "`$." in error else ():
+        fields = next((found for struct in _structs_in(annotation) if (found := _field_types(struct))), {})
+        annotation = fields.get(key.partition("[")[0])
+    values = [str(value) for part in (annotation, *get_args(annotation)) if get_origin(part) is typing.Literal for value in get_args(part)]
+    if annotation is bool:
+        values = ["true", "false"]
+    return f": it takes {', '.join(values)}" if values else ""
 
 
 def read(path: Path, type_: type[T]) -> T:

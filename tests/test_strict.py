@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+from typing import Literal
+
 import pytest
 
 from edgekit import strict
@@ -33,6 +36,33 @@ def test_a_wrong_value_names_the_file_and_the_place(tmp_path):
 
     assert str(file) in caught.value.message
     assert "$.budget.min_sqnr_db" in caught.value.message
+
+
+@dataclasses.dataclass
+class Inner:
+    kind: Literal["one", "two"] = "one"
+    on: bool = False
+    size: int = 1
+
+
+@dataclasses.dataclass
+class Outer:
+    inner: Inner
+
+
+@pytest.mark.parametrize(
+    ("given", "hint"),
+    [
+        ({"kind": "three"}, "correct the value: it takes one, two"),
+        ({"on": "maybe"}, "correct the value: it takes true, false"),
+        ({"size": "large"}, "correct the value"),
+    ],
+)
+def test_a_wrong_value_is_told_what_may_stand_there(given, hint):
+    with pytest.raises(UsageError) as caught:
+        strict.convert({"inner": given}, Outer, where="it")
+
+    assert caught.value.hint == hint
 
 
 @pytest.mark.parametrize(

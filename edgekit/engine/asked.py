@@ -69,7 +69,7 @@ def fully_delegated(chosen: tuple[Chosen, ...]) -> tuple[Chosen, ...]:
     delegating = {one.runtime for one in chosen if _may_leave(one.runtime)}
     if chosen and not delegating:
         raise UsageError(
-            "--require-full-delegation: no runtime of these targets has a delegate that may leave something",
+            "--require-full-delegation: no runtime of these targets has a delegate whose answer is known before it builds",
             hint="leave it out, or choose a runtime that has one, such as tflite: --target NAME:tflite",
         )
     return tuple(with_options(one, {REQUIRE_FULL: True}) if one.runtime in delegating else one for one in chosen)

@@ -144,6 +144,9 @@ def _stored_type(graph: Graph, node: Node) -> int:
     return graph.elem_type(node.outputs[0])
 
 
+_RECURRENT = frozenset({"GRU", "LSTM", "RNN"})
+
+
 def macs_of(graph: Graph, node: Node) -> int:
     """Multiply-accumulates of one call; 0 for operators that do none worth counting.
 
@@ -152,10 +155,14 @@ def macs_of(graph: Graph, node: Node) -> int:
     ConvTranspose             inputs x (output channels / groups) x kernel
     Gemm                      rows x columns x depth
     MatMul                    outputs x depth
+    LSTM, GRU, RNN            steps x batch x (weights of inputs and of states)
     ========================  ==========================================================
 
     Bias, activation, pooling and normalization are not counted, as is usual.
     """
+    if node.op in _RECURRENT:
+        steps_and_batch, weights = (graph.shape(node.inputs[0]) or ())[:2], [graph.shape(name) for name in node.inputs[1:3]]
+        return _elements(steps_and_batch) * sum(map(_elements, weights))
     if node.op not in PRODUCTS:
         return 0
     source, weight, output = (graph.shape(name) for name in (node.inputs[0], node.inputs[1], node.outputs[0]))

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     import onnx
 
 PRODUCTS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
+KEPT_FLOAT = "edgekit.kept_float"
+"""Key in a node's metadata: somebody wants it computed in float, although what it reads and makes is stored as integers."""
+
 INTEGER_OPS = frozenset({"ConvInteger", "DynamicQuantizeLinear", "MatMulInteger", "QLinearConv", "QLinearMatMul"})
 _Q, _DQ = "QuantizeLinear", "DequantizeLinear"
 _MOVES = frozenset({"Flatten", "Identity", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze"})

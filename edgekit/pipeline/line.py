@@ -146,7 +146,8 @@ def prepared(plan: Plan, model: Model, workshop: Workshop) -> Model:
         (out / "accepted").write_bytes(b"")
 
     asked = [(one.runtime, one.target, backend_of(one, plan).tools(), source_sha256(model) if takes_source(one) else "") for one in plan.chosen]
-    workshop.folder("check", {"model": model.sha256, "asked": asked}, make, quiet=True)
+    calibrates = any(Need.SAMPLES in step.pass_.needs for step in plan.steps)
+    workshop.folder("check", {"model": model.sha256, "asked": asked, "calibrates": calibrates}, make, quiet=True)
     return model
 
 

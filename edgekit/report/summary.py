@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -80,9 +81,11 @@ def _times(latency: Latency | None) -> tuple[str, ...]:
 def notes(report: Report) -> tuple[str, ...]:
     """What must be said beside the table: where each engine was measured, missing percentiles, remarks."""
     lines = []
+    times = Counter(entry.target for entry in report.engines)
     for entry in (*report.references, *report.engines):
         name = original(entry) if entry.target == REFERENCE else entry.target
         lines.append(f"{name} ({entry.runtime}): {where_measured(entry)}")
+        name = f"{name} ({entry.runtime})" if times[entry.target] > 1 else name
         lines += [f"{name}: {judged_elsewhere(entry)}"] if judged_elsewhere(entry) else []
         lines += [f"{name}: {work(entry)}"] if entry.instructions is not None else []
         lines += [f"{name}: {line}" for line in npu.lines(entry.npu)] if entry.npu is not None else []

@@ -36,6 +36,7 @@ def test_a_convolution_worked_by_hand(onnx_text):
         ("net (float[2,6] x) => (float[2,4] y) { y = Gemm<transB=1>(x, w) }", (4, 6), 2 * 6 * 4),
         ("net (float[6,2] x) => (float[2,4] y) { y = Gemm<transA=1>(x, w) }", (6, 4), 2 * 6 * 4),
         ("net (float[3,2,6] x) => (float[3,2,4] y) { y = MatMul(x, w) }", (6, 4), 3 * 2 * 6 * 4),
+        ("net (float[7,2,3] x, float[1,16,4] r) => (float[7,1,2,4] y) { y = LSTM<hidden_size=4>(x, w, r) }", (1, 16, 3), 7 * 2 * 4 * 4 * (3 + 4)),
     ],
 )
 def test_multiply_accumulates_worked_by_hand(onnx_text, text, weights, macs):

@@ -49,6 +49,13 @@ def test_the_engine_gives_as_many_rows_as_onnx_runtime(detector, store, tmp_path
     assert counts <= set(range(1, 21))
 
 
+def test_quantization_is_refused_too_where_the_same_graph_was_built_without_it(detector, arrays, store, tmp_path):
+    edgekit.build(detector, target="rpi5:tflite", recipe="fp16", out=tmp_path / "out", bench=False, store=store)
+
+    with pytest.raises(UnsupportedError):
+        edgekit.build(detector, target="rpi5:tflite", samples=arrays("x", (3, 24, 24)), out=tmp_path / "out", bench=False, store=store)
+
+
 def test_quantization_that_nothing_can_judge_is_refused_before_it_calibrates(detector, arrays, store, tmp_path):
     with pytest.raises(UnsupportedError) as caught:
         edgekit.build(detector, target="rpi5:tflite", samples=arrays("x", (3, 24, 24)), out=tmp_path / "out", bench=False, store=store)

@@ -186,7 +186,7 @@ def _prepared(path: Path, options: TfliteOptions) -> tuple[Graph, tuple[Refusal,
         if fault is not None:
             found.append(_refusal(node, graph, fault))
         else:
-            node.integer = LOWERINGS[node.op].in_integers(node, graph, slowly=options.npu)
+            node.integer = not node.kept_float and LOWERINGS[node.op].in_integers(node, graph, slowly=options.npu)
     return graph, (*found, *_refused_ports(graph, options))
 
 

@@ -109,6 +109,7 @@ class Node:
         activation: TFLite's name of what is applied to the output on its way.
         integer: whether it is computed in integers.
         dynamic: whether what flows into it is rounded to 8 bits within it, by the range it turns out to have.
+        kept_float: whether somebody wants it computed in float, whatever it reads and makes.
     """
 
     name: str
@@ -119,6 +120,7 @@ class Node:
     activation: str = "NONE"
     integer: bool = False
     dynamic: bool = False
+    kept_float: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from typing import Any
 from edgekit.engine.tflite.graph import Constant, Graph, Node, Value
 from edgekit.errors import SourceError
 from edgekit.graph.channel_scales import with_tensor_scales
+from edgekit.graph.quantized import KEPT_FLOAT
 
 
 def read_graph(path: Path) -> Graph:
@@ -66,7 +67,8 @@ def _node(proto: Any) -> Node:
         attrs[attribute.name] = value.decode() if isinstance(value, bytes) else value
     op = proto.op_type if proto.domain in ("", "ai.onnx") else f"{proto.domain}.{proto.op_type}"
     outputs = list(proto.output)
-    return Node(proto.name or (outputs[0] if outputs else op), op, list(proto.input), outputs, attrs)
+    kept_float = any(entry.key == KEPT_FLOAT for entry in proto.metadata_props)
+    return Node(proto.name or (outputs[0] if outputs else op), op, list(proto.input), outputs, attrs, kept_float=kept_float)
 
 
 def _constant(proto: Any) -> Any:

@@ -6,7 +6,7 @@ What it makes runs in the same LiteRT as edgekit's TFLite engines and is judged 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -16,7 +16,7 @@ import msgspec
 from edgekit import child
 from edgekit.engine.contract import Conversion, Engine, Port, Refusal, seal_engine
 from edgekit.engine.tflite_tensorflow.modes import NEEDS_SAMPLES, Mode, lacking, left_out, mode_of
-from edgekit.errors import SourceError, UnsupportedError
+from edgekit.errors import ChildError, SourceError, UnsupportedError
 from edgekit.model import Model, Step, Tensor, file_sha256
 from edgekit.model.source import kept_source, source_sha256
 from edgekit.plugins import version_of
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 ENGINE_FILE = "model.tflite"
 _CONVERSIONS = frozenset({"QUANTIZE", "DEQUANTIZE"})
+_RECURRENT = frozenset({"GRU", "LSTM", "Loop", "RNN", "Scan"})
+_CRASHED = "a child process ended"
 _CPUS = 4
 """Processors that the converter's CPU time is allowed for: it may keep as many busy."""
 
@@ -53,8 +55,8 @@ class TfliteTensorflowBackend:
         return {"mode": mode, "samples": ranges, "left_out": left_out(self.conversion.steps)}
 
     def refusals(self, model: Model, target: Target) -> tuple[Refusal, ...]:
-        """Why nothing can be made of this Model: its Keras source is not at hand, or a size is left open."""
-        found = []
+        """Why nothing can be made of this Model: its source is not at hand, a size is left open, TensorFlow cannot calibrate it."""
+        found = list(_not_calibrated(model)) if mode_of(self.conversion.steps) in NEEDS_SAMPLES else []
         if kept_source(model) is None:
             reason, remedy = "it is not in the store, and TensorFlow converts it, not the graph", "build from the Keras file itself"
             found.append(Refusal(node="source", op="Keras", shapes="of this model", reason=reason, remedy=remedy))
@@ -72,6 +74,9 @@ class TfliteTensorflowBackend:
             SourceError: Keras cannot load it.
             ChildError: TensorFlow crashed on it or used too much.
         """
+        from edgekit.engine.tflite.delegates.judge import delegation
+        from edgekit.engine.tflite.delegates.reading import read_network
+        from edgekit.engine.tflite.delegates.rules import table
         from edgekit.engine.tflite.file import read_tflite
 
         source = kept_source(model)
@@ -92,6 +97,7 @@ class TfliteTensorflowBackend:
             outputs=_ports(found.outputs, found.output_names, "output_", model.signature.outputs),
             bytes=file.stat().st_size,
             sha256=file_sha256(file),
+            delegation=delegation(read_network(file), table("xnnpack").at(target.runtime(self.runtime).version)),
             details=_details(found) | {"source_sha256": source_sha256(model), "left_out": list(left_out(self.conversion.steps))},
         )
         return seal_engine(out, engine)
@@ -117,11 +123,28 @@ class TfliteTensorflowBackend:
         reads = {source.resolve(), *(sample.path.resolve().parent for sample in (samples.calibrating if samples else ()))}
         sandbox = child.Sandbox(reads=tuple(reads), writes=order.out.parent) if _is_sandboxed(source, trust=told.trust) else None
         limits = child.Limits(memory_bytes=told.memory_bytes, cpu_s=int(told.timeout_s * _CPUS), wall_s=told.timeout_s)
-        answer = child.call("edgekit.engine.tflite_tensorflow.converting:convert", order, Converted, limits=limits, sandbox=sandbox)
+        try:
+            answer = child.call("edgekit.engine.tflite_tensorflow.converting:convert", order, Converted, limits=limits, sandbox=sandbox)
+        except ChildError as error:
+            if not error.message.startswith(_CRASHED):
+                raise
+            how = error.message.removeprefix(_CRASHED).partition(":")[0].strip()
+            hint = "build for tflite, or with --recipe float"
+            raise ChildError(f"tflite-tensorflow: TensorFlow's converter ended {how}", hint=hint, output=error.output) from error
         if answer.refused:
             raise UnsupportedError(f"TensorFlow does not convert it: {answer.refused}", hint="build for tflite, or with --recipe float")
         if not order.out.is_file():
             raise SourceError("the Keras source: TensorFlow wrote nothing", hint="build for tflite")
+
+
+def _not_calibrated(model: Model) -> Iterator[Refusal]:
+    """Recurrent layers, which TensorFlow converts to loops over variables: TensorFlow 2.21 crashes when it calibrates one."""
+    from edgekit.graph.onnx_file import load
+
+    for node in load(model.path).graph.node:
+        if node.op_type in _RECURRENT:
+            reason, remedy = "TensorFlow's converter crashes when it calibrates a recurrent layer", "--recipe fp16, or build for tflite"
+            yield Refusal(node=node.name, op=node.op_type, shapes="", reason=reason, remedy=remedy)
 
 
 def _is_sandboxed(source: Path, *, trust: bool) -> bool:

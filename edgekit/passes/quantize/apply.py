@@ -8,10 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekit.graph.node import drop_unread_constants
+from edgekit.graph.quantized import KEPT_FLOAT
 from edgekit.graph.view import View
 from edgekit.graph.weighted import Weighted
 from edgekit.numerics.affine import INT4_SYMMETRIC, Affine, IntGrid, quantized
 from edgekit.passes.quantize.decide import Decision, Weights
+from edgekit.passes.quantize.reasons import BY_USER
 
 if TYPE_CHECKING:
     import onnx
@@ -47,6 +49,8 @@ class _Writer:
             self._read(node, read_as)
             if weighted is not None:
                 self._store_weights(node, weighted)
+            if placed.left_float.get(node.name) == BY_USER:
+                node.metadata_props.add(key=KEPT_FLOAT, value="true")
             self._written.append(node)
             self._make(node, read_as)
         del self._graph.node[:]

@@ -320,3 +320,15 @@ def test_a_relu_that_its_producer_does_not_apply_is_computed_in_integers(zero_po
 
     assert built.engine.details["float_operators"] == {}
     assert built.runs_delegated()
+
+
+@pytest.mark.parametrize("op", ["Gelu", "Sigmoid"])
+def test_what_somebody_wants_in_float_is_computed_so_between_integers(op, graph, quantize, assert_close_in_steps):
+    text = f"(float[1,3,8,8] x) => (y) {{ c = Conv(x, w)  g = {op}(c)  y = Conv(g, v) }}"
+    model = quantize(graph(text, w=normal(4, 3, 3, 3), v=normal(2, 4, 1, 1)))
+    wanted = next(node for node in model.graph.node if node.op_type == op)
+    wanted.metadata_props.add(key="edgekit.kept_float", value="true")
+
+    built = assert_close_in_steps(model, steps=2)
+
+    assert sum(built.engine.details["float_operators"].values()) == 1

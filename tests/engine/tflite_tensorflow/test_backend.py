@@ -11,10 +11,12 @@ import pytest
 from ai_edge_litert.interpreter import Interpreter
 
 import edgekit
-from edgekit.engine.contract import read_engine
+from edgekit.engine.contract import Conversion, read_engine
 from edgekit.engine.tflite_tensorflow import TfliteTensorflowBackend
 from edgekit.engine.tflite_tensorflow.modes import lacking, left_out, mode_of
 from edgekit.errors import PlanError, UsageError
+from edgekit.graph.onnx_file import save
+from edgekit.graph.signature import signature_of
 from edgekit.model import Signature, Step, Store, seal_model
 from edgekit.model.source import keep_source, kept_source, with_source
 from edgekit.passes.quantize import Quantize
@@ -128,6 +130,20 @@ def test_a_model_whose_source_is_not_kept_is_refused(relu):
     assert refusal.line() == (
         "source (Keras of this model): it is not in the store, and TensorFlow converts it, not the graph; build from the Keras file itself"
     )
+
+
+def test_recurrent_layers_that_tensorflow_crashes_on_are_refused_where_it_would_calibrate(tmp_path):
+    text = "net (float[5,1,3] x) => (float[5,1,1,4] y) { y = GRU<hidden_size=4>(x, w, r) }"
+    proto = onnx.parser.parse_model(f'<ir_version: 10, opset_import: ["" : 21]> {text}')
+    for name, shape in {"w": (1, 12, 3), "r": (1, 12, 4)}.items():
+        proto.graph.initializer.append(onnx.numpy_helper.from_array(np.zeros(shape, np.float32), name))
+    (tmp_path / "model").mkdir()
+    save(proto, tmp_path / "model")
+    model = seal_model(tmp_path / "model", signature_of(proto), ())
+
+    asked = TfliteTensorflowBackend(conversion=Conversion(steps=quantize(mode="static"))).refusals(model, BOARD)
+    assert [one.op for one in asked] == ["GRU", "Keras"]
+    assert [one.op for one in TfliteTensorflowBackend(conversion=Conversion(steps=quantize(mode="float16"))).refusals(model, BOARD)] == ["Keras"]
 
 
 def test_a_source_that_is_kept_is_found_by_what_the_history_says(relu, tmp_path):

@@ -201,6 +201,7 @@ def test_a_node_is_kept_float_by_its_name_or_a_pattern(uneven, quantized, scheme
 def test_all_nodes_of_an_operator_are_kept_float_by_its_name(uneven, quantized, schemes):
     model, samples = uneven
     proto, did = quantized(model, schemes["x86"], samples, keep_float=("Conv",))
+    assert {node.op_type for node in proto.graph.node if any(entry.key == "edgekit.kept_float" for entry in node.metadata_props)} == {"Conv", "Relu"}
 
     assert did["integer_nodes"] == {}
     assert not rounded(proto)
