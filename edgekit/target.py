@@ -89,6 +89,7 @@ class Runtime(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         scheme: the quantization scheme; absent where nothing is quantized.
         options: fields of the backend's own options.
         remarks: what a plan should tell the user, by recipe or ``*``.
+        builds_on: where its engines are built, if not where the target's others are.
     """
 
     name: str
@@ -98,6 +99,7 @@ class Runtime(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     scheme: Scheme | None = None
     options: dict[str, Any] = {}
     remarks: dict[str, str] = {}
+    builds_on: Literal["", "host", "device"] = ""
 
 
 class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -254,6 +256,11 @@ class Chosen(msgspec.Struct, frozen=True):
     asked: str
     target: Target
     runtime: str
+
+    @property
+    def builds_on(self) -> Literal["host", "device"]:
+        """Where its engine is built."""
+        return self.target.runtime(self.runtime).builds_on or self.target.builds_on
 
     @property
     def key(self) -> str:

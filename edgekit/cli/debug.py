@@ -1,4 +1,4 @@
-"""``edgekit debug quantization``."""
+"""``edgekit debug quantization`` and ``edgekit debug engine``."""
 
 from __future__ import annotations
 
@@ -69,6 +69,26 @@ def quantization(  # noqa: PLR0913 - one argument an option, as typer has it
         _show(one, top, most=None if verbose else 8)
     if page is not None:
         say(f"page: {page.resolve()}")
+
+
+@app.command("engine")
+def engine(
+    folder: Annotated[str, typer.Argument(metavar="FOLDER", help="A package for TensorRT that was built, timed and brought back from its board.")],
+    against: Annotated[str, typer.Option("--against", metavar="FOLDER", help="The same of the float16 engine.", show_default=False)] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Say why an int8 engine of TensorRT is no faster: what stayed float, what is stored anew, and the edge to blame."""
+    from edgekit.pipeline import debug_engine
+
+    found = debug_engine(Path(folder), Path(against) if against else None)
+    if as_json:
+        print_json(found)
+        return
+    say(found.sentence())
+    for finding in found.findings:
+        say(f"  {finding.line()}")
+    for node, (here, there) in found.slower.items():
+        say(f"  {node}: {here:.3f} ms, in the other engine {there:.3f} ms")
 
 
 def _page(out: str) -> Path | None:

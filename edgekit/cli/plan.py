@@ -14,7 +14,7 @@ from edgekit.cli.build import (
     TargetOption,
     TrustOption,
 )
-from edgekit.cli.terminal import AsJson, Settings, Verbose, print_json, print_table, say, say_delegation, watching
+from edgekit.cli.terminal import AsJson, Settings, Verbose, print_json, print_table, say, say_delegation, say_preflight, watching
 
 
 def plan(  # noqa: PLR0913 - one argument an option, as typer has it
@@ -60,4 +60,6 @@ def plan(  # noqa: PLR0913 - one argument an option, as typer has it
     print_table(("target", "step", "does", "needs", ""), rows)
     for key, delegation in rehearsal.delegations.items():
         say_delegation(delegation, target=key)
+    for key, preflight in rehearsal.preflights.items():
+        say_preflight(preflight, target=key)
     say("Every target can be built: no node was refused.")

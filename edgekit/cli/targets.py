@@ -1,4 +1,4 @@
-"""``edgekit targets list|show|check``."""
+"""``edgekit targets list|show|check|probe``."""
 
 from __future__ import annotations
 
@@ -70,3 +70,38 @@ def check(file: Annotated[Path, typer.Argument(help="A target's .toml file.")], 
     else:
         say(f"{file}: good")
     raise typer.Exit(2 if faults else 0)
+
+
+@app.command("probe")
+def probe(
+    reading: Annotated[str, typer.Argument(metavar="build-result.json", help="What build_engine.py --check wrote on the board.")],
+    out: Annotated[
+        str, typer.Option("--out", "-o", metavar="FILE.toml", help="The file to write; stdout if none is named.", show_default=False)
+    ] = "",
+    name: Annotated[str, typer.Option("--name", help="Of the target; from board and L4T if none is given.", show_default=False)] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Write the target file of a Jetson from a reading of it: L4T, TensorRT, CUDA, memory, DLA, power modes."""
+    import msgspec
+
+    from edgekit.engine.tensorrt.probe import probed, toml_of
+    from edgekit.errors import UsageError
+    from edgekit.target import read_target, target_files
+
+    if "://" in reading:
+        hint = "run python3 build_engine.py --check of any package on the board, and give its build-result.json"
+        raise UsageError(f"{reading}: boards are not reached over the network yet", hint=hint)
+    try:
+        machine = msgspec.json.decode(Path(reading).read_bytes())["machine"]
+    except (OSError, msgspec.DecodeError, KeyError, TypeError) as error:
+        raise UsageError(f"{reading}: no reading of a board: {error}", hint="python3 build_engine.py --check writes one") from error
+    file = Path(out) if out else None
+    target = probed(machine, [read_target(path) for path in target_files().values()], name=name or (file.stem if file is not None else ""))
+    if file is not None:
+        file.write_text(toml_of(target), encoding="utf-8")
+    if as_json:
+        print_json(target)
+    elif file is None:
+        say(toml_of(target).rstrip())
+    else:
+        say(f"{file}: {target.title}, TensorRT {target.facts['tensorrt']}; what it does not say itself is that of the nearest target")

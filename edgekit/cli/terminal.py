@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
     from edgekit.engine.contract import Delegation
+    from edgekit.engine.tensorrt.preflight import Preflight
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON, and nothing else, on stdout.")]
 Settings = Annotated[
@@ -53,6 +54,16 @@ def say_delegation(found: Delegation, *, target: str = "") -> None:
         say(f"  left: {one.line()}")
     if len(found.left) > _MOST_LEFT:
         say(f"  … and {len(found.left) - _MOST_LEFT} more")
+
+
+def say_preflight(found: Preflight, *, target: str) -> None:
+    """What NVIDIA's parser or the rules say in one line, and a line for each node that has more to it, the first ten."""
+    say(f"{target}: {found.sentence()}{f' ({found.assumed})' if found.assumed else ''}")
+    more = [one for one in found.open_nodes() if one.reason]
+    for one in more[:_MOST_LEFT]:
+        say(f"  {one.label}: {one.node} ({one.op}): {one.reason}")
+    if len(more) > _MOST_LEFT:
+        say(f"  … and {len(more) - _MOST_LEFT} more")
 
 
 def console() -> Console:

@@ -270,7 +270,8 @@ class Refusal(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def line(self) -> str:
         """All of it in one line."""
-        return f"{self.node} ({self.op} {self.shapes}): {self.reason}; {self.remedy}"
+        what = f"{self.op} {self.shapes}".strip()
+        return f"{self.node} ({what}): {self.reason}; {self.remedy}"
 
 
 class Backend(Protocol):
@@ -279,7 +280,8 @@ class Backend(Protocol):
     One whose runtime has a default delegate may have ``delegation(model, target, *, assumed) -> Delegation`` besides: what
     the delegate would take of a Model, asked before anything is built; ``assumed`` says what of the Model is made up. Its
     options then have ``require_full_delegation``. Options are a class variable ``options``, if there are any: what a target's
-    ``[runtimes.options]`` and ``--set RUNTIME.…`` may hold.
+    ``[runtimes.options]`` and ``--set RUNTIME.…`` may hold. One that has somebody else's parser to ask may have
+    ``preflight(model, target, *, assumed) -> Preflight``.
 
     The exception is a yardstick: a backend that has somebody else's converter take the source itself. It names the formats
     of source it takes in a class variable ``takes`` (as the history's first step has them), is made with ``conversion``

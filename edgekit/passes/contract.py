@@ -21,6 +21,11 @@ class Need(enum.Enum):
     SCHEME = "a quantization scheme"
 
 
+def is_fed(pass_: Pass) -> bool:
+    """Whether samples, where there are some, decide what a pass makes."""
+    return Need.SAMPLES in pass_.needs or Need.SAMPLES in getattr(pass_, "uses", ())
+
+
 def make_now(name: str, decided_by: Mapping[str, Any], make: Callable[[Path], None]) -> Path:
     """A ``shared`` that keeps nothing beyond the process's temporary files; for tests and plain scripts."""
     import tempfile
@@ -53,6 +58,8 @@ class Pass(Protocol):
 
     A pass whose options go beyond some schemes may have ``lacking(scheme) -> str`` besides: what a scheme has no form for,
     and what can be done about it, or "". The plan asks before anything runs.
+
+    A pass may have ``uses`` besides, a set like ``needs``: what it can do without and goes by where it is there.
 
     A pass that needs samples and changes what runs in which numbers may have ``foresee(model, supplies, out) -> Model``: the
     model as it would be, with made-up numbers where samples would decide them. Only its types and shapes mean anything.

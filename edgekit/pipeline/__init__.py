@@ -5,6 +5,7 @@ from edgekit.pipeline.api import build
 from edgekit.pipeline.beside import compare_files
 from edgekit.pipeline.building import run
 from edgekit.pipeline.debugging import debug_quantization
+from edgekit.pipeline.engine_debugging import debug_engine
 from edgekit.pipeline.look import Inspection, Rehearsal, look_at, rehearse
 from edgekit.pipeline.outcome import exit_status
 from edgekit.report.debugged import Debugged
@@ -16,6 +17,7 @@ __all__ = [
     "bench",
     "build",
     "compare_files",
+    "debug_engine",
     "debug_quantization",
     "exit_status",
     "look_at",

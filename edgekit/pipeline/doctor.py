@@ -17,10 +17,10 @@ import msgspec
 from edgekit import plugins
 from edgekit.child import sandbox_refusal
 from edgekit.model.store import default_root, writing
-from edgekit.pipeline.place import runs_here
+from edgekit.pipeline.place import NO_SESSION, runs_here
 from edgekit.target import cpu_features, host_target, read_target, target_files
 
-EXTRA_OF = {"tflite": "tflite", "ethos-u": "ethos-u"}
+EXTRA_OF = {"tflite": "tflite", "ethos-u": "ethos-u", "tensorrt-rtx": "tensorrt-rtx"}
 COMPILERS = {"ethos-u": "ethos-u-vela"}
 """What builds for a runtime that no host can run, if it is not the runtime itself."""
 
@@ -103,7 +103,8 @@ def target_needs() -> tuple[TargetNeed, ...]:
         runtime = target.runtimes[0].name
         runs = runs_here(runtime)
         present = bool(plugins.version_of(COMPILERS[runtime])) if runtime in COMPILERS else runs
-        on_device = target.builds_on == "device"
+        runs = runs and runtime not in NO_SESSION
+        on_device = (target.runtimes[0].builds_on or target.builds_on) == "device"
         remedy = ""
         if on_device:
             remedy = "the engine is built on the device; the package for it is made here"

@@ -12,9 +12,10 @@ import msgspec
 from edgekit import plugins
 from edgekit.engine.asked import must_delegate_all
 from edgekit.engine.contract import Backend, Delegation, NpuEstimate
+from edgekit.engine.tensorrt.preflight import Preflight
 from edgekit.errors import UnsupportedError
 from edgekit.model import Model, read_model
-from edgekit.passes.contract import Need, Supplies
+from edgekit.passes.contract import Need, Supplies, is_fed
 from edgekit.pipeline.line import pass_inputs
 from edgekit.pipeline.steps import Workshop
 from edgekit.plan import Plan, runtime_of
@@ -49,6 +50,24 @@ def foreseen(plan: Plan, model: Model, workshop: Workshop, *, required_alone: bo
             with tempfile.TemporaryDirectory(prefix="edgekit-") as stage:
                 branch, is_assumed = _as_it_would_be(plan, one, model, workshop, Path(stage))
                 found[one.key] = backend.delegation(branch, one.target, assumed=ASSUMED if is_assumed else "")
+    return found
+
+
+def preflighted(plan: Plan, model: Model, workshop: Workshop) -> dict[str, Preflight]:
+    """By target key, what is known of each node and from whom; nothing of runtimes whose engines are built where they are checked.
+
+    Args:
+        plan: all that a build would do.
+        model: prepared.
+        workshop: whose store is looked into; nothing is put there.
+    """
+    found = {}
+    for one in plan.chosen:
+        kind: Any = plugins.load("edgekit.backends", one.runtime)
+        if hasattr(kind, "preflight"):
+            with tempfile.TemporaryDirectory(prefix="edgekit-") as stage:
+                branch, is_assumed = _as_it_would_be(plan, one, model, workshop, Path(stage))
+                found[one.key] = kind().preflight(branch, one.target, assumed=ASSUMED if is_assumed else "")
     return found
 
 
@@ -126,6 +145,7 @@ def _as_it_would_be(plan: Plan, one: Chosen, model: Model, workshop: Workshop, s
         out.mkdir()
         supplies = Supplies(scheme=runtime_of(one).scheme if Need.SCHEME in step.pass_.needs else None)
         if Need.SAMPLES not in step.pass_.needs:
+            is_assumed = is_assumed or (is_fed(step.pass_) and plan.samples is not None)
             model = step.pass_(model, supplies, out)
             continue
         is_assumed = True

@@ -18,7 +18,7 @@ from edgekit.ingest.contract import ingest, tools_for
 from edgekit.ingest.sniff import kind_of
 from edgekit.model import Model, Signature
 from edgekit.model.source import keep_source, source_sha256, with_source
-from edgekit.passes.contract import Need, Supplies
+from edgekit.passes.contract import Need, Supplies, is_fed
 from edgekit.pipeline.steps import Workshop, source_digest
 from edgekit.plan import Plan, PlannedStep, asked_steps, check_refusals, runtime_of, takes_source
 from edgekit.plugins import version_of
@@ -145,7 +145,7 @@ def prepared(plan: Plan, model: Model, workshop: Workshop) -> Model:
         check_refusals(plan, model)
         (out / "accepted").write_bytes(b"")
 
-    asked = [(one.runtime, one.target, source_sha256(model) if takes_source(one) else "") for one in plan.chosen]
+    asked = [(one.runtime, one.target, backend_of(one, plan).tools(), source_sha256(model) if takes_source(one) else "") for one in plan.chosen]
     calibrates = any(Need.SAMPLES in step.pass_.needs for step in plan.steps)
     workshop.folder("check", {"model": model.sha256, "asked": asked, "calibrates": calibrates}, make, quiet=True)
     return model
@@ -154,7 +154,7 @@ def prepared(plan: Plan, model: Model, workshop: Workshop) -> Model:
 def passed(step: PlannedStep, model: Model, plan: Plan, workshop: Workshop, *, one: Chosen | None) -> Model:
     """The Model after one pass; for a target's scheme where ``one`` is given."""
     scheme = _scheme(step, one)
-    samples = plan.samples if Need.SAMPLES in step.pass_.needs else None
+    samples = plan.samples if is_fed(step.pass_) else None
     supplies = Supplies(samples=samples, scheme=scheme, watcher=workshop.watcher, shared=workshop.shared)
     target = one.key if one is not None and scheme is not None else "all"
     decided_by = pass_inputs(step, model, plan, one)
@@ -163,7 +163,7 @@ def passed(step: PlannedStep, model: Model, plan: Plan, workshop: Workshop, *, o
 
 def pass_inputs(step: PlannedStep, model: Model, plan: Plan, one: Chosen | None) -> dict[str, Any]:
     """All that decides what a pass makes."""
-    samples = plan.samples if Need.SAMPLES in step.pass_.needs else None
+    samples = plan.samples if is_fed(step.pass_) else None
     return {
         "model": model.sha256,
         "signature": model.signature,

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from edgekit.engine.contract import Delegation
+from edgekit.engine.tensorrt.preflight import Preflight
 from edgekit.ingest.sniff import kind_of
 from edgekit.model import Model, Store, Tensor, file_sha256, read_model
 from edgekit.passes.contract import Need
-from edgekit.pipeline.foresee import check_delegations, drafted, foreseen
+from edgekit.pipeline.foresee import check_delegations, drafted, foreseen, preflighted
 from edgekit.pipeline.line import backend_of, engine_inputs, ingested, pass_inputs, prepared
 from edgekit.pipeline.steps import Workshop
 from edgekit.plan import Plan, PlannedStep, Request, check, runtime_of, takes_source
@@ -88,6 +89,7 @@ class Rehearsal(msgspec.Struct, frozen=True):
         remarks: what a user should know, in sentences.
         steps: in the order they would run.
         delegations: by target key, what the delegate of its runtime would take.
+        preflights: by target key, what NVIDIA's parser or edgekit's rules say of each node, of TensorRT alone.
     """
 
     source: str
@@ -96,6 +98,7 @@ class Rehearsal(msgspec.Struct, frozen=True):
     remarks: tuple[str, ...]
     steps: tuple[RehearsedStep, ...]
     delegations: dict[str, Delegation] = {}
+    preflights: dict[str, Preflight] = {}
 
 
 def look_at(request: Request, *, watcher: Watcher = SILENT, store: Store | None = None) -> Inspection:
@@ -179,6 +182,7 @@ def rehearse(request: Request, *, watcher: Watcher = SILENT, store: Store | None
         remarks=(*plan.names, *plan.remarks, *drafted(plan, ready, workshop)),
         steps=tuple(_steps(plan, ready, workshop)),
         delegations=delegations,
+        preflights=preflighted(plan, ready, workshop),
     )
 
 
@@ -205,7 +209,7 @@ def _steps_of(one: Chosen, plan: Plan, model: Model, workshop: Workshop) -> Iter
         route = f"ONNX → ONNX, activations {'int16' if wide else scheme.activations}" if rounds and scheme else "ONNX → ONNX"
         yield RehearsedStep(target=one.key, step=step.name, route=route, needs=_needs(step), kept=branch is not None)
     kept = branch is not None and workshop.find("compile", engine_inputs(one, branch, backend)) is not None
-    builds = "the device" if one.target.builds_on == "device" else ""
+    builds = "the device" if one.builds_on == "device" else ""
     source = kind_of(plan.request.source).value if is_own else "ONNX"
     yield RehearsedStep(target=one.key, step="compile", route=f"{source} → {one.runtime}", needs=builds, kept=kept)
 

@@ -11,7 +11,14 @@ from edgekit.plugins import version_of
 from edgekit.report import MeasuredOn
 from edgekit.target import Target, cpu_features, host_target
 
-RUNTIME_PACKAGES = {"onnxruntime": ("onnxruntime",), "tflite": ("ai-edge-litert", "tflite-runtime"), "tensorrt": ("tensorrt",)}
+RUNTIME_PACKAGES = {
+    "onnxruntime": ("onnxruntime",),
+    "tflite": ("ai-edge-litert", "tflite-runtime"),
+    "tensorrt": ("tensorrt",),
+    "tensorrt-rtx": ("tensorrt-rtx-cu12", "tensorrt-rtx-cu13"),
+}
+NO_SESSION = {"tensorrt-rtx": "built, and never opened: that takes an RTX card, and edgekit has no session for TensorRT yet"}
+"""Runtimes whose engines edgekit builds and does not run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +62,8 @@ def why_not_here(engine: Engine, bench: Bench) -> str:
     """Why an engine cannot be run on a device; "" if nothing is known against it."""
     if engine.status != "built":
         return engine.status
+    if engine.runtime in NO_SESSION:
+        return NO_SESSION[engine.runtime]
     if engine.stand_in is not None:
         return f"no device that edgekit reaches runs {engine.runtime} engines; what their compiler estimates is no latency"
     facts, packages = bench.device.facts, RUNTIME_PACKAGES.get(engine.runs_in, (engine.runs_in,))

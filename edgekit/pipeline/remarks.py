@@ -48,7 +48,19 @@ def on_engine(built: Built) -> tuple[str, ...]:
     """What the engine computes in float that one might take for integer, and why."""
     scheme = runtime_of(built.chosen).scheme
     is_kept = scheme is None or not scheme.integers_alone
-    return (*_on_kept(built.model.history, may_be_kept=is_kept), *_on_foreign(built), *_on_converted(built.engine.details))
+    kept = _on_kept(built.model.history, may_be_kept=is_kept)
+    return (*kept, *_on_foreign(built), *_on_converted(built.engine.details), *_on_preflight(built))
+
+
+def _on_preflight(built: Built) -> Iterator[str]:
+    """What NVIDIA's parser, or edgekit's rules alone, said of the graph, and NVIDIA's table of its place on a DLA."""
+    preflight = built.engine.details.get("preflight")
+    if preflight is not None:
+        yield f"{preflight['said']}."
+    dla = built.engine.details.get("dla")
+    if dla is not None:
+        rest = f"; on the GPU: {_some(dla['fallbacks'])}" if dla["fallbacks"] else ""
+        yield f"On the DLA, {dla['said']}{rest}."
 
 
 def _on_converted(details: Mapping[str, Any]) -> Iterator[str]:

@@ -15,7 +15,7 @@ from edgekit.errors import SamplesError, UnsupportedError
 from edgekit.measure import infer
 from edgekit.model import Model, file_sha256
 from edgekit.pipeline.line import Built
-from edgekit.pipeline.place import RUNTIME_PACKAGES, Bench, why_not_here
+from edgekit.pipeline.place import NO_SESSION, RUNTIME_PACKAGES, Bench, why_not_here
 from edgekit.pipeline.steps import Workshop
 from edgekit.plugins import version_of
 from edgekit.report import Accuracy, Fidelity
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 SCORES_FILE = "scores.json"
 ROUNDED = "It computes in bfloat16, for which ONNX Runtime computed in float32 and rounded what each node makes."
-OF_THE_GRAPH = "Fidelity is that of the graph the engine will be built from, run in ONNX Runtime; the engine itself has not been run."
+OF_THE_GRAPH = "Fidelity is that of the graph the engine {} built from, run in ONNX Runtime; the engine itself has not been run."
 
 
 class Scores(msgspec.Struct, frozen=True):
@@ -46,7 +46,7 @@ def scored(built: Built, reference: Model, samples: Samples | None, bench: Bench
     """Fidelity and accuracy of an engine on the judging samples, against the float original; kept in the store."""
     if samples is None:
         return Scores(fidelity=None, fidelity_reason="no samples were given", accuracy=None, accuracy_reason="no samples were given")
-    is_graph, engine = built.engine.status != "built", _judged(built)
+    is_graph, engine = _is_judged_by_its_graph(built), _judged(built)
     runtime = "onnxruntime" if is_graph else engine.runs_in
     reason = "" if is_graph else why_not_here(engine, bench)
     if reason:
@@ -70,6 +70,11 @@ def scored(built: Built, reference: Model, samples: Samples | None, bench: Bench
         return scores
     judged_on = bench.measured_on(built.chosen.target)  # of this build: the store does not know whether the device was named
     return msgspec.structs.replace(scores, fidelity=msgspec.structs.replace(scores.fidelity, judged_on=judged_on))
+
+
+def _is_judged_by_its_graph(built: Built) -> bool:
+    """Whether there is no engine yet, or none that edgekit could run on any machine."""
+    return built.engine.status != "built" or built.engine.runtime in NO_SESSION
 
 
 def _judged(built: Built) -> Engine:
@@ -138,8 +143,8 @@ def _scores(built: Built, reference: Model, samples: Samples, bench: Bench, work
 
     feeds, same_feeds = itertools.tee(samples.feeds("judging", reference.signature))
     remarks = []
-    if built.engine.status != "built":
-        remarks.append(OF_THE_GRAPH)
+    if _is_judged_by_its_graph(built):
+        remarks.append(OF_THE_GRAPH.format("was" if built.engine.status == "built" else "will be"))
         runner, is_rounded = _opened(built.model)
         remarks += [ROUNDED] if is_rounded else []
         outputs: Iterable[Outputs] = map(runner, same_feeds)

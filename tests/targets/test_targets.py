@@ -61,7 +61,7 @@ def test_what_a_file_changes_it_gives_its_own_source_for(file):
 
 
 def test_every_runtime_is_one_that_edgekit_has_a_backend_for(file):
-    assert {runtime.name for runtime in read_target(file).runtimes} <= {"onnxruntime", "tflite", "tensorrt", "ethos-u"}
+    assert {runtime.name for runtime in read_target(file).runtimes} <= {"onnxruntime", "tflite", "tensorrt", "tensorrt-rtx", "ethos-u"}
 
 
 def test_every_scheme_shares_scales_only_among_ops_it_computes_in_integers(file):
@@ -156,7 +156,8 @@ def test_aliases_are_unique_and_never_the_name_of_another_target():
         ("rpi4:onnxruntime", "raspberry-pi-4", "onnxruntime"),
         ("rpi3", "raspberry-pi-3", "tflite"),
         ("android", "android-arm64", "tflite"),
-        ("rtx40", "nvidia-rtx-ada", "tensorrt"),
+        ("rtx40", "nvidia-rtx-ada", "tensorrt-rtx"),
+        ("rtx40:tensorrt", "nvidia-rtx-ada", "tensorrt"),
     ],
 )
 def test_aliases_stand_for_targets(alias, name, runtime):

@@ -1,13 +1,17 @@
-"""TensorRT: engines are built where they run, so what is made here is the package for the board.
+"""TensorRT: engines are built where they run, so what is made here for a board is a package.
 
-The package holds the graph in the opset and with the Q/DQ that the board's TensorRT reads, a build plan, one builder
-script without dependencies, the same as a trtexec command line, and the three commands to type.
+The package holds the graph in the opset and with the Q/DQ that the board's TensorRT reads, a build plan, the builder script
+without dependencies, the same as a trtexec command line, and the three commands to type. Engines of TensorRT-RTX, which is
+for GeForce and RTX cards alone, are built here, on any CPU.
 """
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
+
+import msgspec
 
 from edgekit.engine.contract import Engine, Refusal
 from edgekit.engine.tensorrt.rules import TensorrtOptions
@@ -17,8 +21,11 @@ from edgekit.target import Target
 
 if TYPE_CHECKING:
     from edgekit.device.contract import Device
+    from edgekit.engine.tensorrt.preflight import Preflight
 
-__all__ = ["TensorrtBackend"]
+__all__ = ["TensorrtBackend", "TensorrtRtxBackend"]
+
+_PARSER = ("tensorrt-rtx-cu12", "tensorrt-rtx-cu13")
 
 
 class TensorrtBackend:
@@ -29,7 +36,7 @@ class TensorrtBackend:
     options: ClassVar[type] = TensorrtOptions
 
     def refusals(self, model: Model, target: Target) -> tuple[Refusal, ...]:
-        """Every node that the target's TensorRT release does not take.
+        """Every node that the target's TensorRT release does not take, by rule.
 
         Raises:
             UsageError: the target's options or versions cannot be read.
@@ -37,6 +44,14 @@ class TensorrtBackend:
         from edgekit.engine.tensorrt.package import prepare
 
         return prepare(model, target).refusals
+
+    def preflight(self, model: Model, target: Target, *, assumed: str = "") -> Preflight:
+        """What NVIDIA's parser says of a Model that no rule refuses; ``assumed`` says what of the Model is made up."""
+        from edgekit.engine.tensorrt.package import prepare
+        from edgekit.engine.tensorrt.preflight import preflight
+
+        version = target.runtime(self.runtime).version
+        return msgspec.structs.replace(preflight(prepare(model, target).written(), version), assumed=assumed)
 
     def compile(self, model: Model, target: Target, device: Device | None, out: Path) -> Engine:
         """Write the package for the device into ``out``.
@@ -49,5 +64,46 @@ class TensorrtBackend:
         return write_package(model, target, out)
 
     def tools(self) -> dict[str, str]:
-        """Versions of the packages that decide the package's bytes."""
-        return version_of("edgekit", "onnx")
+        """Versions of the packages that decide the package's bytes, and what is known of them."""
+        return version_of("edgekit", "onnx", *_PARSER)
+
+
+class TensorrtRtxBackend:
+    """Builds engines for NVIDIA RTX cards on any CPU; entry point ``tensorrt-rtx``. Such an engine never runs on a Jetson."""
+
+    runtime: ClassVar[str] = "tensorrt-rtx"
+    ports: ClassVar[frozenset[str]] = frozenset()
+    options: ClassVar[type] = TensorrtOptions
+
+    def refusals(self, model: Model, target: Target) -> tuple[Refusal, ...]:
+        """Every node that is refused by rule; of a graph that the rules take, those that NVIDIA's parser refuses.
+
+        Raises:
+            UsageError: the target's options or versions cannot be read.
+            MissingExtraError: TensorRT-RTX is not installed.
+        """
+        from edgekit.engine.tensorrt.rtx import refusals_of
+
+        return refusals_of(model, target)
+
+    def preflight(self, model: Model, target: Target, *, assumed: str = "") -> Preflight:
+        """What NVIDIA's parser says of a Model that it does not refuse."""
+        from edgekit.engine.tensorrt.rtx import preflight_of
+
+        with tempfile.TemporaryDirectory(prefix="edgekit-rtx-") as stage:
+            return msgspec.structs.replace(preflight_of(model, target, Path(stage)), assumed=assumed)
+
+    def compile(self, model: Model, target: Target, device: Device | None, out: Path) -> Engine:
+        """Build the engine into ``out``: the same model gives the same bytes.
+
+        Raises:
+            UnsupportedError: NVIDIA's parser or compiler does not take it.
+            MissingExtraError: TensorRT-RTX is not installed.
+        """
+        from edgekit.engine.tensorrt.rtx import write_engine
+
+        return write_engine(model, target, out)
+
+    def tools(self) -> dict[str, str]:
+        """Versions of the packages that decide the engine's bytes."""
+        return version_of("edgekit", "onnx", *_PARSER)

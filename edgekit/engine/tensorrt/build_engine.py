@@ -3,46 +3,42 @@
 
     python3 build_engine.py --check     compare this machine with build-plan.json, build nothing
     python3 build_engine.py             build; writes model.plan, build-result.json, build.log, layers.json
+    python3 build_engine.py --run       … and time the engine; writes profile.json, and outputs/ for inputs/ if there is such
+    python3 build_engine.py --run-only  time an engine that is there, after asking whether it was built for this machine
 
-One file, Python 3.8 to 3.12, TensorRT 8.5 to 11, no other package. It reads build-plan.json and the graph beside it.
+Python 3.8 to 3.12, TensorRT 8.5 to 11, no other package: it reads build-plan.json, the graph and the modules that lie
+beside it. Where there is no Python package of TensorRT, it builds with trtexec. What is in build-result.json of an earlier
+run that broke off is made again; its timing cache is kept.
 Exit status: 0 built or fitting, 1 TensorRT could not build, 2 this machine or this folder is not what the plan is for.
 """
 
 from __future__ import annotations
 
 import argparse
-import ctypes
 import hashlib
-import importlib
+import importlib.util
 import json
 import os
 import platform
-import re
-import shutil
 import subprocess
 import sys
 import time
 from typing import Any
 
+import cuda_memory  # type: ignore[import-not-found]  # these lie beside this script in the package
+import jetson  # type: ignore[import-not-found]
+import plan_header  # type: ignore[import-not-found]
+import tensorrt_config  # type: ignore[import-not-found]
+import tensorrt_run  # type: ignore[import-not-found]
+import trtexec_output  # type: ignore[import-not-found]
+from tensorrt_config import BuildError, WrongPlaceError, write_whole
+
 PLAN_FILE = "build-plan.json"
 RESULT_FILE = "build-result.json"
 LOG_FILE = "build.log"
 LAYERS_FILE = "layers.json"
-MEMORY_LINE = re.compile(
-    r"(Total Activation Memory|Total Weights Memory|Max Scratch Memory|Total Scratch Memory|Peak memory)\D*(\d+) bytes", re.IGNORECASE
-)
-
-
-class WrongPlaceError(Exception):
-    """This machine or this folder is not what the plan is for."""
-
-
-class BuildError(Exception):
-    """TensorRT could not build; ``nodes`` says which nodes its parser refused."""
-
-    def __init__(self, message: str, nodes: list[dict[str, Any]] | None = None) -> None:
-        super().__init__(message)
-        self.nodes = nodes or []
+PROFILE_FILE = "profile.json"
+TRTEXEC = "/usr/src/tensorrt/bin/trtexec"
 
 
 def say(text: str) -> None:
@@ -84,29 +80,6 @@ def load_tensorrt(module: str) -> Any:
         raise WrongPlaceError(f"import {module}: {error}; {hint}") from error
 
 
-def cuda_device() -> dict[str, Any]:
-    """Name, compute capability and memory of the first GPU, from the driver; empty without one."""
-    try:
-        cuda = ctypes.CDLL("libcuda.so.1")
-    except OSError:
-        return {}
-    device, major, minor, version = ctypes.c_int(), ctypes.c_int(), ctypes.c_int(), ctypes.c_int()
-    name, memory = ctypes.create_string_buffer(256), ctypes.c_size_t()
-    if cuda.cuInit(0) or cuda.cuDeviceGet(ctypes.byref(device), 0):
-        return {}
-    cuda.cuDeviceGetName(name, 256, device)
-    cuda.cuDeviceGetAttribute(ctypes.byref(major), 75, device)  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR
-    cuda.cuDeviceGetAttribute(ctypes.byref(minor), 76, device)  # … _MINOR
-    cuda.cuDeviceTotalMem_v2(ctypes.byref(memory), device)
-    cuda.cuDriverGetVersion(ctypes.byref(version))
-    return {
-        "gpu": name.value.decode(errors="replace"),
-        "compute_capability": f"{major.value}.{minor.value}",
-        "memory_mib": memory.value >> 20,
-        "cuda_driver": f"{version.value // 1000}.{version.value % 1000 // 10}",
-    }
-
-
 def first_line(path: str) -> str:
     """The first line of a text file; empty if there is none."""
     try:
@@ -116,28 +89,21 @@ def first_line(path: str) -> str:
         return ""
 
 
-def power_mode() -> str:
-    """What nvpmodel calls the present mode; empty where there is no nvpmodel."""
-    if shutil.which("nvpmodel") is None:
-        return ""
-    try:
-        ran = subprocess.run(["nvpmodel", "-q"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=10, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    found = re.search(r"NV Power Mode:\s*(\S+)", ran.stdout.decode(errors="replace"))
-    return found.group(1) if found else ""
-
-
-def describe_machine(trt: Any) -> dict[str, Any]:
+def describe_machine(version: str, made_by: str = "TensorRT") -> dict[str, Any]:
     """What decides an engine, and what a reader of the result wants to know."""
+    l4t = first_line("/etc/nv_tegra_release")
+    power = jetson.read_power_and_clocks()
     return {
-        "tensorrt": str(trt.__version__),
+        "tensorrt": version,
+        "made_by": made_by,
         "python": platform.python_version(),
         "arch": platform.machine(),
         "board": first_line("/proc/device-tree/model"),
-        "l4t": first_line("/etc/nv_tegra_release"),
-        "power_mode": power_mode(),
-        **cuda_device(),
+        "l4t": jetson.parse_l4t(l4t) or l4t,
+        "power_mode": power["power_mode"].get("name", ""),
+        "power_modes": power["power_modes"],
+        "clocks": power["clocks"],
+        **cuda_memory.read_device(),
     }
 
 
@@ -176,22 +142,9 @@ def make_logger(trt: Any, path: str, verbose: bool) -> Any:
                 stream.write(f"[{severity.name}] {msg}\n")
             if severity.name in ("INTERNAL_ERROR", "ERROR", "WARNING"):
                 self.complaints.append(f"{severity.name}: {msg}")
-            for what, count in MEMORY_LINE.findall(msg):
-                self.memory[what.lower().replace(" ", "_") + "_bytes"] = int(count)
+            self.memory.update(trtexec_output.parse_memory(msg))
 
     return Collector()
-
-
-def creation_flags(trt: Any, plan: dict[str, Any]) -> int:
-    """Flags of the network: explicit batch where it must be said, strong typing where the plan wants it."""
-    flags = 0
-    for name, wanted in (("EXPLICIT_BATCH", True), ("STRONGLY_TYPED", plan["typing"] == "strong")):
-        flag = getattr(trt.NetworkDefinitionCreationFlag, name, None)
-        if wanted and flag is not None:
-            flags |= 1 << int(flag)
-        elif wanted and name == "STRONGLY_TYPED":
-            raise BuildError(f"the plan wants strong typing, which TensorRT {trt.__version__} does not have")
-    return flags
 
 
 def parse(trt: Any, network: Any, logger: Any, path: str) -> None:
@@ -215,68 +168,6 @@ def parse(trt: Any, network: Any, logger: Any, path: str) -> None:
     raise BuildError("TensorRT's parser refuses the graph", nodes)
 
 
-def set_flags(trt: Any, config: Any, plan: dict[str, Any]) -> None:
-    """Precision flags of the plan; a release that has them no more takes the precision from the graph."""
-    for name in plan["flags"]:
-        flag = getattr(trt.BuilderFlag, name, None)
-        if flag is not None:
-            config.set_flag(flag)
-        elif int(trt.__version__.split(".")[0]) < 11:
-            raise BuildError(f"TensorRT {trt.__version__} has no flag {name}")
-
-
-def configure(trt: Any, builder: Any, plan: dict[str, Any]) -> Any:
-    """The builder's configuration as the plan has it."""
-    config = builder.create_builder_config()
-    set_flags(trt, config, plan)
-    if plan["workspace_mib"]:
-        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, plan["workspace_mib"] << 20)
-    if hasattr(config, "builder_optimization_level"):
-        config.builder_optimization_level = plan["optimization_level"]
-    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
-    if plan["profiles"]:
-        profile = builder.create_optimization_profile()
-        for sizes in plan["profiles"]:
-            profile.set_shape(sizes["input"], tuple(sizes["min"]), tuple(sizes["opt"]), tuple(sizes["max"]))
-        config.add_optimization_profile(profile)
-    return config
-
-
-def cache_file(machine: dict[str, Any]) -> str:
-    """A timing cache is good for one TensorRT, one GPU and one power mode."""
-    parts = [machine["tensorrt"], machine.get("compute_capability", ""), machine.get("gpu", ""), machine["power_mode"]]
-    return "timing-" + re.sub(r"[^A-Za-z0-9.]+", "_", "-".join(part for part in parts if part)) + ".cache"
-
-
-def use_cache(config: Any, path: str) -> int:
-    """Let the builder begin with the times of an earlier build; how many bytes of them there were."""
-    held = b""
-    if os.path.exists(path):
-        with open(path, "rb") as stream:
-            held = stream.read()
-    cache = config.create_timing_cache(held)
-    if not config.set_timing_cache(cache, False):
-        config.set_timing_cache(config.create_timing_cache(b""), False)
-        return 0
-    return len(held)
-
-
-def keep_cache(config: Any, path: str) -> None:
-    """Save the times of this build for the next."""
-    cache = config.get_timing_cache()
-    if cache is not None:
-        write_whole(path, bytes(cache.serialize()))
-
-
-def write_whole(path: str, content: bytes) -> None:
-    """A file that is there is whole: write beside it, then rename."""
-    with open(path + ".part", "wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(path + ".part", path)
-
-
 def inspect(trt: Any, logger: Any, content: bytes, folder: str) -> dict[str, Any]:
     """Open the engine as its user will, and say what is in it."""
     runtime = trt.Runtime(logger)
@@ -295,55 +186,169 @@ def inspect(trt: Any, logger: Any, content: bytes, folder: str) -> dict[str, Any
 
 
 def build(trt: Any, plan: dict[str, Any], folder: str, machine: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]:
-    """Build the engine; what it became, as plain data."""
-    logger = make_logger(trt, os.path.join(folder, LOG_FILE), options.verbose)
+    """Build the engine, with less memory where it runs out; what it became, as plain data."""
+    timings = "" if options.no_timing_cache else os.path.join(folder, tensorrt_config.cache_file(machine))
+    failed = []
+    for limits in tensorrt_config.attempts(plan):
+        logger = make_logger(trt, os.path.join(folder, LOG_FILE), options.verbose)
+        try:
+            with jetson.Stats() as stats:
+                found = build_once(trt, plan, folder, timings, logger, limits)
+        except BuildError as fault:
+            if fault.nodes or not trtexec_output.is_out_of_memory("\n".join(logger.complaints)):
+                raise
+            failed.append({**limits, "reason": str(fault)})
+            say(f"out of memory with {limits}: trying with less")
+            continue
+        with open(os.path.join(folder, plan["engine"]), "rb") as stream:
+            inspected = {"opened": False} if options.no_open else inspect(trt, logger, stream.read(), folder)
+        return {**found, "inspected": inspected, "limits": limits, "failed_attempts": failed, "stats": jetson.summarize(stats.samples)}
+    raise BuildError(f"out of memory in {len(failed)} attempts, the last with {failed[-1]}: close other programs, or add swap")
+
+
+def build_once(trt: Any, plan: dict[str, Any], folder: str, timings: str, logger: Any, limits: dict[str, int]) -> dict[str, Any]:
+    """One attempt, begun with the timing cache of earlier ones where ``timings`` names its file."""
     builder = trt.Builder(logger)
-    network = builder.create_network(creation_flags(trt, plan))
+    network = builder.create_network(tensorrt_config.creation_flags(trt, plan))
     parse(trt, network, logger, os.path.join(folder, plan["model"]))
-    config = configure(trt, builder, plan)
-    timings = os.path.join(folder, cache_file(machine))
-    cached = 0 if options.no_timing_cache else use_cache(config, timings)
+    config = tensorrt_config.configure(trt, builder, plan, folder, limits)
+    cached = tensorrt_config.use_cache(config, timings) if timings else 0
     began = time.perf_counter()
     serialized = builder.build_serialized_network(network, config)
     seconds = time.perf_counter() - began
+    if timings:
+        tensorrt_config.keep_cache(config, timings)  # of a failed attempt too: what it has timed, the next need not
     if serialized is None:
         raise BuildError(next(iter(reversed(logger.complaints)), "TensorRT built nothing and said nothing"))
     content = bytes(serialized)
     file = os.path.join(folder, plan["engine"])
     write_whole(file, content)
-    if not options.no_timing_cache:
-        keep_cache(config, timings)
     return {
         "engine": {"file": plan["engine"], "bytes": len(content), "sha256": sha256(file)},
+        "plan_header": {"first_bytes": content[: plan_header.HEADER_BYTES].hex()},
         "build_s": round(seconds, 3),
         "timing_cache": {"file": os.path.basename(timings), "bytes_before": cached},
         "memory": logger.memory,
-        "inspected": inspect(trt, logger, content, folder) if not options.no_open else {"opened": False},
+        "placement": trtexec_output.parse_placement(read_text(os.path.join(folder, LOG_FILE))),
         "complaints": logger.complaints,
     }
 
 
+def read_text(path: str) -> str:
+    """A whole text file."""
+    with open(path, encoding="utf-8", errors="replace") as stream:
+        return stream.read()
+
+
+def run_engine(trt: Any, plan: dict[str, Any], folder: str, machine: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]:
+    """Time the engine that lies in the folder, and profile it; its header is asked first whether it belongs here."""
+    file = os.path.join(folder, plan["engine"])
+    wrong = plan_header.why_not_here(file, machine)
+    if wrong:
+        raise WrongPlaceError("; ".join(wrong) + "; build it here: python3 build_engine.py")
+    logger = make_logger(trt, os.path.join(folder, "run.log"), options.verbose)
+    with open(file, "rb") as stream:
+        engine = trt.Runtime(logger).deserialize_cuda_engine(stream.read())
+    if engine is None:
+        raise BuildError(next(iter(reversed(logger.complaints)), "TensorRT did not open the engine and said nothing"))
+    memory = cuda_memory.open_memory()
+    runner = tensorrt_run.Runner(trt, engine, memory, {one["input"]: tuple(one["opt"]) for one in plan["profiles"]})
+    try:
+        with jetson.Stats() as stats:
+            found = tensorrt_run.measure(runner, warmup_s=options.warmup, duration_s=options.duration, at_least=options.queries)
+        inputs = os.path.join(folder, "inputs")
+        found["answered"] = tensorrt_run.answer(runner, inputs, os.path.join(folder, "outputs")) if os.path.isdir(inputs) else 0
+        profile = runner.profile()
+        write_whole(os.path.join(folder, PROFILE_FILE), json.dumps(profile, indent=1).encode())
+        log = os.path.join(folder, LOG_FILE)
+        if plan["dla_core"] >= 0 and os.path.exists(log):
+            found["placement_ms"] = trtexec_output.placement_cost(trtexec_output.parse_placement(read_text(log)), profile)
+    finally:
+        runner.close()
+    return {**found, "memory_by": memory.name, "stats": jetson.summarize(stats.samples)}
+
+
+def build_with_trtexec(plan: dict[str, Any], folder: str, *, anyway: bool) -> dict[str, Any]:
+    """Build and time by trtexec alone, with the options that the plan has for its release, and less memory where it runs out."""
+    tried = tensorrt_config.attempts(plan)
+    for limits in tried:
+        text, stats, status = run_trtexec(limited(plan["trtexec"]["build"], limits), folder, LOG_FILE)
+        if not status or not trtexec_output.is_out_of_memory(text):
+            break
+        say(f"out of memory with {limits}: trying with less")
+    must_pass(text, status)
+    here = trtexec_output.parse_summary(text).get("tensorrt", plan["tensorrt"])
+    if here.split(".")[:2] != plan["tensorrt"].split(".")[:2] and not anyway:
+        raise WrongPlaceError(f"trtexec here is of TensorRT {here}, the plan ({plan['target']}) is for {plan['tensorrt']}")
+    found = {"limits": limits, "stats": stats, "memory": trtexec_output.parse_memory(text), "placement": trtexec_output.parse_placement(text)}
+    text, stats, status = run_trtexec(plan["trtexec"]["time"], folder, "run.log")
+    must_pass(text, status)
+    file = os.path.join(folder, plan["engine"])
+    engine = {"file": plan["engine"], "bytes": os.path.getsize(file), "sha256": sha256(file)}
+    return {**found, "run_stats": stats, "trtexec": trtexec_output.parse_summary(text), "engine": engine}
+
+
+def limited(options: list[str], limits: dict[str, int]) -> list[str]:
+    """A build's options within the limits of an attempt."""
+    values = {"--memPoolSize": f"workspace:{limits['workspace_mib']}", "--builderOptimizationLevel": str(limits["optimization_level"])}
+    named = [(option.partition("=")[0], option) for option in options]
+    return [f"{name}={values[name]}" if name in values else option for name, option in named]
+
+
+def run_trtexec(options: list[str], folder: str, log: str) -> tuple[str, dict[str, Any], int]:
+    """What trtexec printed, what tegrastats saw meanwhile, and its exit status."""
+    with jetson.Stats() as stats:
+        argv = [os.environ.get("TRTEXEC", TRTEXEC), *options]
+        ran = subprocess.run(argv, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+    write_whole(os.path.join(folder, log), ran.stdout)
+    return ran.stdout.decode(errors="replace"), jetson.summarize(stats.samples), ran.returncode
+
+
+def must_pass(text: str, status: int) -> None:
+    """Refuse a trtexec that failed, with the last error it printed."""
+    if status:
+        said = [line for line in text.splitlines() if "[E]" in line] or text.splitlines()[-1:]
+        raise BuildError(f"trtexec ended with status {status}: {said[-1] if said else 'it said nothing'}")
+
+
 def run(options: argparse.Namespace) -> tuple[int, dict[str, Any]]:
-    """Check and build; exit status and result."""
+    """Check, build and time; exit status and result."""
     folder = os.path.abspath(options.folder)
     result: dict[str, Any] = {"schema": 1, "status": "refused"}
     try:
         plan = read_plan(folder)
         result.update(target=plan["target"], plan=plan)
+        if options.trtexec or (options.module == "tensorrt" and is_trtexec_alone()):
+            result["machine"] = describe_machine(plan["tensorrt"])
+            result["status"] = "fits" if options.check else "failed"
+            if not options.check:
+                result.update(build_with_trtexec(plan, folder, anyway=options.anyway), status="built", by="trtexec")
+            return 0, result
         trt = load_tensorrt(options.module)
-        machine = result["machine"] = describe_machine(trt)
+        made_by = "TensorRT-RTX" if options.module == "tensorrt_rtx" else "TensorRT"
+        machine = result["machine"] = describe_machine(str(trt.__version__), made_by)
         if not options.anyway:
             insist(mismatches(plan, machine))
         result["status"] = "fits" if options.check else "failed"
-        if not options.check:
+        if options.check:
+            return 0, result
+        if not options.run_only:
             result.update(build(trt, plan, folder, machine, options), status="built")
+        if options.run or options.run_only:
+            write_whole(os.path.join(folder, RESULT_FILE), json.dumps(result, indent=1).encode())
+            result.update(run=run_engine(trt, plan, folder, machine, options), status="built")
     except WrongPlaceError as error:
-        result["reason"] = str(error)
+        result.update(reason=str(error), status="refused")
         return 2, result
-    except (BuildError, TypeError, RuntimeError) as error:  # TensorRT says TypeError where the driver is missing
-        result.update(reason=str(error), nodes=getattr(error, "nodes", []))
+    except (BuildError, TypeError, RuntimeError, cuda_memory.NoCudaError, tensorrt_run.CannotRunError) as error:
+        result.update(reason=str(error), nodes=getattr(error, "nodes", []), status="failed")  # TypeError: the driver is missing
         return 1, result
     return 0, result
+
+
+def is_trtexec_alone() -> bool:
+    """Whether there is trtexec and no Python package of TensorRT."""
+    return importlib.util.find_spec("tensorrt") is None and os.path.exists(os.environ.get("TRTEXEC", TRTEXEC))
 
 
 def main() -> int:
@@ -351,6 +356,12 @@ def main() -> int:
     arguments = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     arguments.add_argument("--check", action="store_true", help="compare this machine with the plan, build nothing")
     arguments.add_argument("--anyway", action="store_true", help="build although this machine is not what the plan is for")
+    arguments.add_argument("--run", action="store_true", help="time and profile the engine after it is built")
+    arguments.add_argument("--run-only", action="store_true", help="time and profile the engine that is there")
+    arguments.add_argument("--warmup", type=float, default=1.0, help="seconds before what is counted (1)")
+    arguments.add_argument("--duration", type=float, default=10.0, help="seconds that are counted at least (10)")
+    arguments.add_argument("--queries", type=int, default=100, help="queries that are counted at least (100)")
+    arguments.add_argument("--trtexec", action="store_true", help="build and time with trtexec though there is TensorRT's Python package")
     arguments.add_argument("--no-timing-cache", action="store_true", help="time every layer anew")
     arguments.add_argument("--no-open", action="store_true", help="do not open the engine after it is built")
     arguments.add_argument("--verbose", action="store_true", help="write TensorRT's verbose lines into build.log too")
@@ -364,8 +375,12 @@ def main() -> int:
     for node in result.get("nodes", []):
         say(f"  {node['name'] or node['index']} ({node['op']}): {node['reason']}")
     say(f"{result['status']}: " + (result.get("reason") or f"{result['target']}, TensorRT {result['machine']['tensorrt']}"))
-    if result["status"] == "built":
-        say(f"{result['engine']['file']}: {result['engine']['bytes']} bytes in {result['build_s']} s; {RESULT_FILE} has the rest")
+    if result["status"] == "built" and "engine" in result:
+        seconds = f" in {result['build_s']} s" if "build_s" in result else ""
+        say(f"{result['engine']['file']}: {result['engine']['bytes']} bytes{seconds}; {RESULT_FILE} has the rest")
+    if "run" in result:
+        latencies = sorted(result["run"]["latencies_ns"])
+        say(f"median of {len(latencies)} queries: {latencies[len(latencies) // 2] / 1e6:.3f} ms")
     return status
 
 

@@ -28,7 +28,13 @@ def refusals_of(graph: Graph, release: Version) -> Iterator[Refusal]:
     """Every node that a release does not take, each once, with the first reason found."""
     supported = supported_ops(release)
     for node in graph.walk():
-        fault = _operator(node, supported) or _form(graph, node) or _quantization(graph, node) or _element_types(graph, node, release)
+        fault = (
+            _operator(node, supported)
+            or _form(graph, node)
+            or _quantization(graph, node)
+            or _element_types(graph, node, release)
+            or _mixed_types(graph, node)
+        )
         if fault:
             yield refusal(graph, node, *fault)
 
@@ -40,8 +46,8 @@ def refusal(graph: Graph, node: Node, reason: str, remedy: str) -> Refusal:
 
 
 def _operator(node: Node, supported: frozenset[str]) -> Fault | None:
-    if node.domain not in ("", "ai.onnx"):
-        return f"the operator belongs to the domain {node.domain}", "export the model with standard ONNX operators"
+    if node.op in releases().plugins or node.domain not in ("", "ai.onnx"):
+        return _foreign(node)
     if node.op in _INNER_GRAPHS:
         return "its inner graph cannot be checked before it is on the board", "export the model without control flow"
     if node.op in supported:
@@ -54,6 +60,15 @@ def _operator(node: Node, supported: frozenset[str]) -> Fault | None:
     return "TensorRT's parser does not read it", "export the model without it, or run it outside of the engine"
 
 
+def _foreign(node: Node) -> Fault:
+    """Of an operator that is none of ONNX's own."""
+    stands_for = releases().plugins.get(node.op)
+    if stands_for is None:
+        return f"the operator belongs to the domain {node.domain}", "export the model with standard ONNX operators"
+    advice = f"export the model with {stands_for} instead, or let it end before this node and do the rest outside of the engine"
+    return "it is a plugin of TensorRT's, no operator of ONNX: only a board could run the model", advice
+
+
 def _form(graph: Graph, node: Node) -> Fault | None:
     for restriction in restrictions(node.op):
         if reason := _against(graph, node, restriction):
@@ -62,13 +77,9 @@ def _form(graph: Graph, node: Node) -> Fault | None:
 
 
 def _against(graph: Graph, node: Node, restriction: Restriction) -> str:
-    for name, allowed in restriction.allowed.items():
-        value = node.get(name, allowed[0])
-        if value not in allowed:
-            return f"{name} is {value}; TensorRT takes {', '.join(str(one) for one in allowed)}"
-    for name in restriction.ones:
-        if any(one != 1 for one in node.get(name, ())):
-            return f"{name} are {list(node.get(name))}; TensorRT takes 1 alone"
+    reason = _against_values(graph, node, restriction)
+    if reason:
+        return reason
     for index in restriction.constant:
         if node.input(index) and not graph.is_constant(node.input(index)):
             return f"its input {node.input(index)} is computed; TensorRT takes a constant"
@@ -77,6 +88,22 @@ def _against(graph: Graph, node: Node, restriction: Restriction) -> str:
         return f"its input has {rank} axes; TensorRT takes {', '.join(str(one) for one in restriction.ranks)}"
     if restriction.outputs is not None and any(node.outputs[restriction.outputs :]):
         return f"{len(node.outputs)} of its outputs are used; TensorRT makes {restriction.outputs}"
+    return ""
+
+
+def _against_values(graph: Graph, node: Node, restriction: Restriction) -> str:
+    """What attributes and constants hold against the form."""
+    for name, allowed in restriction.allowed.items():
+        value = node.get(name, allowed[0])
+        if value not in allowed:
+            return f"{name} is {value}; TensorRT takes {', '.join(str(one) for one in allowed)}"
+    for name in restriction.ones:
+        if not all(one == 1 for one in node.get(name, ())):
+            return f"{name} are {list(node.get(name))}; TensorRT takes 1 alone"
+    for place, most in restriction.most.items():
+        held = graph.constant(node.input(int(place)))
+        if held is not None and held.size and held.max() > most:
+            return f"its input {node.input(int(place))} is {held.max()}; TensorRT takes {most} at most"
     return ""
 
 
@@ -138,4 +165,25 @@ def _element_types(graph: Graph, node: Node, release: Version) -> Fault | None:
             values = graph.constant(name) if name and graph.elem_type(name) == onnx.TensorProto.INT64 else None
             if values is not None and values.size and (values.min() < _INT32.min or values.max() > _INT32.max):
                 return f"{name} holds values beyond int32, which this release narrows to", "keep such values out of the model"
+    return None
+
+
+def _mixed_types(graph: Graph, node: Node) -> Fault | None:
+    """ONNX asks for one element type where a schema gives inputs one type; some exporters leave float16 beside float32."""
+    import onnx
+
+    try:
+        schema = onnx.defs.get_schema(node.op, domain="")
+    except onnx.defs.SchemaError:
+        return None
+    seen: dict[str, tuple[str, int]] = {}
+    for at, name in enumerate(node.inputs):
+        held = graph.elem_type(name) if name else 0
+        formal = schema.inputs[min(at, len(schema.inputs) - 1)]
+        if not held or formal.type_str.startswith("tensor(") or (at >= len(schema.inputs) - 1 and not formal.is_homogeneous):
+            continue
+        other, kind = seen.setdefault(formal.type_str, (name, held))
+        if kind != held:
+            one, two = (onnx.helper.tensor_dtype_to_np_dtype(each).name for each in (kind, held))
+            return f"{other} is {one} and {name} is {two}; TensorRT takes one type", "put a Cast before it, so that all its inputs are of one type"
     return None

@@ -9,16 +9,23 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+import edgekit.run
 from edgekit.engine.contract import Engine, Port, Refusal, port_of, seal_engine
 from edgekit.engine.tensorrt.check import refusal, refusals_of
+from edgekit.engine.tensorrt.dla import has_dla, predict
+from edgekit.engine.tensorrt.implicit import CACHE_FILE, calibration_cache, to_implicit
 from edgekit.engine.tensorrt.opset import lower, set_opset
 from edgekit.engine.tensorrt.plan import BuildPlan, Precision, flags_of, open_dimensions, profiles_of, typing_of, workspace_mib
-from edgekit.engine.tensorrt.rules import TensorrtOptions, Version, has_int64, options_of, version_of
+from edgekit.engine.tensorrt.pooling import widen_pools
+from edgekit.engine.tensorrt.preflight import Preflight, preflight, refusals
+from edgekit.engine.tensorrt.rules import TensorrtOptions, Version, has_int64, options_of, releases, version_of
 from edgekit.engine.tensorrt.signed import to_signed
-from edgekit.engine.tensorrt.trtexec import shell_script, time_options
-from edgekit.errors import UnsupportedError
+from edgekit.engine.tensorrt.sparsity import sparse_nodes
+from edgekit.engine.tensorrt.trtexec import build_options, shell_script, time_options
+from edgekit.errors import UnsupportedError, UsageError
 from edgekit.graph import onnx_file
 from edgekit.graph.edit import Graph
+from edgekit.graph.inspect import layers
 from edgekit.model import Model, Tensor, file_sha256
 from edgekit.target import Runtime, Target
 
@@ -32,7 +39,10 @@ MODEL_FILE, PLAN_FILE, SCRIPT_FILE, SHELL_FILE, README_FILE = (
     "build_with_trtexec.sh",
     "README.txt",
 )
+BESIDE = ("cuda_memory.py", "jetson.py", "plan_header.py", "tensorrt_config.py", "tensorrt_run.py", "trtexec_output.py")
+"""Modules of the room that travels which the builder script imports from its own folder."""
 STORE_OPSET = 21
+RTX = "tensorrt-rtx"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,20 +66,32 @@ class Prepared:
     outputs: tuple[Port, ...]
     refusals: tuple[Refusal, ...]
 
+    def written(self) -> onnx.ModelProto:
+        """The graph as a file of its opset, types inferred."""
+        proto = self.graph.finish()
+        set_opset(proto, self.opset)
+        return onnx_file.infer_shapes(proto)
 
-def prepare(model: Model, target: Target) -> Prepared:
+
+def prepare(model: Model, target: Target, runtime_name: str = "tensorrt") -> Prepared:
     """Check a Model against a target's release and bring it to the opset that release reads.
+
+    Args:
+        model: as the store keeps it.
+        target: that has the runtime.
+        runtime_name: ``tensorrt``, or ``tensorrt-rtx``, which goes by the rules of the TensorRT release that it is made from.
 
     Raises:
         UsageError: the target's options or versions cannot be read.
         SourceError: the Model's file cannot be read.
     """
-    runtime = target.runtime("tensorrt")
-    release = version_of(runtime.version)
+    runtime = target.runtime(runtime_name)
+    release = version_of(releases().rtx.rules if runtime_name == RTX else runtime.version)
     options = options_of(runtime.options, where=f"{target.name}: runtimes.options")
     opset = min(runtime.max_opset, STORE_OPSET)
     graph = Graph(onnx_file.load(model.path))
     to_signed(graph)
+    widen_pools(graph)
     found = {one.node: one for one in refusals_of(graph, release)}
     advice = f"this release of TensorRT reads opset {opset}: export the model without it"
     for node, reason in lower(graph, opset).items():
@@ -113,22 +135,50 @@ def write_package(model: Model, target: Target, out: Path) -> Engine:
         UnsupportedError: a node cannot be carried.
     """
     ready = prepare(model, target)
-    if ready.refusals:
-        lines = [one.line() for one in ready.refusals]
-        raise UnsupportedError(f"TensorRT of {target.name} cannot carry this model", hint="each line says what can be done", refusals=lines)
-    proto = ready.graph.finish()
-    set_opset(proto, ready.opset)
-    onnx_file.save(onnx_file.infer_shapes(proto), out)
-    plan = _plan(ready, proto, target, out)
+    refuse(ready.refusals, target.name)
+    core = dla_core(ready, target)
+    precision = precision_of(ready.written())
+    placement = predict(ready.graph, {row.name: row.macs for row in layers(ready.written())}) if core >= 0 else None
+    scales = to_implicit(ready.graph) if core >= 0 and precision == "int8" else {}
+    proto = ready.written()
+    onnx_file.save(proto, out)
+    if scales:
+        (out / CACHE_FILE).write_bytes(calibration_cache(scales, target.runtime("tensorrt").version))
+    plan = _plan(ready, precision, core, target, out)
+    found = preflight(proto, plan.tensorrt, capability=plan.compute_capability, profiles=plan.profiles)
+    if plan.typing == "strong":
+        refuse(refusals(found), target.name)
     _write_files(plan, out)
-    return seal_engine(out, _engine(plan, ready, target, out))
+    engine = _engine(plan, ready, target, found, out)
+    if placement is not None:
+        dla = {"said": placement.sentence(), "fallbacks": [one.line() for one in placement.fallbacks]}
+        engine = msgspec.structs.replace(engine, details={**engine.details, "dla": dla})
+    return seal_engine(out, engine)
 
 
-def _plan(ready: Prepared, proto: onnx.ModelProto, target: Target, out: Path) -> BuildPlan:
+def refuse(found: tuple[Refusal, ...], target: str) -> None:
+    """End a build with all that stands against it, if anything does.
+
+    Raises:
+        UnsupportedError: something does.
+    """
+    if found:
+        lines = [one.line() for one in found]
+        raise UnsupportedError(f"TensorRT of {target} cannot carry this model", hint="each line says what can be done", refusals=lines)
+
+
+def told(found: Preflight) -> dict[str, object]:
+    """A preflight as a report shows it: counts, and every node that NVIDIA's parser did not prove with its reason."""
+    nodes = {f"{one.node} ({one.op})": f"{one.label}: {one.reason}" for one in found.open_nodes() if one.reason}
+    counts = {str(label): count for label, count in found.count().items()}
+    return {"said": found.sentence(), **counts, **({"nodes": nodes} if nodes else {}), **found.memory}
+
+
+def _plan(ready: Prepared, precision: Precision, core: int, target: Target, out: Path) -> BuildPlan:
     runtime: Runtime = target.runtime("tensorrt")
-    precision = precision_of(proto)
     typing = typing_of(ready.release, precision, ready.options)
-    return BuildPlan(
+    sparse, _ = sparse_nodes(ready.graph)
+    plan = BuildPlan(
         schema=1,
         target=target.name,
         tensorrt=runtime.version,
@@ -143,7 +193,29 @@ def _plan(ready: Prepared, proto: onnx.ModelProto, target: Target, out: Path) ->
         profiles=profiles_of(ready.inputs, ready.options),
         inputs=ready.inputs,
         outputs=ready.outputs,
+        dla_core=core,
+        calibration=CACHE_FILE if (out / CACHE_FILE).exists() else "",
+        sparsity=bool(sparse) and ready.options.sparsity == "auto",
     )
+    return msgspec.structs.replace(plan, trtexec={"build": tuple(build_options(plan)), "time": tuple(time_options(plan))})
+
+
+def dla_core(ready: Prepared, target: Target) -> int:
+    """The DLA core asked for; -1 for none.
+
+    Raises:
+        UsageError: the board has none of that number, or its TensorRT builds for no DLA.
+    """
+    core, cores = ready.options.dla_core, int(target.facts.get("dla_cores", 0))
+    if core < 0:
+        return -1
+    reason = "" if core < cores else f"has {cores} of them" if cores else "has no DLA"
+    if not reason and not has_dla(ready.release):
+        reason = f"has TensorRT {target.runtime('tensorrt').version}, which builds for no DLA"
+    if reason:
+        hint = "leave it out, or choose a board with a DLA and TensorRT up to 10.7: Orin NX or AGX Orin with JetPack 5 or 6"
+        raise UsageError(f"tensorrt.dla_core = {core}: {target.name} {reason}", hint=hint)
+    return core
 
 
 def precision_of(proto: onnx.ModelProto) -> Precision:
@@ -161,6 +233,8 @@ def precision_of(proto: onnx.ModelProto) -> Precision:
 def _write_files(plan: BuildPlan, out: Path) -> None:
     (out / PLAN_FILE).write_bytes(msgspec.json.format(msgspec.json.encode(plan), indent=1))
     shutil.copyfile(Path(__file__).with_name(SCRIPT_FILE), out / SCRIPT_FILE)
+    for name in BESIDE:
+        shutil.copyfile(Path(edgekit.run.__file__).with_name(name), out / name)
     (out / SHELL_FILE).write_text(shell_script(plan), encoding="utf-8")
     (out / SHELL_FILE).chmod(0o755)
     (out / README_FILE).write_text(instructions(plan), encoding="utf-8")
@@ -181,6 +255,9 @@ Copy this folder to the board, go into it, and type:
       builds {plan.engine}; build-result.json says what came out, build.log what TensorRT said,
       layers.json what it made of each layer. A second build begins with the timing cache of the first.
 
+  python3 {SCRIPT_FILE} --run-only
+      asks whether the engine belongs to this board, times it, and profiles its layers into profile.json.
+
   /usr/src/tensorrt/bin/trtexec {timing}
       runs the engine and writes every time it measured to times.json.
 
@@ -188,7 +265,7 @@ Copy this folder to the board, go into it, and type:
 """
 
 
-def _engine(plan: BuildPlan, ready: Prepared, target: Target, out: Path) -> Engine:
+def _engine(plan: BuildPlan, ready: Prepared, target: Target, found: Preflight, out: Path) -> Engine:
     return Engine(
         file=MODEL_FILE,
         target=target.name,
@@ -205,7 +282,10 @@ def _engine(plan: BuildPlan, ready: Prepared, target: Target, out: Path) -> Engi
             "typing": plan.typing,
             "flags": list(plan.flags),
             "workspace_mib": plan.workspace_mib,
+            "sparsity": plan.sparsity,
+            "dla_core": plan.dla_core,
             "operators": ready.graph.count(),
+            "preflight": told(found),
             "on_the_device": [f"python3 {SCRIPT_FILE} --check", f"python3 {SCRIPT_FILE}"],
         },
     )

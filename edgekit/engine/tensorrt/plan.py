@@ -41,6 +41,10 @@ class BuildPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         profiles: of inputs with open dimensions.
         inputs, outputs: the engine's ports.
         engine: file to write.
+        dla_core: which DLA core takes the layers that it can; -1 for none.
+        calibration: file of scales for int8 without Q/DQ, which a DLA wants up to TensorRT 10.7; "" where Q/DQ say all.
+        sparsity: whether TensorRT may use that weights are 2:4 sparse.
+        trtexec: the options of trtexec that ``build`` the same engine and ``time`` it.
     """
 
     schema: Literal[1]
@@ -58,6 +62,10 @@ class BuildPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
     engine: str = "model.plan"
+    dla_core: int = -1
+    calibration: str = ""
+    sparsity: bool = False
+    trtexec: dict[str, tuple[str, ...]] = {}
 
 
 def typing_of(release: Version, precision: Precision, options: TensorrtOptions) -> Literal["weak", "strong"]:

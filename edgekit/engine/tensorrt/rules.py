@@ -23,6 +23,7 @@ class Restriction(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         ones: attributes that must be 1 throughout.
         constant: places of inputs that must be initializers.
         ranks: of the first input.
+        most: the largest value that a constant input may hold, by its place.
         outputs: how many outputs may be used.
     """
 
@@ -31,6 +32,7 @@ class Restriction(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ones: tuple[str, ...] = ()
     constant: tuple[int, ...] = ()
     ranks: tuple[int, ...] = ()
+    most: dict[str, int] = {}
     outputs: int | None = None
 
 
@@ -41,16 +43,35 @@ class Span(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     until: str = ""
 
 
+class Rtx(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is to be known of TensorRT-RTX, whose parser and compiler run without a GPU.
+
+    Attributes:
+        rules: the release of TensorRT whose rules its parser has.
+        capabilities: that it compiles for.
+        ignored: operators whose refusal says nothing of a board, each with the reason.
+        remedies: what can be done, by words of the parser.
+    """
+
+    rules: str
+    capabilities: tuple[str, ...]
+    ignored: dict[str, str]
+    remedies: dict[str, str]
+
+
 class Releases(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The whole table."""
+    """The whole table; ``plugins`` names operators that are plugins of TensorRT, and the ONNX operator that does the same."""
 
     strong_since: str
     strong_only_since: str
     int64_since: str
     bfloat16_since: str
+    trtexec_read_up_to: str
     ops: dict[str, tuple[str, ...]]
     restriction: tuple[Restriction, ...]
     trtexec: dict[str, Span]
+    rtx: Rtx
+    plugins: dict[str, str] = {}
 
 
 def version_of(text: str) -> Version:
@@ -96,6 +117,11 @@ def has_trtexec_option(option: str, release: Version) -> bool:
     return (not span.since or version_of(span.since) <= release) and (not span.until or release < version_of(span.until))
 
 
+def knows_trtexec(release: Version) -> bool:
+    """Whether the options of that release's trtexec were read; of later ones they are taken to be the same."""
+    return release[:2] <= version_of(releases().trtexec_read_up_to)
+
+
 def is_strong_only(release: Version) -> bool:
     """Whether a release knows no precision flags, so that all of the precision must be in the graph."""
     return release >= version_of(releases().strong_only_since)
@@ -125,6 +151,8 @@ class TensorrtOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         workspace_mib: most that a layer's implementation may use while it runs; a quarter of the board's memory, at most 4096, if 0.
         optimization_level: 0 to 5, how long TensorRT searches (release 8.6 or newer).
         shapes: least, usual and largest size for each open dimension, by its name.
+        dla_core: a DLA core that takes the layers that it can; -1 keeps all on the GPU.
+        sparsity: ``auto`` lets TensorRT use 2:4 sparse weights where the model has such.
     """
 
     typing: Literal["weak", "strong"] = "weak"
@@ -132,6 +160,8 @@ class TensorrtOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     workspace_mib: int = 0
     optimization_level: int = 3
     shapes: dict[str, tuple[int, int, int]] = {}
+    dla_core: int = -1
+    sparsity: Literal["auto", "off"] = "auto"
 
 
 def options_of(data: dict[str, Any], *, where: str) -> TensorrtOptions:

@@ -27,7 +27,8 @@ class Quantize:
 
     Attributes:
         mode: ``static`` integers with ranges from samples; ``dynamic`` int8 with ranges as they come at run time;
-            ``weight_only``: integer weights, float arithmetic; ``float16``; ``bfloat16``.
+            ``weight_only``: integer weights, float arithmetic; ``float16``, where a whole graph computes so without the nodes
+            that samples, if there are some, show to overflow; ``bfloat16``.
         weight_bits: 4 of ``weight_only`` and ``static``, where operators that the runtime does not compute so keep 8; 2 of
             ``weight_only``.
         max_weight_bytes: of ``static`` with ``weight_bits`` 4: no more nodes' weights have 4 bits than it takes for all
@@ -80,6 +81,11 @@ class Quantize:
         """Samples and a scheme; only static int8 needs samples."""
         return frozenset({Need.SAMPLES, Need.SCHEME}) if self.mode == "static" else frozenset({Need.SCHEME})
 
+    @property
+    def uses(self) -> frozenset[Need]:
+        """What it goes by where it is there: float16 sees on samples what would overflow."""
+        return frozenset({Need.SAMPLES}) if self.mode == "float16" else frozenset()
+
     def lacking(self, scheme: Scheme) -> str:
         """What these options ask for and a scheme has no form for; "" if it has all."""
         return lacking(self, scheme)
@@ -114,9 +120,7 @@ class Quantize:
         if left is not None:
             did = left
         elif self.mode == "float16":
-            from edgekit.passes.quantize.float16 import to_float16
-
-            did = to_float16(proto, scheme.float16)
+            did = self._float16(model, proto, scheme, supplies)
         elif self.mode == "bfloat16":
             from edgekit.passes.quantize.float16 import to_bfloat16
 
@@ -135,6 +139,18 @@ class Quantize:
         onnx_file.save(onnx_file.infer_shapes(proto), out)
         step = Step(name="quantize", options=asdict(self), tools=self.tools(), did=did)
         return seal_model(out, model.signature, (*model.history, step))
+
+    def _float16(self, model: Model, proto: Any, scheme: Scheme, supplies: Supplies) -> dict[str, Any]:
+        from edgekit.graph.view import View
+        from edgekit.passes.quantize.float16 import to_float16
+        from edgekit.passes.quantize.magnitudes import largest_seen
+
+        samples, largest = supplies.samples, {}
+        if samples is not None and scheme.float16 == "graph":
+            feeds = samples.feeds("calibrating", model.signature)
+            largest = largest_seen(model.path, View(proto), feeds, supplies.watcher)
+        did = to_float16(proto, scheme.float16, largest)
+        return {**did, "samples": len(samples.calibrating)} if largest and samples is not None else did
 
     def _static(self, model: Model, proto: Any, supplies: Supplies) -> dict[str, Any]:
         from edgekit.passes.quantize.static import quantize_static

@@ -91,7 +91,7 @@ class _Look:
         self._tensors = frozenset(observed_tensors(view))
         made = {name for node in view.nodes for name in node.output}
         wanted = [name for name in made if name in self._tensors or name in self._weighted]
-        portions = list(_portions(view, sorted(wanted)))
+        portions = list(in_portions(view, sorted(wanted)))
         largest = max((4 * sum(map(view.numbers, portion)) for portion in portions), default=0)
         self.bytes_held = 3 * largest + 2**20  # its values, and about as much twice while they are computed and counted
         self._portions = [Runner(path, outputs=portion, threads=1) for portion in portions]
@@ -117,7 +117,7 @@ class _Look:
                 yield values.popitem()  # so that it can go as soon as it has been looked at
 
 
-def _portions(view: View, tensors: list[str]) -> Iterator[list[str]]:
+def in_portions(view: View, tensors: list[str]) -> Iterator[list[str]]:
     """Tensors in runs that are fetched together."""
     portion: list[str] = []
     held = 0

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -10,6 +12,7 @@ from numpy.typing import NDArray
 
 from edgekit.graph.node import Node, drop_unread_constants
 from edgekit.graph.view import View
+from edgekit.passes.quantize.magnitudes import reason_for_overflow
 
 if TYPE_CHECKING:
     import onnx
@@ -55,17 +58,18 @@ FEWEST = 16
 """Weights with fewer elements stay float32: a Cast costs more than they do."""
 
 
-def to_float16(proto: onnx.ModelProto, form: Literal["weights", "graph"]) -> dict[str, Any]:
+def to_float16(proto: onnx.ModelProto, form: Literal["weights", "graph"], largest: Mapping[str, float] = MappingProxyType({})) -> dict[str, Any]:
     """Make a float32 graph, all types inferred, half precision in place; its inputs and outputs stay float32.
 
     Args:
         proto: the graph.
         form: float16 initializers with Casts to float32, or all arithmetic in float16.
+        largest: of a whole graph, what samples showed of tensors: nodes that would overflow stay float32.
 
     Returns:
         What was done: how much became float16, and what stayed float32 for which reason.
     """
-    return _Weights(proto).convert() if form == "weights" else _Graph(proto, FLOAT16).convert()
+    return _Weights(proto).convert() if form == "weights" else _Graph(proto, FLOAT16, largest).convert()
 
 
 def to_bfloat16(proto: onnx.ModelProto) -> dict[str, Any]:
@@ -115,8 +119,9 @@ class _Weights:
 class _Graph:
     """A tensor keeps its name for its float32 form; its half form is ``NAME/half``; Casts come where one is missing."""
 
-    def __init__(self, proto: onnx.ModelProto, half: Half) -> None:
+    def __init__(self, proto: onnx.ModelProto, half: Half, largest: Mapping[str, float] = MappingProxyType({})) -> None:
         self._proto = proto
+        self._largest = largest
         self._format = half
         self._graph = proto.graph
         self._view = View(proto)
@@ -130,8 +135,8 @@ class _Graph:
         count = 0
         for node in self._view.nodes:
             places = self._half_inputs(node)
-            reason = next(filter(None, (self._constant_reason(node.input[at]) for at in places)), "")
-            if reason:
+            reason = next(filter(None, (self._constant_reason(node.input[at]) for at in places)), "") or self._seen_reason(node)
+            if reason and places:
                 kept[node.name] = reason
             if places and not reason:
                 self._write_half(node, places)
@@ -162,6 +167,9 @@ class _Graph:
         bound = {kind(schema.inputs, at) for at in places}
         made = [at for at, name in enumerate(node.output) if name and self._view.is_float(name)]
         return places if all(kind(schema.outputs, at) in bound for at in made) else []
+
+    def _seen_reason(self, node: onnx.NodeProto) -> str:
+        return reason_for_overflow(node, self._largest, self._format.largest, self._format.name)
 
     def _constant_reason(self, tensor: str) -> str:
         return reason_for_float32(self._view.value(tensor), self._format) if tensor in self._view.constants else ""

@@ -2,49 +2,58 @@
 
 from __future__ import annotations
 
+import array
 import ast
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from edgekit.errors import UsageError
+
 DATA = Path(__file__).parent / "data"
-SCRIPT = Path(__file__).resolve().parents[3] / "edgekit" / "engine" / "tensorrt" / "build_engine.py"
+ROOT = Path(__file__).resolve().parents[3] / "edgekit"
+SCRIPT = ROOT / "engine" / "tensorrt" / "build_engine.py"
+BESIDE = [
+    ROOT / "run" / name for name in ("cuda_memory.py", "jetson.py", "plan_header.py", "tensorrt_config.py", "tensorrt_run.py", "trtexec_output.py")
+]
 API = json.loads((DATA / "api_names.json").read_text(encoding="utf-8"))["classes"]
 NET = "net (float[1,3,8,8] x) => (float[1,3,8,8] y) { y = Relu(x) }"
 
 HELD_BY = {  # names of the script's variables: the class of TensorRT that they hold
     "builder": "Builder", "config": "IBuilderConfig", "network": "INetworkDefinition", "parser": "OnnxParser",
     "error": "ParserError", "profile": "IOptimizationProfile", "cache": "ITimingCache", "runtime": "Runtime",
-    "engine": "ICudaEngine", "inspector": "EngineInspector",
+    "engine": "ICudaEngine", "inspector": "EngineInspector", "context": "IExecutionContext",
 }  # fmt: skip
 GUARDED = {("IBuilderConfig", "builder_optimization_level")}  # asked for with hasattr: 8.5 does not have it
 FREE = {"__version__", "__init__"}
 
 
-def tree() -> ast.Module:
-    return ast.parse(SCRIPT.read_text(encoding="utf-8"), feature_version=(3, 8))
+def tree(path: Path = SCRIPT) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"), feature_version=(3, 8))
 
 
-def test_the_script_is_python_3_8():
-    compiled = tree()
-
-    assert not [node for node in ast.walk(compiled) if isinstance(node, ast.Match | ast.TryStar)]
-
-
-def test_the_script_needs_nothing_but_the_standard_library():
-    imported = {alias.name for node in ast.walk(tree()) if isinstance(node, ast.Import) for alias in node.names}
-    imported |= {node.module for node in ast.walk(tree()) if isinstance(node, ast.ImportFrom)}
-
-    assert imported <= sys.stdlib_module_names | {"__future__"}
+@pytest.mark.parametrize("path", [SCRIPT, *BESIDE], ids=lambda path: path.name)
+def test_what_goes_to_the_board_is_python_3_8(path):
+    assert not [node for node in ast.walk(tree(path)) if isinstance(node, ast.Match | ast.TryStar)]
 
 
-def test_every_name_of_tensorrt_in_the_script_is_in_every_release_from_8_6_to_11():
+@pytest.mark.parametrize("path", [SCRIPT, *BESIDE], ids=lambda path: path.name)
+def test_what_goes_to_the_board_needs_nothing_but_the_standard_library_and_what_lies_beside_it(path):
+    imported = {alias.name for node in ast.walk(tree(path)) if isinstance(node, ast.Import) for alias in node.names}
+    imported |= {node.module for node in ast.walk(tree(path)) if isinstance(node, ast.ImportFrom)}
+
+    assert {name.partition(".")[0] for name in imported} <= sys.stdlib_module_names | {"__future__"} | {one.stem for one in BESIDE}
+
+
+@pytest.mark.parametrize("path", [SCRIPT, *BESIDE], ids=lambda path: path.name)
+def test_every_name_of_tensorrt_in_the_script_is_in_every_release_from_8_6_to_11(path):
     strange = []
-    for node in ast.walk(tree()):
+    for node in ast.walk(tree(path)):
         if not isinstance(node, ast.Attribute):
             continue
         owner = node.value
@@ -73,7 +82,8 @@ def test_every_name_of_tensorrt_in_the_script_is_in_every_release_from_8_6_to_11
 )
 def test_names_that_only_some_releases_have_are_asked_for_and_never_written_out(class_, name):
     assert name in API[class_]["somewhere"]
-    assert not [node for node in ast.walk(tree()) if isinstance(node, ast.Attribute) and node.attr == name]
+    for path in (SCRIPT, *BESIDE):
+        assert not [node for node in ast.walk(tree(path)) if isinstance(node, ast.Attribute) and node.attr == name]
 
 
 @pytest.fixture
@@ -96,7 +106,7 @@ def again(folder: Path, *arguments: str, release: str, does: str = "build"):
 
 
 def done(folder: Path) -> dict:
-    return json.loads((folder / "model.plan").read_text(encoding="utf-8"))
+    return json.loads((folder / "model.plan").read_bytes()[32:])
 
 
 QUANTIZED = """net (float[1,3,8,8] x) => (float[1,3,8,8] y) <float s = {0.1}, int8 z = {0}> {
@@ -212,6 +222,168 @@ def test_a_python_without_tensorrt_says_where_it_comes_from(package):
 
     assert ran.returncode == 2
     assert "it comes with JetPack" in ran.stdout
+
+
+def test_a_build_that_runs_out_of_memory_is_tried_with_less(build):
+    status, result, said, folder = build("jetson-orin-nano-jp62", release="10.3.0", does="little memory")
+
+    assert (status, result["status"]) == (0, "built")
+    assert done(folder)["WORKSPACE"] == 1024 << 20
+    assert result["limits"] == {"workspace_mib": 1024, "optimization_level": 3}
+    assert [one["workspace_mib"] for one in result["failed_attempts"]] == [2048]
+    assert "out of memory with {'workspace_mib': 2048, 'optimization_level': 3}: trying with less" in said
+    assert result["timing_cache"]["bytes_before"] == len(b"timed ")
+
+
+def test_a_build_that_never_has_enough_memory_says_what_was_tried(build):
+    status, result, _, folder = build("jetson-orin-nano-jp62", release="10.3.0", does="no memory")
+
+    assert status == 1
+    assert "out of memory in 5 attempts" in result["reason"]
+    assert "'workspace_mib': 128, 'optimization_level': 0" in result["reason"]
+    assert not (folder / "model.plan").exists()
+
+
+def test_layers_go_to_the_dla_with_the_gpu_behind_it(build):
+    _, result, _, folder = build("jetson-orin-nx-jp62", release="10.3.0", text=QUANTIZED, dla_core=1)
+
+    assert done(folder)["dla"] == ["DLA", 1]
+    assert done(folder)["calibration"] == ["TRT-100300-EntropyCalibration2", "x: 3dcccccd"]
+    assert "GPU_FALLBACK" in done(folder)["flags"]
+    assert result["placement"]["dla"] == ["{ForeignNode[Conv_0]}"]
+
+
+def test_a_dla_core_that_a_board_does_not_have_is_refused_on_the_host(package):
+    with pytest.raises(UsageError, match="jetson-orin-nano-jp62 has no DLA"):
+        package(NET, "jetson-orin-nano-jp62", dla_core=0)
+
+
+def test_the_timing_cache_is_named_after_release_and_machine(build):
+    _, result, _, _ = build("jetson-orin-nano-jp62", release="10.3.0")
+
+    assert result["timing_cache"]["file"].startswith("timing-10.3.0")
+
+
+@pytest.fixture(scope="module")
+def cuda_library(tmp_path_factory):
+    """A libcudart whose GPU memory is the host's, so that buffers, copies and order can be tried without a GPU."""
+    compiler = shutil.which("gcc")
+    if compiler is None:
+        pytest.skip("needs gcc")
+    folder = tmp_path_factory.mktemp("cuda")
+    source = folder / "cudart.c"
+    source.write_text(
+        """#include <stdlib.h>
+#include <string.h>
+int cudaMalloc(void **p, size_t n) { *p = malloc(n); return *p ? 0 : 2; }
+int cudaFree(void *p) { free(p); return 0; }
+int cudaMemcpyAsync(void *to, const void *from, size_t n, int kind, void *stream) { memcpy(to, from, n); return kind < 1 || kind > 2; }
+int cudaStreamCreate(void **stream) { *stream = malloc(1); return 0; }
+int cudaStreamSynchronize(void *stream) { return stream == 0; }
+""",
+        encoding="ascii",
+    )
+    subprocess.run([compiler, "-shared", "-fPIC", "-o", str(folder / "libcudart.so"), str(source)], check=True)
+    return folder
+
+
+QUICK = ("--warmup", "0", "--duration", "0", "--queries", "7")
+
+
+def test_a_built_engine_is_timed_profiled_and_answers_inputs(package, cuda_library, monkeypatch):
+    monkeypatch.setenv("LD_LIBRARY_PATH", str(cuda_library))
+    folder = package(NET, "jetson-orin-nano-jp62")
+    values = array.array("f", [0.5] * (3 * 8 * 8))
+    (folder / "inputs" / "0").mkdir(parents=True)
+    (folder / "inputs" / "0" / "x.bin").write_bytes(values.tobytes())
+
+    status, result, said, _ = again(folder, "--run", *QUICK, release="10.3.0")
+    profile = json.loads((folder / "profile.json").read_text(encoding="utf-8"))
+
+    assert status == 0, said
+    assert result["run"]["memory_by"] == "libcudart"
+    assert len(result["run"]["latencies_ns"]) == 7
+    assert all(0 < run <= whole for run, whole in zip(result["run"]["executions_ns"], result["run"]["latencies_ns"], strict=True))
+    assert set(array.array("f", (folder / "outputs" / "0" / "y.bin").read_bytes())) == {1.0}
+    assert profile[0] == {"count": 50}
+    assert profile[1]["name"] == "Conv_0 + Relu_1"
+    assert (profile[1]["averageMs"], profile[1]["percentage"]) == (pytest.approx(0.75), pytest.approx(75.0))
+
+
+def test_without_cuda_every_way_says_why(build):
+    status, result, _, _ = build("jetson-orin-nano-jp62", "--run", *QUICK, release="10.3.0")
+
+    assert status == 1
+    assert "cuda.bindings: " in result["reason"]
+    assert "pycuda: " in result["reason"]
+    assert "libcudart: " in result["reason"] or "no libcudart here" in result["reason"]
+
+
+def test_an_engine_of_another_release_is_not_opened(build):
+    _, _, _, folder = build("jetson-orin-nano-jp62", release="10.3.0")
+
+    status, result, said, _ = again(folder, "--run-only", "--anyway", *QUICK, release="10.7.0")
+
+    assert (status, result["status"]) == (2, "refused")
+    assert "built by TensorRT 10.3.0.0, and this machine has 10.7.0" in said
+    assert "build it here: python3 build_engine.py" in said
+
+
+@pytest.fixture
+def trtexec(tmp_path, monkeypatch):
+    """A trtexec that writes the engine it is asked for and prints what a real one printed; the version lines are put in front of it."""
+    fake = tmp_path / "trtexec"
+    recorded = DATA / "trtexec_10.3.txt"
+    fake.write_text(
+        f"""#!/bin/sh
+for one in "$@"; do case "$one" in
+  --saveEngine=*) printf engine > "${{one#--saveEngine=}}";;
+  --memPoolSize=workspace:*) if [ "${{one##*:}}" -gt "${{TRTEXEC_MEMORY:-9999}}" ]; then
+    echo "[E] Error Code 1: Cuda Runtime (out of memory)"; exit 1; fi;;
+esac; done
+cat {recorded}
+exit ${{TRTEXEC_STATUS:-0}}
+""",
+        encoding="utf-8",
+    )
+    fake.chmod(0o755)
+    monkeypatch.setenv("TRTEXEC", str(fake))
+
+
+@pytest.mark.usefixtures("trtexec")
+class TestWithTrtexecAlone:
+    def test_it_builds_and_times_and_what_was_printed_is_read(self, package):
+        folder = package(QUANTIZED, "jetson-orin-nano-jp62")
+
+        status, result, _, _ = again(folder, "--trtexec", release="10.3.0")
+
+        assert (status, result["status"], result["by"]) == (0, "built", "trtexec")
+        assert result["engine"]["bytes"] == len(b"engine")
+        assert result["trtexec"]["latency"]["median"] == 6.13257
+        assert result["trtexec"]["gpu_compute_time"]["p99"] == 11.0095
+
+    def test_where_memory_runs_out_it_is_tried_with_less(self, package, monkeypatch):
+        monkeypatch.setenv("TRTEXEC_MEMORY", "600")
+
+        status, result, said, _ = again(package(QUANTIZED, "jetson-orin-nano-jp62"), "--trtexec", release="10.3.0")
+
+        assert status == 0, said
+        assert result["limits"] == {"workspace_mib": 512, "optimization_level": 2}
+        assert said.count("trying with less") == 2
+
+    def test_another_release_of_it_is_refused(self, package):
+        status, result, _, _ = again(package(QUANTIZED, "jetson-xavier-nx-jp51"), "--trtexec", release="8.5.2")
+
+        assert status == 2
+        assert "trtexec here is of TensorRT 10.3.0, the plan (jetson-xavier-nx-jp51) is for 8.5.2" in result["reason"]
+
+    def test_one_that_fails_ends_with_what_it_said_last(self, package, monkeypatch):
+        monkeypatch.setenv("TRTEXEC_STATUS", "1")
+
+        status, result, _, _ = again(package(QUANTIZED, "jetson-orin-nano-jp62"), "--trtexec", release="10.3.0")
+
+        assert status == 1
+        assert result["reason"].startswith("trtexec ended with status 1: ")
 
 
 @pytest.mark.parametrize("text", [NET, QUANTIZED], ids=["float", "int8"])

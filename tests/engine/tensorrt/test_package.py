@@ -8,14 +8,18 @@ import subprocess
 from importlib.metadata import version
 from pathlib import Path
 
+import msgspec
+import numpy as np
 import onnx
 import pytest
 
 from edgekit.engine.contract import read_engine
 from edgekit.engine.tensorrt import TensorrtBackend
+from edgekit.engine.tensorrt.plan import BuildPlan
 from edgekit.engine.tensorrt.rules import has_trtexec_option, releases
 from edgekit.errors import UnsupportedError
 
+TARGETS = Path(__file__).resolve().parents[3] / "targets"
 OPTIONS = json.loads((Path(__file__).parent / "data" / "trtexec_options.json").read_text(encoding="utf-8"))["options"]
 NET = "net (float[1,3,8,8] x) => (float[1,3,8,8] y) { y = Relu(x) }"
 QUANTIZED = """net (float[1,3,8,8] x) => (float[1,3,8,8] y) <float s = {0.1}, int8 z = {0}> {
@@ -47,6 +51,7 @@ def test_the_package_holds_all_that_the_board_needs_and_says_that_it_is_no_engin
 
     assert {path.name for path in folder.iterdir()} == {
         "model.onnx", "build-plan.json", "build_engine.py", "build_with_trtexec.sh", "README.txt", "engine.json",
+        "cuda_memory.py", "jetson.py", "plan_header.py", "tensorrt_config.py", "tensorrt_run.py", "trtexec_output.py",
     }  # fmt: skip
     assert engine.status == "not built: needs the device"
     assert (engine.file, engine.bytes) == ("model.onnx", (folder / "model.onnx").stat().st_size)
@@ -142,6 +147,47 @@ def test_the_shell_script_builds_with_options_of_that_release(package, tmp_path,
     assert not has_not & given
 
 
+@pytest.mark.parametrize("name", sorted(path.stem for path in TARGETS.glob("jetson-*.toml")))
+@pytest.mark.parametrize("text", [NET, QUANTIZED], ids=["float", "int8"])
+def test_every_jetsons_lines_for_trtexec_hold_options_of_its_release_alone(package, target, text, name):
+    found = target(name)
+    with_dla = {"dla_core": 0} if found.facts["dla_cores"] and found.facts["tensorrt"] < "10.8" else {}
+    plan = plan_of(package(text, name, shapes={}, **with_dla))
+    release = found.runtime("tensorrt").version
+    tag = next(tag for tag in sorted(OPTIONS, key=len, reverse=True) if release.startswith(tag))
+
+    given = {option.partition("=")[0] for options in plan["trtexec"].values() for option in options}
+
+    assert given <= set(OPTIONS[tag]), (tag, given - set(OPTIONS[tag]))
+
+
+def test_a_release_whose_trtexec_was_not_read_says_so():
+    from edgekit.engine.tensorrt import trtexec
+
+    plan = BuildPlan(
+        schema=1, target="t", tensorrt="11.4.0", compute_capability="", model="m", model_sha256="", precision="float32", typing="strong", flags=(),
+        workspace_mib=0, optimization_level=3, profiles=(), inputs=(), outputs=(),
+    )  # fmt: skip
+
+    assert "# Options of trtexec after 11.1 were not read: these are its." in trtexec.shell_script(plan)
+    assert "were not read" not in trtexec.shell_script(msgspec.structs.replace(plan, tensorrt="11.1.0"))
+
+
+SPARSE = "net (float[1,32,4,4] x) => (float[1,8,4,4] y) { y = Conv(x, w) }"
+
+
+@pytest.mark.parametrize(("zeros", "is_sparse"), [(2, True), (1, False)])
+def test_weights_with_two_zeros_in_every_four_channels_are_used_as_such(model, target, tmp_path, zeros, is_sparse):
+    weights = np.ones((8, 32, 1, 1), np.float32)
+    for start in range(zeros):
+        weights[:, start::4] = 0.0
+    TensorrtBackend().compile(model(SPARSE, (onnx.numpy_helper.from_array(weights, "w"),)), target("jetson-orin-nano-jp62"), None, tmp_path)
+    plan = plan_of(tmp_path)
+
+    assert plan["sparsity"] is is_sparse
+    assert ("--sparsity=enable" in plan["trtexec"]["build"]) is is_sparse
+
+
 def test_trtexec_is_told_open_sizes_and_memory(package, tmp_path):
     text = 'net (float["batch",3,8,8] x) => (float["batch",3,8,8] y) { y = Relu(x) }'
 
@@ -150,14 +196,16 @@ def test_trtexec_is_told_open_sizes_and_memory(package, tmp_path):
     assert {"--minShapes=x:1x3x8x8", "--optShapes=x:2x3x8x8", "--maxShapes=x:4x3x8x8", "--memPoolSize=workspace:2048"} <= set(given)
 
 
-def test_the_instructions_are_three_commands(package):
+def test_the_instructions_are_four_commands(package):
     text = (package(NET, "jetson-orin-nano-jp62") / "README.txt").read_text(encoding="utf-8")
     commands = [line.strip() for line in text.splitlines() if line.startswith("  ") and not line.startswith("   ")]
 
-    assert commands[:2] == ["python3 build_engine.py --check", "python3 build_engine.py"]
-    assert commands[2].startswith("/usr/src/tensorrt/bin/trtexec --loadEngine=model.plan ")
-    assert len(commands) == 3
+    assert commands[:3] == ["python3 build_engine.py --check", "python3 build_engine.py", "python3 build_engine.py --run-only"]
+    assert commands[3].startswith("/usr/src/tensorrt/bin/trtexec --loadEngine=model.plan ")
+    assert len(commands) == 4
 
 
 def test_the_backend_names_the_packages_whose_versions_decide_its_bytes():
-    assert TensorrtBackend().tools() == {"edgekit": version("edgekit"), "onnx": version("onnx")}
+    tools = TensorrtBackend().tools()
+
+    assert {name: tools[name] for name in tools if not name.startswith("tensorrt-rtx")} == {"edgekit": version("edgekit"), "onnx": version("onnx")}

@@ -31,7 +31,10 @@ REFUSED = {
         "net (float[1,1,9,9] x) => (float[1,1,7,7] y) { y = MaxPool<kernel_shape = [2,2], dilations = [2,2]>(x) }",
         "dilations are [2, 2]; TensorRT takes 1 alone",
     ),
-    "one-dimensional pooling": ("net (float[1,2,8] x) => (float[1,2,7] y) { y = MaxPool<kernel_shape = [2]>(x) }", "its input has 3 axes"),
+    "indices of a one-dimensional maximum": (
+        "net (float[1,2,8] x) => (float[1,2,7] y, int64[1,2,7] i) { y, i = MaxPool<kernel_shape = [2]>(x) }",
+        "its input has 3 axes",
+    ),
     "computed axes": (
         "net (float[2,3] x, int64[1] a) => (float[n] y) { y = ReduceMean<keepdims: int = 0>(x, a) }",
         "its input a is computed; TensorRT takes a constant",

@@ -159,3 +159,57 @@ def test_numbers_that_bfloat16_ends_before_stay_float32(brained):
 
     assert "bfloat16, which ends at 3.38953e+38" in did["kept_float32"]["Min_0"]
     assert [node.op_type for node in proto.graph.node] == ["Min"]
+
+
+LARGE = """net (float[1,4] x) => (float[1,4] y) {
+  [small] a = Mul(x, w)  [large] b = Mul(a, k)  [down] c = Mul(b, i)  [last] y = Add(c, w) }"""
+
+
+def fed(model_of, schemes, samples_of, tmp_path, text, values, **weights):
+    """The float16 Model for TensorRT of a graph that samples were seen to go through, and its float Model."""
+    model = model_of(text, **weights)
+    out = tmp_path / "fed"
+    out.mkdir()
+    samples = samples_of(x=[np.full((1, 4), value, np.float32) for value in values])
+    return Quantize(mode="float16")(model, Supplies(scheme=schemes["tensorrt"], samples=samples), out), model
+
+
+def test_what_overflows_on_the_samples_stays_float32_and_is_named(model_of, schemes, samples_of, tmp_path, run):
+    constants = {"w": np.ones(4, np.float32), "k": np.float32(1000.0), "i": np.float32(0.001)}
+
+    half, model = fed(model_of, schemes, samples_of, tmp_path, LARGE, (1.0, -30.0, 20.0, 5.0), **constants)
+    proto, did = onnx.load(half.path), half.history[-1].did
+
+    # b reaches 30000 at most, of which four times is beyond 65504: both who makes and who reads it stay float32
+    assert set(did["kept_float32"]) == {"large", "down"}
+    assert did["kept_float32"]["large"].startswith("b reached 30000 on the samples")
+    assert did["samples"] > 0
+    assert [node.op_type for node in proto.graph.node] == ["Cast", "Mul", "Cast", "Mul", "Mul", "Cast", "Add", "Cast"]
+    x = np.full((1, 4), 200.0, np.float32)  # 200000 between: float16 would give infinity
+    np.testing.assert_allclose(run(half, x=x)[0], run(model, x=x)[0], rtol=2e-3)
+
+
+def test_what_squares_on_its_way_stays_float32_though_neither_side_is_large(model_of, schemes, samples_of, tmp_path):
+    text = "net (float[1,4] x) => (float[1,1] y) { [norm] y = ReduceL2<keepdims = 1>(x) }"
+
+    half, _ = fed(model_of, schemes, samples_of, tmp_path, text, (100.0, 100.0))
+
+    assert half.history[-1].did["kept_float32"] == {"norm": "it squares x, which reached 100 on the samples: beyond float16, which ends at 65504"}
+
+
+def test_an_infinite_mask_is_meant_so_and_keeps_nothing_in_float32(model_of, schemes, samples_of, tmp_path):
+    text = "net (float[1,4] x) => (float[1,4] y) { [mask] a = Add(x, m)  [soft] y = Softmax(a) }"
+    mask = np.array([0.0, -np.inf, 0.0, 0.0], np.float32)
+
+    half, _ = fed(model_of, schemes, samples_of, tmp_path, text, (1.0, 2.0), m=mask)
+
+    assert half.history[-1].did["kept_float32"] == {}
+
+
+def test_without_samples_nothing_is_known_of_overflow(halved):
+    constants = {"w": np.ones(4, np.float32), "k": np.float32(1000.0), "i": np.float32(0.001)}
+
+    half, _, _ = halved(LARGE, "tensorrt", **constants)
+
+    assert half.history[-1].did["kept_float32"] == {}
+    assert "samples" not in half.history[-1].did
