@@ -85,9 +85,11 @@ class Sshd:
             self._child.wait()
             self._child = None
 
-    def sessions(self) -> list[int]:
-        """Processes of the server that serve somebody."""
-        return descendants(self._child.pid) if self._child else []
+    def signal_sessions(self, number: int) -> None:
+        """Send a signal to all processes of the server that serve somebody."""
+        for pid in reversed(descendants(self._child.pid) if self._child else []):  # a command that is killed first would be an answer
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
 
     def log(self) -> str:
         """What the server says."""

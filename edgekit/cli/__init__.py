@@ -9,7 +9,7 @@ from typing import Any
 
 import typer
 
-from edgekit.cli import bench, build, clean, compare, debug, doctor, init, inspect, plan, recipes, report, schema, targets, version
+from edgekit.cli import bench, build, clean, compare, debug, devices, doctor, init, inspect, plan, recipes, report, schema, targets, version
 from edgekit.errors import EdgekitError
 
 INTERRUPTED = 130
@@ -32,6 +32,7 @@ app.command("report")(report.report)
 app.command("compare")(compare.compare)
 app.add_typer(debug.app, name="debug")
 app.add_typer(targets.app, name="targets")
+app.add_typer(devices.app, name="devices")
 app.add_typer(recipes.app, name="recipes")
 app.command("doctor")(doctor.doctor)
 app.command("schema")(schema.schema)

@@ -1,4 +1,4 @@
-"""``edgekit targets list|show|check``."""
+"""``edgekit targets list|show|check|probe``."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from typing import Annotated
 
 import typer
 
-from edgekit.cli.completion import target_names
+from edgekit.cli.completion import device_names, target_names
 from edgekit.cli.terminal import AsJson, print_json, print_table, say
 
-app = typer.Typer(help="Kinds of device edgekit builds for: list them, show one, check a file.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(
+    help="Kinds of device edgekit builds for: list them, show one, check a file, write one of a device.", no_args_is_help=True, rich_markup_mode=None
+)
 
 
 @app.command("list")
@@ -70,3 +72,21 @@ def check(file: Annotated[Path, typer.Argument(help="A target's .toml file.")], 
     else:
         say(f"{file}: good")
     raise typer.Exit(2 if faults else 0)
+
+
+@app.command("probe")
+def probe(
+    device: Annotated[str, typer.Argument(metavar="URL|NAME", help="A device of that kind, such as ssh://pi@10.0.0.7.", autocompletion=device_names)],
+    name: Annotated[str, typer.Option(help="Of the target; the device's own name if not given.")] = "",
+    like: Annotated[str, typer.Option(metavar="TARGET", help="Target to start from; by processor if not given.", autocompletion=target_names)] = "",
+    out: Annotated[Path | None, typer.Option("--out", "-o", metavar="FILE.toml", help="Write it there (default: targets/NAME.toml).")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write the target file of a device's kind: processor, features, memory, runtimes and versions, each with its source."""
+    from edgekit.pipeline.lab import write_target
+
+    file, target = write_target(device, name=name, like=like, out=out)
+    if as_json:
+        print_json({"file": str(file), "target": target})
+    else:
+        say(f"{file}: {target.title}; runtimes {', '.join(f'{one.name} {one.version}'.strip() for one in target.runtimes)}")

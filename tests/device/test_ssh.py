@@ -299,7 +299,7 @@ def test_a_cable_that_is_pulled_while_a_file_goes_up_ends_the_transfer_in_time(s
 @pytest.mark.parametrize("how", [signal.SIGSTOP, signal.SIGKILL], ids=["stopped", "killed"])
 def test_a_session_that_is_ended_or_stops_on_the_device_ends_the_command_here(sshd, how):
     device = SshDevice("ssh://pi")
-    Timer(1, lambda: [os.kill(pid, how) for pid in sshd.sessions()]).start()
+    Timer(1, lambda: sshd.signal_sessions(how)).start()
     begun = time.monotonic()
 
     with pytest.raises(UnreachableError):
@@ -389,7 +389,7 @@ def test_a_download_that_is_cut_comes_whole(sshd, tmp_path):
     device = SshDevice("ssh://cable")
     there = device.workspace()
     Path(there / "big").write_bytes(content)
-    Timer(0.05, lambda: [os.kill(pid, signal.SIGKILL) for pid in sshd.sessions()]).start()
+    Timer(0.05, lambda: sshd.signal_sessions(signal.SIGKILL)).start()
 
     device.pull(there / "big", tmp_path / "big")
     device.pull(there / "big", tmp_path / "again")
@@ -403,8 +403,7 @@ def test_between_two_commands_a_lost_connection_is_made_anew_and_workspaces_and_
     device = SshDevice("ssh://pi")
     there = device.workspace()
     Path(there / "kept").write_text("kept")
-    for pid in sshd.sessions():
-        os.kill(pid, signal.SIGKILL)
+    sshd.signal_sessions(signal.SIGKILL)
 
     assert device.run(["cat", str(there / "kept")], timeout_s=10).stdout == b"kept"
 
