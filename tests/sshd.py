@@ -49,8 +49,9 @@ class Sshd:
         self._child: subprocess.Popen[bytes] | None = None
         self.start()
 
-    def start(self, *lines: str, path: str = "") -> None:
-        """Start it, perhaps with more lines of configuration, or another PATH on the device."""
+    def start(self, environment: dict[str, str] | None = None) -> None:
+        """Start it, perhaps with another environment on the device."""
+        variables = {"HOME": self.home, "EDGEKIT_DEPOT": self.depot, "EDGEKIT_LOCK": self.lock, "PATH": self.path, **(environment or {})}
         config = self.folder / "sshd_config"
         config.write_text(
             "\n".join(
@@ -65,8 +66,7 @@ class Sshd:
                     "PasswordAuthentication no",
                     "KbdInteractiveAuthentication no",
                     "MaxStartups 100",
-                    f"SetEnv HOME={self.home} EDGEKIT_DEPOT={self.depot} EDGEKIT_LOCK={self.lock} PATH={path or self.path}",
-                    *lines,
+                    "SetEnv " + " ".join(f"{name}={value}" for name, value in variables.items()),
                 )
             )
         )

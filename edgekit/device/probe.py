@@ -29,6 +29,7 @@ class Probe(msgspec.Struct, frozen=True):
     python: str
     executable: str
     is_root: bool
+    emulated: bool
     l4t: str
     features: tuple[str, ...]
     packages: dict[str, str]

@@ -34,7 +34,7 @@ RETURNS = 20  # connections that one transfer may use up
 # For any login shell: no exclamation marks (csh), no line breaks.
 _START = (
     'for p in "$2" "' + VENV + '" python3; do'
-    ' if command -v "$p" >/dev/null 2>&1; then exec "$p" -c "$0" "$1"; fi; done; echo "edgekit: no Python" >&2; exit 127'
+    ' if command -v "$p" >/dev/null 2>&1; then exec "$p" -c "$0" "$1" "$p"; fi; done; echo "edgekit: no Python" >&2; exit 127'
 )
 _READ = (
     'import sys; sys.version_info < (3, 8) and sys.exit("edgekit: needs Python 3.8 or newer, this is " + sys.version.split()[0]);'
@@ -71,7 +71,8 @@ class SshDevice:
             arch=told["arch"],
             cpu=told["cpu"],
             features=tuple(told["features"]),
-            python=told["executable"],
+            emulated=told["emulated"],
+            python=told["called"],
             packages={**told["packages"], "python": told["python"]},
         )
 
@@ -158,7 +159,7 @@ class SshDevice:
         except BaseException:
             connection.close()
             raise
-        return connection, told["facts"]
+        return connection, {**told["facts"], "called": told["called"]}
 
     def _again(self) -> None:
         """A new connection of the same visit: its workspaces are still there, its lease is taken anew."""

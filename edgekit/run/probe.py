@@ -19,7 +19,8 @@ def read_probe(root: str = "/") -> Dict[str, Any]:
     Returns:
         All of :func:`edgekit_run.state.read_facts`, and ``features`` of the processor, ``governors``, ``temperatures_c``,
         ``throttled_now``, ``load_average``, ``memory_available_mib``, ``packages`` by name, ``executable`` of this Python,
-        ``disk_free_mib`` where workspaces lie, ``l4t`` (the first line of NVIDIA's release file) and ``is_root``.
+        ``disk_free_mib`` where workspaces lie, ``l4t`` (the first line of NVIDIA's release
+        file), ``is_root``, and ``emulated``: whether QEMU's user mode runs this.
     """
     state = read_state(root)
     told = dict(read_facts(root))
@@ -31,6 +32,7 @@ def read_probe(root: str = "/") -> Dict[str, Any]:
         disk_free_mib=_free_mib(os.path.expanduser("~")),
         l4t=_first_line(os.path.join(root, L4T)),
         is_root=os.geteuid() == 0,
+        emulated="QEMU_LD_PREFIX" in os.environ,  # by its looks a program cannot tell: uname and /proc are those of the guest
     )
     return told
 

@@ -211,7 +211,7 @@ def test_a_device_without_the_runtime_is_refused_before_anything_is_built(edgeki
     bare.parent.mkdir()
     bare.write_text(f'#!/bin/sh\nexec {sys.executable} -S "$@"\n')  # without site-packages
     bare.chmod(0o755)
-    lab.start(path=f"{bare.parent}:/usr/bin:/bin")
+    lab.start({"PATH": f"{bare.parent}:/usr/bin:/bin"})
 
     refused = edgekit("build", net, "-t", "x86-64:onnxruntime", "--samples", pictures, "--device", "ssh://pi")
 

@@ -25,6 +25,7 @@ PI = Probe(
     python="3.11.2",
     executable="/usr/bin/python3",
     is_root=False,
+    emulated=False,
     l4t="",
     features=("aes", "asimd", "asimddp", "asimdhp", "crc32", "fp"),
     packages={"ai-edge-litert": "2.3.0", "numpy": "2.0.1"},

@@ -22,7 +22,7 @@ def attendant(tmp_path):
     def start(python=sys.executable):
         script = script_of(ATTENDANT, "attendant.main")
         env = {**os.environ, "EDGEKIT_DEPOT": str(tmp_path / "depot"), "EDGEKIT_LOCK": str(tmp_path / "lock")}
-        child = subprocess.Popen([python, "-c", READ, str(len(script))], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0, env=env)
+        child = subprocess.Popen([python, "-c", READ, str(len(script)), "python3"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0, env=env)
         started.append(child)
         child.stdin.write(script)
         assert child.stdout.read(len(GREETING)) == GREETING
