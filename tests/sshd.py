@@ -49,9 +49,10 @@ class Sshd:
         self._child: subprocess.Popen[bytes] | None = None
         self.start()
 
-    def start(self, environment: dict[str, str] | None = None) -> None:
-        """Start it, perhaps with another environment on the device."""
-        variables = {"HOME": self.home, "EDGEKIT_DEPOT": self.depot, "EDGEKIT_LOCK": self.lock, "PATH": self.path, **(environment or {})}
+    def start(self, environment: dict[str, str] | None = None, *, own: str = "") -> None:
+        """Start it, perhaps with another environment on the device, or with one that the client brings along."""
+        lock_and_files = {} if own else {"EDGEKIT_DEPOT": self.depot, "EDGEKIT_LOCK": self.lock}
+        variables = {"HOME": self.home, "PATH": self.path, **lock_and_files, **(environment or {})}
         config = self.folder / "sshd_config"
         config.write_text(
             "\n".join(
@@ -67,6 +68,7 @@ class Sshd:
                     "KbdInteractiveAuthentication no",
                     "MaxStartups 100",
                     "SetEnv " + " ".join(f"{name}={value}" for name, value in variables.items()),
+                    own,
                 )
             )
         )
@@ -84,6 +86,21 @@ class Sshd:
                     os.kill(pid, 9)
             self._child.wait()
             self._child = None
+
+    def multiply(self, count: int, path: str = "") -> list[str]:
+        """Be so many devices, each with a lock and files of its own, perhaps with another PATH; their names."""
+        self.stop()
+        self.start({"PATH": path or self.path, "HOME": self.home}, own="AcceptEnv EDGEKIT_*")
+        names = [f"board-{number}" for number in range(count)]
+        folders = [self.folder / "devices" / name for name in names]
+        for folder in folders:
+            folder.mkdir(parents=True)
+        told = (
+            f"Host {name}\n  SetEnv EDGEKIT_LOCK={folder / 'lock'} EDGEKIT_DEPOT={folder / 'depot'}"
+            for name, folder in zip(names, folders, strict=True)
+        )
+        self.configure(*told, names=" ".join(names))
+        return names
 
     def signal_sessions(self, number: int) -> None:
         """Send a signal to all processes of the server that serve somebody."""

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from edgekit.cli.completion import device_names, recipe_names, target_names
+from edgekit.cli.fleet import LAB, show_fleet
 from edgekit.cli.terminal import AsJson, Settings, Verbose, print_json, watching
 
 ModelArgument = Annotated[str, typer.Argument(help="A Keras, PyTorch or ONNX file; `model` of edgekit.toml if left out.", show_default=False)]
@@ -77,6 +78,12 @@ def build(  # noqa: PLR0913 - one argument an option, as typer has it
         require_full_delegation=require_full_delegation,
     )
     folder = Path(out or project.out or "edgekit-out")
+    if request.device.startswith(LAB):
+        from edgekit.pipeline import build_fleet
+
+        with watching(verbose=verbose) as watcher:
+            fleet = build_fleet(request, request.device, out=folder, bench=project.bench and not no_bench, watcher=watcher)
+        return show_fleet(fleet, as_json=as_json)
     with watching(verbose=verbose) as watcher:
         report = run(request, out=folder, bench=project.bench and not no_bench, watcher=watcher)
     if as_json:

@@ -57,7 +57,7 @@ def bench(
     try:
         place = Bench(device=opened, is_named=bool(device))
         require_runtimes((engine.runs_in for _, engine in found.folders if engine.status == "built" and engine.stand_in is None), place)
-        meter = _Meter(found=found, samples=inputs, place=place, load=load, watcher=watcher)
+        meter = Meter(found=found, samples=inputs, place=place, load=load, watcher=watcher)
         entries = tuple(meter.measured(folder, engine) for folder, engine in found.folders)
     finally:
         opened.close()
@@ -122,7 +122,7 @@ _BARE = {".onnx": _bare_onnx, ".tflite": _bare_tflite}
 
 
 @dataclass(frozen=True, slots=True)
-class _Meter:
+class Meter:
     """What all engines of one `bench` are measured with."""
 
     found: Engines
@@ -132,6 +132,7 @@ class _Meter:
     watcher: Watcher
 
     def measured(self, folder: Path, engine: Engine) -> EngineEntry:
+        """The entry of an engine, measured now."""
         signature = self.found.report.model.signature if self.found.report else own_signature(engine)
         if self.samples is not None:
             signature = with_preprocess(signature, self.samples)

@@ -74,9 +74,9 @@ class Attendant:
                 return
             header, payload = frame
             if header["op"] == "bye":
-                self._lease.release()
                 if self._depot is not None:
                     self._depot.leave()
+                self._lease.release()  # last: who waits for it may be about to send the very pieces that go
                 return
             if header["op"] == "chunk":
                 self._files.add(header["sha"], header["offset"], payload)

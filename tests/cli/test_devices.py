@@ -6,6 +6,7 @@ import sys
 import tomllib
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 
@@ -250,3 +251,19 @@ def test_the_digest_of_what_is_measured_is_that_of_what_was_built(edgekit, lab, 
     file = Path("out") / again.data[-1]["path"]
 
     assert again.data[-1]["sha256"] == hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def test_of_a_file_that_no_build_made_nothing_beside_it_goes_to_the_device_but_its_weights(edgekit, tmp_path):
+    folder = tmp_path / "downloads"
+    folder.mkdir()
+    ports = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1, 3]) for name in ("x", "y")]
+    one = onnx.numpy_helper.from_array(np.ones(3, np.float32), "one")
+    graph = onnx.helper.make_graph([onnx.helper.make_node("Add", ["x", "one"], ["y"])], "add", ports[:1], ports[1:], [one])
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 21)], ir_version=10)
+    onnx.save(model, folder / "add.onnx", save_as_external_data=True, location="add.weights", size_threshold=0)
+    (folder / "gone").symlink_to(tmp_path / "nowhere")  # a copy of the whole folder would fail on it
+
+    said = edgekit("bench", folder / "add.onnx", "--device", "local", "--json", *LOAD)
+
+    assert (folder / "add.weights").exists()
+    assert said.data[0]["latency"] is not None, said.err
