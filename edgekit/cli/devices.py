@@ -1,4 +1,4 @@
-"""``edgekit devices list|add|probe|check|shell``."""
+"""``edgekit devices list|add|probe|check|setup|shell``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from edgekit.cli.completion import device_names, target_names
-from edgekit.cli.terminal import AsJson, print_json, print_table, say
+from edgekit.cli.terminal import AsJson, Verbose, print_json, print_table, say, watching
 
 app = typer.Typer(
     help="The devices of devices.toml: list them, add one, ask what one is, whether it works, open a shell.",
@@ -106,8 +106,27 @@ def check(
     raise typer.Exit(0 if all(one.is_good for one in found) else DeviceError.exit_status)
 
 
+@app.command("setup")
+def setup(
+    device: Asked,
+    runtime: Annotated[list[str] | None, typer.Option(help="tflite or onnxruntime; those of its target if not given.")] = None,
+    wheels: Annotated[Path | None, typer.Option(metavar="DIR", help="Install from these wheels: the device has no network.")] = None,
+    as_json: AsJson = False,
+    verbose: Verbose = False,
+) -> None:
+    """Make an environment with the runtimes on a device behind SSH, in ~/.local/share/edgekit/venv there; no root needed."""
+    from edgekit.pipeline.setup import set_up
+
+    with watching(verbose=verbose) as watcher:
+        ready = set_up(device, runtimes=tuple(runtime or ()), wheels=wheels, watcher=watcher)
+    if as_json:
+        print_json(ready)
+    else:
+        say(f"{ready.device}: {ready.python} has {', '.join(f'{name} {version}' for name, version in ready.packages.items())}")
+
+
 @app.command("shell")
-def shell(device: Asked) -> None:
+def shell(device: Asked, as_json: Annotated[bool, typer.Option("--json", help="Print the command as JSON, and do not run it.")] = False) -> None:
     """Open a shell on a device behind SSH; an unknown host key is asked about."""
     from edgekit.device.address import parsed
     from edgekit.device.inventory import entry_of, is_name
@@ -117,4 +136,7 @@ def shell(device: Asked) -> None:
     if not url.startswith("ssh:"):
         raise UsageError(f"{device}: no device behind SSH", hint="a shell of this machine is the one you are in")
     command = parsed(url).shell()
+    if as_json:
+        print_json({"command": command})
+        return
     os.execv(Path(command[0]), command)

@@ -2,8 +2,10 @@
 
 import hashlib
 import os
+import subprocess
 import sys
 import tomllib
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -233,15 +235,16 @@ def test_a_device_that_does_not_answer_ends_a_build_in_one_line(edgekit, lab, ne
     ]
 
 
-def test_a_shell_is_openssh_s_with_somebody_at_the_keyboard(edgekit, lab, monkeypatch):
-    asked = []
-    monkeypatch.setattr(os, "execv", lambda path, argv: asked.append([str(path), *argv]))
+def test_a_shell_is_openssh_s_with_somebody_at_the_keyboard(edgekit, lab):
+    command = edgekit("devices", "shell", "lab-pi", "--json").data["command"]
 
-    edgekit("devices", "shell", "lab-pi")
-
-    assert asked[0][:2] == [str(lab.program), str(lab.program)]
-    assert asked[0][-2:] == ["--", "pi"]
-    assert "BatchMode=yes" not in asked[0]
+    assert command[0] == str(lab.program)
+    assert command[-2:] == ["--", "pi"]
+    assert "BatchMode=yes" not in command
+    ran = subprocess.run(
+        [sys.executable, "-m", "edgekit", "devices", "shell", "lab-pi"], input="echo on\n", capture_output=True, text=True, check=False
+    )
+    assert ran.stdout.splitlines()[-1:] == ["on"]
     assert "no device behind SSH" in edgekit("devices", "shell", "local").err
 
 
@@ -267,3 +270,50 @@ def test_of_a_file_that_no_build_made_nothing_beside_it_goes_to_the_device_but_i
 
     assert (folder / "add.weights").exists()
     assert said.data[0]["latency"] is not None, said.err
+
+
+def wheel(folder, name, version):
+    """A package with nothing in it. Format: PEP 427."""
+    told = {
+        "METADATA": f"Metadata-Version: 2.1\nName: {name.replace('_', '-')}\nVersion: {version}\n",
+        "WHEEL": "Wheel-Version: 1.0\nGenerator: by hand\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        "RECORD": "",
+    }
+    folder.mkdir(exist_ok=True)
+    with zipfile.ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as archive:
+        for file, text in told.items():
+            archive.writestr(f"{name}-{version}.dist-info/{file}", text)
+
+
+@pytest.mark.slow
+def test_an_environment_is_made_on_a_device_without_network_and_taken_from_then_on(edgekit, lab, tmp_path):
+    wheel(tmp_path / "wheels", "ai_edge_litert", "9.8.7")
+
+    said = edgekit("devices", "setup", "lab-pi", "--runtime", "tflite", "--wheels", tmp_path / "wheels")
+
+    assert said.status == 0, said.err
+    python = lab.home / ".local/share/edgekit/venv/bin/python"
+    assert said.out == f"lab-pi: {python} has ai-edge-litert 9.8.7\n"
+    assert edgekit("devices", "probe", "ssh://pi", "--json").data["packages"] == {"ai-edge-litert": "9.8.7"}
+    assert [path for path in lab.depot.rglob("*") if path.is_file()] == []
+
+    missing = edgekit("devices", "setup", "lab-pi", "--runtime", "onnxruntime", "--wheels", tmp_path / "wheels")
+    assert missing.status == 4
+    assert "onnxruntime cannot be installed: ERROR: No matching distribution found" in missing.err
+    assert f"--python-version 3.{sys.version_info.minor} --platform manylinux_2_28_{os.uname().machine}" in missing.err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("local", "--runtime", "tflite"), "this is for devices behind SSH"),
+        (("ssh://pi",), "no runtime is named"),
+        (("ssh://pi", "--runtime", "tensorrt"), "pip has no wheels of it"),
+        (("ssh://pi", "--runtime", "tflite", "--wheels", "."), "no wheels are there"),
+    ],
+)
+def test_a_setup_that_cannot_be_is_refused_before_anything_is_done(edgekit, words, said):
+    refused = edgekit("devices", "setup", *words)
+
+    assert refused.status == 2
+    assert said in refused.err
