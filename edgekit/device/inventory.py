@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -12,6 +12,7 @@ import msgspec
 
 from edgekit import plugins, strict
 from edgekit.device import power
+from edgekit.device.address import parsed
 from edgekit.errors import StoreError, UsageError
 from edgekit.target import choose
 
@@ -92,18 +93,22 @@ def entry_faults(entry: Entry) -> list[str]:
         faults.append("name: letters, digits, `-`, `_`, `.`, and no kind of device")
     if scheme not in schemes:
         faults.append(f"url {scheme}: no such kind of device{strict.nearest(scheme, schemes)}; known are {', '.join(schemes)}")
-    if re.search(r"//[^/@]*:[^/@]*@", entry.url):
-        faults.append("url: a password in a URL would be seen by everybody; ssh-copy-id puts your key on the device")
+    if scheme == "ssh":
+        faults += _fault_of(parsed, entry.url)
     faults += [f"tag {tag!r}: one word of letters, digits, `-`, `_`" for tag in entry.tags if not re.fullmatch(r"[\w-]+", tag)]
     if entry.power_mode and not power.is_mode(entry.power_mode):
         faults.append(f"power_mode {entry.power_mode}: {power.FORM}")
     if entry.python and scheme != "ssh":
         faults.append("python: only of a device reached by SSH")
+    return faults + (_fault_of(choose, entry.target) if entry.target else [])
+
+
+def _fault_of(read: Callable[[str], object], text: str) -> list[str]:
     try:
-        choose(entry.target) if entry.target else None
+        read(text)
     except UsageError as error:
-        faults.append(f"target {error.message}")
-    return faults
+        return [f"{error.message}; {error.hint}"]
+    return []
 
 
 def entry_of(name: str) -> Entry:

@@ -60,6 +60,7 @@ def test_a_device_that_was_added_is_listed_and_what_stood_there_stays(edgekit, t
         (("a b", "ssh://pi"), "name: letters"),
         (("pi", "shh://pi"), "did you mean ssh?"),
         (("pi", "ssh://me:hunter2@pi"), "a password in a URL"),
+        (("pi", "ssh://-oProxyCommand=x"), "no such address; --device ssh://[USER@]HOST[:PORT]"),
         (("pi", "ssh://pi", "-t", "rpi6"), "no such target"),
         (("pi", "ssh://pi", "--tag", "a b"), "one word"),
         (("pi", "ssh://pi", "--power-mode", "fast"), "governor:NAME, such as governor:performance, or nvpmodel:NUMBER"),
@@ -86,7 +87,7 @@ def test_a_name_that_is_taken_is_refused(edgekit):
     [
         (
             'schema = 1\n[[device]]\nname = "a"\nurl = "ssh://a"\ntarget = "rpi6"\n[[device]]\nname = "a"\nurl = "ssh://b"\n',
-            "a: target rpi6: no such target",
+            "a: rpi6: no such target",
         ),
         ('schema = 1\n[[device]]\nname = "a"\nurl = "ssh://a"\n[[device]]\nname = "a"\nurl = "ssh://b"\n', "a: stands there twice"),
         ('schema = 1\n[[device]]\nname = "a"\nurl = "ssh://a"\ntag = ["x"]\n', "did you mean tags?"),
