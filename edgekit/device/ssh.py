@@ -21,7 +21,7 @@ from edgekit.device import transfer
 from edgekit.device.connection import Answer, Connection, LostError
 from edgekit.device.contract import DeviceFacts, Ran
 from edgekit.device.travel import ATTENDANT, script_of
-from edgekit.errors import DeviceError
+from edgekit.errors import DeviceError, UnreachableError
 
 ANSWER_S = 30.0
 OVERTIME_S = 30.0  # a command that takes too long is ended there; only where nobody does, here
@@ -164,10 +164,22 @@ class SshDevice:
     def _again(self) -> None:
         """A new connection of the same visit: its workspaces are still there, its lease is taken anew."""
         self._connection.close()
-        self._connection, _ = self._connect(RETURN_S)
+        self._connection = self._reconnected()
         if self._is_leased:
             self._is_leased = False
             self._lease()
+
+    def _reconnected(self) -> Connection:
+        """A network that is just coming back refuses at once: it is asked again until time is up."""
+        end = time.monotonic() + RETURN_S
+        while True:
+            left = end - time.monotonic()
+            try:
+                return self._connect(max(1, round(left)))[0]
+            except UnreachableError:
+                if time.monotonic() > end:
+                    raise
+                time.sleep(0.5)
 
     def _steadily(self, work: Callable[[Connection], T]) -> T:
         """Do what may be done twice, over a new connection where one breaks."""

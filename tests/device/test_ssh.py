@@ -326,6 +326,19 @@ def test_an_upload_that_is_cut_goes_on_where_it_stopped(sshd, tmp_path):
     device.close()
 
 
+def test_a_network_that_is_away_for_a_moment_is_waited_for(sshd, tmp_path):
+    (tmp_path / "a").write_bytes(os.urandom(100_000))
+    device = SshDevice("ssh://pi")
+    there = device.workspace()
+    sshd.stop()  # refuses at once, until it is back
+    Timer(2, sshd.start).start()
+
+    device.push(tmp_path / "a", there / "a")
+
+    assert Path(there / "a").read_bytes() == (tmp_path / "a").read_bytes()
+    device.close()
+
+
 def test_what_another_run_began_to_send_is_not_sent_again(sshd, tmp_path):
     content = os.urandom(3_000_000)
     (tmp_path / "big").write_bytes(content)
