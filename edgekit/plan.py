@@ -11,6 +11,8 @@ from typing import Any, Literal, ParamSpec, TypeVar
 import msgspec
 
 from edgekit import plugins, strict
+from edgekit.device.inventory import Inventory
+from edgekit.device.reach import check_device_exists
 from edgekit.engine import asked
 from edgekit.engine.contract import Backend, Conversion, Refusal
 from edgekit.errors import EdgekitError, PlanError, UnsupportedError, UsageError
@@ -40,7 +42,7 @@ class Project(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         target: one target or several.
         recipe: built-in name or file.
         samples: folder or samples file.
-        device: URL of the device to measure on.
+        device: URL or name of the device to measure on.
         out: folder of the results.
         bench: whether latency is measured.
         factory: ``module.py:function`` that makes the module for a PyTorch state dict.
@@ -69,7 +71,7 @@ class Request:
         targets: names, aliases, files, each perhaps with ``:RUNTIME``.
         recipe: built-in name or file.
         samples: folder or samples file.
-        device: URL of the device to measure on; empty for this machine.
+        device: URL or name of the device to measure on; empty for this machine.
         settings: options by step (``quantize``, …), by runtime (``tflite``, …) or by ``ingest``, ``preprocess``, ``io``,
             ``load``, ``budget``.
         trust: open files that may run code without a sandbox.
@@ -173,7 +175,7 @@ def check(request: Request, *, targets_needed: bool = True) -> Plan:
     if targets_needed and not request.targets:
         faults.add("no target: --target NAME; `edgekit targets list` names them")
     if request.device:
-        faults.catch(_known_device, request.device)
+        faults.catch(check_device_exists, request.device)
     recipe = faults.catch(read_recipe, request.recipe) or Recipe(schema=1, name=request.recipe)
     settings = {step: dict(fields) for step, fields in request.settings.items()}
     preparation = tuple(_planned(faults, index=0, name=name, options=settings.pop(name, {})) for name in PREPARATION)
@@ -299,11 +301,6 @@ class _Faults:
             raise UsageError(self.lines[0], hint="check the path of the model")
         hints = [error.hint for error in self.kinds[:1]]
         raise PlanError(self.lines, hint=hints[0] if hints else "`edgekit plan --help` shows the options; `edgekit recipes show NAME` the steps")
-
-
-def _known_device(url: str) -> None:
-    scheme = url.partition(":")[0]
-    plugins.load("edgekit.devices", scheme)
 
 
 def _samples(request: Request) -> Samples | None:
@@ -451,12 +448,12 @@ def target_faults(file: Path) -> tuple[str, ...]:
 
 
 def schema_of(what: str) -> dict[str, Any]:
-    """JSON Schema of a file people write: ``recipe``, ``target``, ``samples`` or ``project``.
+    """JSON Schema of a file people write: ``recipe``, ``target``, ``samples``, ``project`` or ``devices``.
 
     Raises:
         UsageError: there is no such file.
     """
-    kinds: dict[str, Any] = {"recipe": Recipe, "target": Target, "samples": Description, "project": Project}
+    kinds: dict[str, Any] = {"recipe": Recipe, "target": Target, "samples": Description, "project": Project, "devices": Inventory}
     if what not in kinds:
         raise UsageError(f"{what}: no such schema{strict.nearest(what, [*kinds, 'report'])}", hint=f"one of {', '.join([*kinds, 'report'])}")
     schema = msgspec.json.schema(kinds[what])

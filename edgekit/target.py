@@ -12,6 +12,7 @@ import msgspec
 
 from edgekit import plugins, strict
 from edgekit.errors import UsageError
+from edgekit.run.state import read_features
 
 Activation = Literal["uint8", "int8", "int8 symmetric", "int16 symmetric"]
 Weight = Literal["int8 symmetric per-channel", "int8 symmetric per-tensor"]
@@ -225,15 +226,7 @@ def read_target(path: Path) -> Target:
 
 def cpu_features() -> frozenset[str]:
     """Features of this machine's processor as ``/proc/cpuinfo`` names them; empty where there is none."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace").splitlines()
-    except OSError:
-        return frozenset()
-    for line in lines:
-        key, _, value = line.partition(":")
-        if key.strip() in ("flags", "Features"):
-            return frozenset(value.split())
-    return frozenset()
+    return frozenset(read_features())
 
 
 def host_target(arch: str, features: frozenset[str]) -> str:

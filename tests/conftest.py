@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
+import importlib.util
+import os
 import signal
+from pathlib import Path
 
 import pytest
 
 # A test run that was started in the background ignores Ctrl-C, and so would every process it starts: tests that press it need it back.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture
+def sshd(tmp_path, monkeypatch):
+    """A real OpenSSH server of this test's own, which edgekit's ssh knows as ``pi``, and behind a cable as ``cable``."""
+    spec = importlib.util.spec_from_file_location("edgekit_tests_sshd", Path(__file__).with_name("sshd.py"))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    if module.WHY_NOT:
+        (pytest.fail if os.environ.get("EDGEKIT_SSH_TESTS") == "required" else pytest.skip)(module.WHY_NOT)
+    server = module.Sshd(tmp_path / "sshd")
+    server.tools = module
+    monkeypatch.setenv("EDGEKIT_SSH", str(server.program))
+    yield server
+    server.close()
 
 
 @pytest.fixture

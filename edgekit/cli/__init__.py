@@ -9,7 +9,7 @@ from typing import Any
 
 import typer
 
-from edgekit.cli import bench, build, clean, compare, debug, doctor, init, inspect, plan, recipes, report, schema, targets, version
+from edgekit.cli import bench, build, clean, compare, debug, devices, doctor, init, inspect, plan, recipes, report, schema, targets, version
 from edgekit.errors import EdgekitError
 
 INTERRUPTED = 130
@@ -33,6 +33,7 @@ app.command("compare")(compare.compare)
 app.add_typer(debug.app, name="debug")
 app.add_typer(targets.app, name="targets")
 app.add_typer(recipes.app, name="recipes")
+app.add_typer(devices.app, name="devices")
 app.command("doctor")(doctor.doctor)
 app.command("schema")(schema.schema)
 app.command("clean")(clean.clean)

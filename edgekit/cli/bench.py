@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from edgekit.cli.build import DeviceOption
+from edgekit.cli.fleet import LAB, show_fleet
 from edgekit.cli.terminal import AsJson, Settings, Verbose, print_json, say, watching
 
 
@@ -26,6 +27,12 @@ def bench(
     from edgekit.plan import parse_settings
     from edgekit.report.words import work
 
+    if device.startswith(LAB):
+        from edgekit.pipeline import bench_fleet
+
+        with watching(verbose=verbose) as watcher:
+            fleet = bench_fleet(engine, device, samples=samples, settings=parse_settings(set_ or []), watcher=watcher)
+        return show_fleet(fleet, as_json=as_json)
     with watching(verbose=verbose) as watcher:
         entries = measure_again(engine, samples=samples, device=device, settings=parse_settings(set_ or []), watcher=watcher)
     if as_json:

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from edgekit.cli.completion import recipe_names, target_names
+from edgekit.cli.completion import device_names, recipe_names, target_names
+from edgekit.cli.fleet import LAB, show_fleet
 from edgekit.cli.terminal import AsJson, Settings, Verbose, print_json, watching
 
 ModelArgument = Annotated[str, typer.Argument(help="A Keras, PyTorch or ONNX file; `model` of edgekit.toml if left out.", show_default=False)]
@@ -19,7 +20,15 @@ RecipeOption = Annotated[
     str, typer.Option(metavar="NAME|FILE", help="What to do to the model (default: static_wi8_ai8).", show_default=False, autocompletion=recipe_names)
 ]
 SamplesOption = Annotated[str, typer.Option(metavar="FILE|DIR", help="Pictures or .npz files that calibrate and judge.", show_default=False)]
-DeviceOption = Annotated[str, typer.Option(metavar="URL", help="Device to measure on (default: this machine).", show_default=False)]
+DeviceOption = Annotated[
+    str,
+    typer.Option(
+        metavar="URL|NAME",
+        help="Device to measure on, such as ssh://pi@10.0.0.7 (default: this machine).",
+        autocompletion=device_names,
+        show_default=False,
+    ),
+]
 OutOption = Annotated[str, typer.Option("--out", "-o", metavar="DIR", help="Folder of the results (default: edgekit-out).", show_default=False)]
 ShapeOption = Annotated[list[str] | None, typer.Option("--shape", metavar="[INPUT:]N,N,…", help="Pin the shape of an input, such as 1,3,224,224.")]
 FactoryOption = Annotated[str, typer.Option(metavar="FILE.py:FUNCTION", help="Makes the module of a PyTorch state dict.", show_default=False)]
@@ -69,6 +78,12 @@ def build(  # noqa: PLR0913 - one argument an option, as typer has it
         require_full_delegation=require_full_delegation,
     )
     folder = Path(out or project.out or "edgekit-out")
+    if request.device.startswith(LAB):
+        from edgekit.pipeline import build_fleet
+
+        with watching(verbose=verbose) as watcher:
+            fleet = build_fleet(request, request.device, out=folder, bench=project.bench and not no_bench, watcher=watcher)
+        return show_fleet(fleet, as_json=as_json)
     with watching(verbose=verbose) as watcher:
         report = run(request, out=folder, bench=project.bench and not no_bench, watcher=watcher)
     if as_json:

@@ -16,3 +16,10 @@ def recipe_names(incomplete: str) -> list[str]:
     from edgekit.recipe import recipe_files
 
     return [name for name in recipe_files() if name.startswith(incomplete)]
+
+
+def device_names(incomplete: str) -> list[str]:
+    """Devices of ``devices.toml`` that begin like this."""
+    from edgekit.device.inventory import read_inventory
+
+    return [entry.name for entry in read_inventory().device if entry.name.startswith(incomplete)]

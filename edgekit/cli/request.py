@@ -38,6 +38,8 @@ def request_of(  # noqa: PLR0913 - the options of `build` and `plan`, which are 
     if not source:
         raise UsageError("no model given", hint="edgekit build MODEL --target NAME, or `edgekit init` for an edgekit.toml")
     asked = [name for item in target or [] for name in item.split(",") if name]
+    named = device or project.device
+    targets = tuple(asked) or ((project.target,) if isinstance(project.target, str) else tuple(project.target)) or _kind_of(named)
     settings = {step: dict(fields) for step, fields in project.set.items()}
     for step, fields in parse_settings(set_ or []).items():
         settings.setdefault(step, {}).update(fields)
@@ -45,10 +47,10 @@ def request_of(  # noqa: PLR0913 - the options of `build` and `plan`, which are 
         settings.setdefault("ingest", {})["shape"] = dict(map(_shape, shape))
     request = Request(
         source=Path(source),
-        targets=tuple(asked) or ((project.target,) if isinstance(project.target, str) else tuple(project.target)),
+        targets=targets,
         recipe=recipe or project.recipe or DEFAULT_RECIPE,
         samples=Path(samples or project.samples) if samples or project.samples else None,
-        device=device or project.device,
+        device=named,
         settings=settings,
         trust=trust,
         factory=factory or project.factory,
@@ -56,6 +58,14 @@ def request_of(  # noqa: PLR0913 - the options of `build` and `plan`, which are 
         require_full_delegation=require_full_delegation,
     )
     return request, project
+
+
+def _kind_of(device: str) -> tuple[str, ...]:
+    """The target that ``devices.toml`` has for a device."""
+    from edgekit.device.inventory import entry_of, is_name
+
+    target = entry_of(device).target if device and is_name(device) else ""
+    return (target,) if target else ()
 
 
 def project_file() -> Project:

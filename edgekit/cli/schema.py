@@ -10,7 +10,7 @@ from edgekit.cli.terminal import AsJson, print_json
 
 
 def schema(
-    what: Annotated[str, typer.Argument(help="recipe, target, samples, project or report.")],
+    what: Annotated[str, typer.Argument(help="recipe, target, samples, project, devices or report.")],
     as_json: AsJson = False,
 ) -> None:
     """Print the JSON Schema of a file that edgekit reads or writes (always JSON)."""

@@ -7,10 +7,12 @@ from typing import Annotated
 
 import typer
 
-from edgekit.cli.completion import target_names
+from edgekit.cli.completion import device_names, target_names
 from edgekit.cli.terminal import AsJson, print_json, print_table, say
 
-app = typer.Typer(help="Kinds of device edgekit builds for: list them, show one, check a file.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(
+    help="Kinds of device edgekit builds for: list them, show one, check a file, write one of a device.", no_args_is_help=True, rich_markup_mode=None
+)
 
 
 @app.command("list")
@@ -74,28 +76,46 @@ def check(file: Annotated[Path, typer.Argument(help="A target's .toml file.")], 
 
 @app.command("probe")
 def probe(
-    reading: Annotated[str, typer.Argument(metavar="build-result.json", help="What build_engine.py --check wrote on the board.")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="URL|NAME|build-result.json",
+            help="A device of that kind, such as ssh://pi@10.0.0.7, or what build_engine.py --check wrote on a Jetson.",
+            autocompletion=device_names,
+        ),
+    ],
+    name: Annotated[str, typer.Option(help="Of the target; the device's own name, or board and L4T, if not given.")] = "",
+    like: Annotated[str, typer.Option(metavar="TARGET", help="Target to start from; by processor if not given.", autocompletion=target_names)] = "",
     out: Annotated[
-        str, typer.Option("--out", "-o", metavar="FILE.toml", help="The file to write; stdout if none is named.", show_default=False)
-    ] = "",
-    name: Annotated[str, typer.Option("--name", help="Of the target; from board and L4T if none is given.", show_default=False)] = "",
+        Path | None, typer.Option("--out", "-o", metavar="FILE.toml", help="The file to write (default of a device: targets/NAME.toml).")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write the target file of a Jetson from a reading of it: L4T, TensorRT, CUDA, memory, DLA, power modes."""
+    """Write the target file of a device's kind: processor, features, memory, runtimes and versions; of a Jetson, its JetPack."""
+    if source.endswith(".json"):
+        _probe_reading(Path(source), name, out, as_json=as_json)
+        return
+    from edgekit.pipeline.lab import write_target
+
+    file, target = write_target(source, name=name, like=like, out=out)
+    if as_json:
+        print_json({"file": str(file), "target": target})
+    else:
+        say(f"{file}: {target.title}; runtimes {', '.join(f'{one.name} {one.version}'.strip() for one in target.runtimes)}")
+
+
+def _probe_reading(reading: Path, name: str, file: Path | None, *, as_json: bool) -> None:
+    """From a reading of a Jetson: L4T, TensorRT, CUDA, memory, DLA, power modes; to stdout where no file is named."""
     import msgspec
 
     from edgekit.engine.tensorrt.probe import probed, toml_of
     from edgekit.errors import UsageError
     from edgekit.target import read_target, target_files
 
-    if "://" in reading:
-        hint = "run python3 build_engine.py --check of any package on the board, and give its build-result.json"
-        raise UsageError(f"{reading}: boards are not reached over the network yet", hint=hint)
     try:
-        machine = msgspec.json.decode(Path(reading).read_bytes())["machine"]
+        machine = msgspec.json.decode(reading.read_bytes())["machine"]
     except (OSError, msgspec.DecodeError, KeyError, TypeError) as error:
         raise UsageError(f"{reading}: no reading of a board: {error}", hint="python3 build_engine.py --check writes one") from error
-    file = Path(out) if out else None
     target = probed(machine, [read_target(path) for path in target_files().values()], name=name or (file.stem if file is not None else ""))
     if file is not None:
         file.write_text(toml_of(target), encoding="utf-8")

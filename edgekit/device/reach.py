@@ -1,26 +1,57 @@
-"""From a device's URL to the device."""
+"""From a device's URL, or its name in ``devices.toml``, to the device."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import msgspec
+
 from edgekit import plugins
 from edgekit.device.contract import Device
+from edgekit.device.inventory import Entry, entry_of, is_name
+from edgekit.device.power import PoweredDevice
 from edgekit.errors import UsageError
 from edgekit.strict import nearest
 
 
-def open_device(url: str) -> Device:
-    """The device that a URL names; its scheme chooses the plugin.
+def open_device(asked: str) -> Device:
+    """The device that a URL or a name stands for; the URL's scheme chooses the plugin.
 
     Args:
-        url: ``local``, ``emulated:NAME``, or ``SCHEME://…``.
+        asked: ``local``, ``emulated:NAME``, ``SCHEME://…``, or a name of ``devices.toml``.
 
     Raises:
-        UsageError: no plugin knows the scheme.
+        UsageError: no plugin knows the scheme, or nobody the name.
         UnreachableError: the device does not answer.
     """
+    if is_name(asked):
+        return _opened(entry_of(asked))
+    return _kind_of(asked)(asked)
+
+
+def check_device_exists(asked: str) -> None:
+    """Whether there is such a kind of device, or such a name; nothing is reached.
+
+    Raises:
+        UsageError: there is not.
+    """
+    if is_name(asked):
+        entry_of(asked)
+    else:
+        _kind_of(asked)
+
+
+def _kind_of(url: str) -> Callable[..., Device]:
     scheme = url.partition(":")[0]
     known = plugins.names("edgekit.devices")
     if scheme not in known:
         raise UsageError(f"--device {url}: no such kind of device{nearest(scheme, known)}", hint=f"known are {', '.join(known)}")
-    device: Device = plugins.load("edgekit.devices", scheme)(url)
-    return device
+    kind: Callable[..., Device] = plugins.load("edgekit.devices", scheme)
+    return kind
+
+
+def _opened(entry: Entry) -> Device:
+    kind = _kind_of(entry.url)
+    device = kind(entry.url, python=entry.python) if entry.python else kind(entry.url)
+    device.facts = msgspec.structs.replace(device.facts, name=entry.name)
+    return PoweredDevice(device, entry.power_mode) if entry.power_mode else device

@@ -17,8 +17,9 @@ import msgspec
 
 import edgekit.run
 from edgekit.device.contract import Device, Ran
-from edgekit.engine.contract import Engine
+from edgekit.engine.contract import ENGINE_RECORD, Engine
 from edgekit.errors import DeviceError, EdgekitError, SamplesError, UsageError
+from edgekit.graph.external import external_files
 from edgekit.measure.counting import Instructions, counts_between
 from edgekit.measure.measurement import Conditions, Load, Measurement, Memory, State, runtime_of
 from edgekit.model import Signature
@@ -241,8 +242,17 @@ def _put(device: Device, folder: Path, engine: Engine, feeds: list[list[Tensor]]
     (stage / "desk" / "job.json").write_bytes(msgspec.json.encode(job))
     desk = device.workspace() / "desk"
     device.push(stage / "desk", desk)
-    device.push(folder, desk / "engine")
+    device.push(folder if (folder / ENGINE_RECORD).is_file() else _apart(folder, engine, stage / "engine"), desk / "engine")
     return desk
+
+
+def _apart(folder: Path, engine: Engine, stage: Path) -> Path:
+    """An engine of no build, and its weights beside it, in a folder without what else lies there."""
+    for path in (folder / engine.file, *external_files(folder / engine.file)):
+        link = stage / path.relative_to(folder)
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(path.absolute())
+    return stage
 
 
 def _ask(device: Device, desk: PurePosixPath, stage: Path, timeout_s: float, *, python: str = "") -> _Answer:

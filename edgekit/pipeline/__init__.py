@@ -6,16 +6,20 @@ from edgekit.pipeline.beside import compare_files
 from edgekit.pipeline.building import run
 from edgekit.pipeline.debugging import debug_quantization
 from edgekit.pipeline.engine_debugging import debug_engine
+from edgekit.pipeline.fleet import Fleet, bench_fleet, build_fleet
 from edgekit.pipeline.look import Inspection, Rehearsal, look_at, rehearse
 from edgekit.pipeline.outcome import exit_status
 from edgekit.report.debugged import Debugged
 
 __all__ = [
     "Debugged",
+    "Fleet",
     "Inspection",
     "Rehearsal",
     "bench",
+    "bench_fleet",
     "build",
+    "build_fleet",
     "compare_files",
     "debug_engine",
     "debug_quantization",

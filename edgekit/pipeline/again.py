@@ -14,7 +14,7 @@ from edgekit.errors import InvalidMeasurementError, UsageError
 from edgekit.measure import Load
 from edgekit.model import Signature, Tensor, file_sha256
 from edgekit.pipeline.assess import judged, take, with_taken
-from edgekit.pipeline.place import Bench
+from edgekit.pipeline.place import Bench, require_runtimes
 from edgekit.plan import Settings
 from edgekit.report import EngineEntry, Report, read_report, write_reports
 from edgekit.samples import Samples, read_samples, with_preprocess
@@ -56,7 +56,8 @@ def bench(
     opened = open_device(device or "local")
     try:
         place = Bench(device=opened, is_named=bool(device))
-        meter = _Meter(found=found, samples=inputs, place=place, load=load, watcher=watcher)
+        require_runtimes((engine.runs_in for _, engine in found.folders if engine.status == "built" and engine.stand_in is None), place)
+        meter = Meter(found=found, samples=inputs, place=place, load=load, watcher=watcher)
         entries = tuple(meter.measured(folder, engine) for folder, engine in found.folders)
     finally:
         opened.close()
@@ -121,7 +122,7 @@ _BARE = {".onnx": _bare_onnx, ".tflite": _bare_tflite}
 
 
 @dataclass(frozen=True, slots=True)
-class _Meter:
+class Meter:
     """What all engines of one `bench` are measured with."""
 
     found: Engines
@@ -131,6 +132,7 @@ class _Meter:
     watcher: Watcher
 
     def measured(self, folder: Path, engine: Engine) -> EngineEntry:
+        """The entry of an engine, measured now."""
         signature = self.found.report.model.signature if self.found.report else own_signature(engine)
         if self.samples is not None:
             signature = with_preprocess(signature, self.samples)

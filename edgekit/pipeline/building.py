@@ -17,7 +17,7 @@ from edgekit.model import Model, Store
 from edgekit.pipeline.assess import entry_of, not_taken, timed
 from edgekit.pipeline.foresee import check_delegations, foreseen
 from edgekit.pipeline.line import Source, built, counted, ingested, prepared
-from edgekit.pipeline.place import Bench
+from edgekit.pipeline.place import Bench, require_runtimes
 from edgekit.pipeline.publish import Logged, claim, publish_engine, publish_steps
 from edgekit.pipeline.reference import publish_reference, reference_entry
 from edgekit.pipeline.remarks import on_steps
@@ -54,11 +54,12 @@ def run(request: Request, *, out: Path, bench: bool = True, watcher: Watcher = S
         log.note(name)
     device = open_device(request.device or "local")  # first: who waits for a build should not learn then that the device does not answer
     try:
+        place = Bench(device=device, is_named=bool(request.device))
+        require_runtimes((one.runtime for one in plan.chosen if one.target.builds_on == "host"), place)
         source_model, source = ingested(plan, workshop)
         ready = prepared(plan, source_model, workshop)
         check_delegations(plan, foreseen(plan, ready, workshop, required_alone=True))
         engines = built(plan, ready, workshop)
-        place = Bench(device=device, is_named=bool(request.device))
         entries = []
         for one in engines:
             publish_engine(one, out)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from edgekit.device.contract import Device
 from edgekit.engine.contract import Engine
+from edgekit.errors import DeviceError
 from edgekit.measure import why_foreign
 from edgekit.plugins import version_of
 from edgekit.report import MeasuredOn
@@ -51,6 +53,23 @@ class Bench:
             is_local=facts.url == "local",
             is_target=target is not None and not self.foreign(target),
         )
+
+
+def require_runtimes(runtimes: Iterable[str], bench: Bench) -> None:
+    """Whether a device that somebody named has all runtimes that are to run there; an emulated one has what its userland has.
+
+    Raises:
+        DeviceError: one is missing; before anything is built, let alone sent.
+    """
+    facts = bench.device.facts
+    if not bench.is_named or facts.emulated or facts.packages is None:
+        return
+    for runtime in runtimes:
+        packages = RUNTIME_PACKAGES.get(runtime, ())
+        if packages and not any(package in facts.packages for package in packages):
+            raise DeviceError(
+                f"{facts.name}: {packages[0]} is not installed there", hint=f"on the device: {facts.python} -m pip install {packages[0]}"
+            )
 
 
 def runs_here(runtime: str) -> bool:

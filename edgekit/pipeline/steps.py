@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from edgekit.errors import SourceError
+from edgekit.graph.external import external_files
 from edgekit.model import Model, Step, Store, file_sha256, read_model
 from edgekit.model.store import key_of
 from edgekit.report import StepEntry
@@ -131,19 +132,3 @@ def source_digest(source: Path) -> tuple[str, int]:
         return digest.hexdigest(), sum(path.stat().st_size for path in files)
     except OSError as error:
         raise SourceError(f"{source}: {error.strerror}", hint="check the path and its permissions") from error
-
-
-def external_files(source: Path) -> list[Path]:
-    """The data files an ONNX file keeps its weights in. Imports onnx only if the file speaks of such files."""
-    if source.suffix != ".onnx" or b"location" not in source.read_bytes():
-        return []
-    import onnx
-    from google.protobuf.message import DecodeError
-
-    try:
-        proto = onnx.load(source, load_external_data=False)
-    except DecodeError:
-        return []  # ingest says what is wrong with it
-    held = [tensor for tensor in proto.graph.initializer if tensor.data_location == onnx.TensorProto.EXTERNAL]
-    names = {entry.value for tensor in held for entry in tensor.external_data if entry.key == "location"}
-    return sorted(path for name in names if (path := source.parent / name).is_file())

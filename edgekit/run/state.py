@@ -116,6 +116,15 @@ def cpu_model(root: str = "/") -> str:
     return " + ".join(parts)
 
 
+def read_features(root: str = "/") -> List[str]:
+    """Features of the processor as ``/proc/cpuinfo`` names them, sorted; empty where it names none."""
+    for line in _text(root, "proc/cpuinfo").splitlines():
+        key, _, value = line.partition(":")
+        if key.strip() in ("flags", "Features"):
+            return sorted(set(value.split()))
+    return []
+
+
 def _read(path: str) -> str:
     """A file's text without surrounding blanks; "" if it cannot be read, which is common in /sys (no driver, not root)."""
     try:

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 HEAVY = ("numpy", "onnx", "onnx_ir", "onnxruntime", "torch", "tensorflow", "keras", "PIL", "ai_edge_litert", "rich.progress")
-VERBS = ("init", "build", "plan", "inspect", "bench", "report", "compare", "debug", "targets", "recipes", "doctor", "schema", "clean", "version")
+FIRST = ("init", "build", "plan", "inspect", "bench", "report", "compare", "debug")
+VERBS = (*FIRST, "targets", "recipes", "devices", "doctor", "schema", "clean", "version")
 README = Path(__file__).resolve().parents[2] / "README.md"
 
 

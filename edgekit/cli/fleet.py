@@ -1,0 +1,28 @@
+"""Several devices in one table."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from edgekit.cli.terminal import print_json, print_table_or_lines, say
+
+if TYPE_CHECKING:
+    from edgekit.pipeline import Fleet
+
+LAB = "lab:"
+
+
+def show_fleet(fleet: Fleet, *, as_json: bool) -> int:
+    """One row an engine and device, then what went wrong where; returns the exit status."""
+    from edgekit.report import COLUMNS, TEXT_COLUMNS, summary_row
+
+    if as_json:
+        print_json(fleet)
+        return fleet.exit_status
+    rows = [(visit.device, *summary_row(entry)) for visit in fleet.visits for entry in visit.entries]
+    if rows:
+        print_table_or_lines(("Device", *COLUMNS), rows, right=[column for column in COLUMNS if column not in TEXT_COLUMNS])
+    for visit in fleet.visits:
+        if visit.error:
+            say(f"{visit.device}: {visit.error}\n  hint: {visit.hint}")
+    return fleet.exit_status

@@ -1,0 +1,127 @@
+"""Who may measure: one lock for the whole machine, whoever logs in, so that two runs do not measure over each other.
+
+The lock is the kernel's (``flock``), so it is free as soon as its holder's process is gone. A holder that hangs is told by the
+time when it last heard of its client, which is that of the file.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import signal
+import time
+from contextlib import suppress
+from typing import Any, Dict, List, Optional
+
+FOLDERS = ("/run/lock", "/tmp", "/data/local/tmp")
+STALE_S = 30.0
+
+
+def lock_path() -> str:
+    """``$EDGEKIT_LOCK``, else a file in the first folder that every user of the machine may write to."""
+    named = os.environ.get("EDGEKIT_LOCK")
+    if named:
+        return named
+    for folder in FOLDERS:
+        if os.access(folder, os.W_OK):
+            return os.path.join(folder, "edgekit.lock")
+    return os.path.join(os.path.expanduser("~"), ".edgekit.lock")
+
+
+class Lease:
+    """The right to measure on this machine.
+
+    Args:
+        path: of the lock.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._held: Optional[int] = None
+
+    def take(self, holder: str) -> Optional[Dict[str, Any]]:
+        """Take it, away from a holder of this user's that hangs.
+
+        Args:
+            holder: who takes it, in words.
+
+        Returns:
+            None if it is ours now, else what is known of its holder: ``holder``, ``pid``, ``held_s``, ``silent_s``.
+
+        Raises:
+            OSError: the lock cannot be opened.
+        """
+        if self._held is not None:
+            return None
+        lock = self._opened()
+        if not locked(lock):
+            found = self._holder(lock)
+            if not (found["silent_s"] > STALE_S and end_holder(found["pid"], self._path) and locked(lock)):
+                os.close(lock)
+                return found
+        self._held = lock
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, json.dumps({"holder": holder, "pid": os.getpid(), "since": time.time()}).encode(), 0)
+        return None
+
+    def touch(self) -> None:
+        """Say that the client was heard just now."""
+        if self._held is not None:
+            os.utime(self._held)
+
+    def release(self) -> None:
+        """Give it back, if it is held."""
+        if self._held is not None:
+            os.ftruncate(self._held, 0)
+            os.close(self._held)
+            self._held = None
+
+    def _opened(self) -> int:
+        flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
+        try:  # without O_CREAT: in folders of everybody's the kernel refuses that for another user's file (fs.protected_regular)
+            return os.open(self._path, flags)
+        except FileNotFoundError:
+            lock = os.open(self._path, flags | os.O_CREAT, 0o666)
+            os.fchmod(lock, 0o666)
+            return lock
+
+    def _holder(self, lock: int) -> Dict[str, Any]:
+        found: Dict[str, Any] = {"holder": "another run", "pid": 0, "since": time.time()}
+        with suppress(ValueError, TypeError):  # it was being written
+            found.update(json.loads(os.pread(lock, 4096, 0)))
+        now = time.time()
+        return {"holder": found["holder"], "pid": found["pid"], "held_s": now - found["since"], "silent_s": now - os.fstat(lock).st_mtime}
+
+
+def end_holder(pid: int, path: str) -> bool:
+    """Kill the process that holds a lock; only one that has that file open, as the number may have been written by anybody.
+
+    Returns:
+        Whether it is gone.
+    """
+    try:
+        if not any(os.path.samefile(descriptor, path) for descriptor in _descriptors(pid)):
+            return False
+        os.kill(pid, signal.SIGKILL)
+    except OSError:
+        return False
+    end = time.monotonic() + 2
+    while time.monotonic() < end and os.path.exists("/proc/%d/fd/0" % pid):
+        time.sleep(0.02)
+    return True
+
+
+def locked(lock: int) -> bool:
+    """Whether an open file could be locked just now."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _descriptors(pid: int) -> List[str]:
+    folder = "/proc/%d/fd" % pid
+    paths = [os.path.join(folder, name) for name in os.listdir(folder)]
+    return [path for path in paths if os.path.exists(path)]

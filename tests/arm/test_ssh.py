@@ -1,0 +1,39 @@
+"""A real aarch64 userland behind a real OpenSSH server: all that happens on the device is emulated, but for the server itself."""
+
+import pytest
+
+from edgekit.device.ssh import SshDevice
+from edgekit.pipeline import run
+from edgekit.plan import Request
+
+
+@pytest.fixture
+def board(sshd, device_of):
+    """The server's sessions live in the userland."""
+    emulated = device_of("emulated:aarch64")
+    sshd.stop()
+    sshd.start({**emulated.environment(), "HOME": str(sshd.home)})
+    return sshd
+
+
+@pytest.mark.slow
+def test_it_says_of_itself_that_it_is_arm_and_emulated(board):
+    device = SshDevice("ssh://pi")
+
+    assert (device.facts.arch, device.facts.emulated) == ("aarch64", True)
+    assert "ai-edge-litert" in device.facts.packages
+    device.close()
+
+
+@pytest.mark.slow
+def test_a_build_is_judged_there_as_on_this_machine_and_has_no_times(board, net, arrays, store, tmp_path):
+    asked = Request(source=net, targets=("rpi5",), samples=arrays, device="ssh://pi")
+
+    there = run(asked, out=tmp_path / "there", store=store).engines[0]
+    here = run(Request(source=net, targets=("rpi5",), samples=arrays), out=tmp_path / "here", store=store).engines[0]
+
+    assert there.fidelity.judged_on.arch == "aarch64"
+    assert there.fidelity.judged_on.emulated
+    assert there.fidelity.sqnr_db == pytest.approx(here.fidelity.sqnr_db, abs=0.5)
+    assert there.latency is None
+    assert [path for path in board.depot.rglob("*") if path.is_file()] == []
