@@ -182,7 +182,7 @@ def line(row: dict[str, Any]) -> str:
     """A row of the table."""
     cells = [row["name"], *(_cell(row[who]) for who in ("edgekit", "peer"))]
     onnx = row["edgekit"].get("from_onnx")
-    cells.append(f"{onnx['seconds']:.2f} s, {onnx['mib']:.0f} MiB" if onnx else "")
+    cells.append(f"{onnx['seconds']:.2f} s" + (f", {onnx['mib']:.0f} MiB" if "mib" in onnx else "") if onnx else "")
     cells.append(f"{row['ms'][0]:.2f} / {row['ms'][1]:.2f} ms = {row['ratio']:.2f}" if "ms" in row else "")
     return "| " + " | ".join(cells) + " |"
 
