@@ -25,8 +25,12 @@ def compare(  # noqa: PLR0913 - one argument an option, as typer has it
     is_of_files = len(paths) != 2 or samples is not None or seed is not None or latency or any(path.suffix == ".tflite" for path in paths)
     if not is_of_files:
         return _reports(*paths, as_json=as_json)
+    from edgekit.errors import UsageError
     from edgekit.pipeline import compare_files
     from edgekit.plan import parse_settings
+
+    if samples is not None and seed is not None:
+        raise UsageError("--samples and --seed both say which inputs", hint="leave one of them out")
 
     with watching(verbose=verbose) as watcher:
         beside = compare_files(

@@ -300,7 +300,7 @@ def _error(fault: _Fault, device: Device) -> EdgekitError:
         return SamplesError(f"{name}: {fault.reason}", hint="do these samples belong to this model?")
     hints = {
         "runtime": f"install it for {device.facts.python} on {name}",
-        "engine": "build the engine again, for the runtime's version that is installed there",
+        "engine": "is the file whole? build it again, for the runtime's version that is installed there",
         "job": "correct the runtime's options in the target file",
         "memory": "try a device with more memory, or a smaller model",
         "file": "is there room on the device's disk?",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib import metadata
 from typing import Any, Dict, List, Sequence, Tuple, Type
 
@@ -56,7 +57,7 @@ def open_engine(opening: Opening) -> Session:
             opening.path, _session_options(onnxruntime, opening), providers=opening.options.get("providers", ["CPUExecutionProvider"])
         )
     except failures as error:
-        raise RunError("engine", "ONNX Runtime does not open the engine: %s" % error) from error
+        raise RunError("engine", "ONNX Runtime does not open the engine %s: %s" % (os.path.basename(opening.path), error)) from error
     return OnnxRuntimeSession(session, list(opening.outputs), failures)
 
 

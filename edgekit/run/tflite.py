@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib import metadata
 from typing import Any, Dict, List, NamedTuple, Sequence, Tuple
 
@@ -56,7 +57,7 @@ def open_engine(opening: Opening) -> Session:
         interpreter = interpreter_module.Interpreter(model_path=opening.path, num_threads=opening.threads, **arguments)
         interpreter.allocate_tensors()
     except (ValueError, RuntimeError, OSError) as error:
-        raise RunError("engine", "TFLite does not open the engine: %s" % error) from error
+        raise RunError("engine", "TFLite does not open the engine %s: %s" % (os.path.basename(opening.path), error)) from error
     inputs = _ports(opening.inputs, interpreter.get_input_details(), "input")
     outputs = _ports(opening.outputs, interpreter.get_output_details(), "output")
     package = interpreter_module.__name__.partition(".")[0].replace("_", "-")

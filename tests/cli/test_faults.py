@@ -40,6 +40,21 @@ def test_a_model_that_is_not_there(edgekit):
     check(build(edgekit, "nowhere.onnx", "--recipe", "fp16"), 2, "nowhere.onnx: no such file")
 
 
+def test_files_are_compared_on_samples_or_on_random_inputs(edgekit, pictures):
+    said = edgekit("compare", "a.tflite", "b.tflite", "--samples", pictures, "--seed", "1")
+
+    assert said.status == 2
+    assert "--samples and --seed both say which inputs" in said.err
+
+
+def test_a_sample_folder_that_may_not_be_read(edgekit, net, pictures, monkeypatch):
+    monkeypatch.setattr("os.access", lambda path, mode: False)  # root may read everything
+    said = edgekit("plan", net, "-t", "rpi5", "--samples", pictures)
+
+    assert "permission denied" in said.err
+    assert "defect" not in said.err
+
+
 def test_a_sample_folder_that_is_not_there(edgekit, net):
     check(build(edgekit, net, "--samples", "nowhere"), 1, "nowhere: no such folder")
 
