@@ -22,6 +22,11 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 
+def first_of(lines: Sequence[str], most: int = 20) -> list[str]:
+    """The first of many lines, and how many more there are."""
+    return list(lines) if len(lines) <= most else [*lines[:most], f"… and {len(lines) - most} more"]
+
+
 class EdgekitError(Exception):
     """Base of all errors that edgekit raises on purpose.
 

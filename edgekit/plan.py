@@ -15,7 +15,7 @@ from edgekit.device.inventory import Inventory
 from edgekit.device.reach import check_device_exists
 from edgekit.engine import asked
 from edgekit.engine.contract import Backend, Conversion, Refusal
-from edgekit.errors import EdgekitError, PlanError, UnsupportedError, UsageError
+from edgekit.errors import EdgekitError, PlanError, UnsupportedError, UsageError, first_of
 from edgekit.ingest.contract import IngestOptions
 from edgekit.ingest.sniff import kind_of
 from edgekit.model import Model, Preprocess, Step
@@ -234,11 +234,10 @@ def check_refusals(plan: Plan, model: Model) -> None:
     if any(Need.SAMPLES in step.pass_.needs for step in plan.steps):
         lines += [f"{name}: {_SIZED_BY_NUMBERS}" for name in _sized_by_numbers(model)]
     if lines:
-        shown = lines if len(lines) <= 20 else [*lines[:20], f"… and {len(lines) - 20} more"]
         raise UnsupportedError(
             f"{len(lines)} nodes of {plan.request.source.name} cannot be built for what was asked",
             hint="choose another runtime (--target NAME:RUNTIME), or change the model as each line says",
-            refusals=shown,
+            refusals=first_of(lines),
         )
 
 

@@ -1,14 +1,16 @@
-"""TOML and JSON files become frozen structs, or a list of every fault in them."""
+"""TOML and JSON files become frozen structs, or a list of every fault in them; structs become TOML."""
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
 import functools
+import json
+import re
 import tomllib
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin
 
@@ -111,6 +113,43 @@ def read(path: Path, type_: type[T]) -> T:
     except msgspec.DecodeError as error:
         raise UsageError(f"{path}: not JSON: {error}", hint="was the file cut short or edited?") from error
     return convert(data, type_, where=str(path))
+
+
+def toml_of(struct: msgspec.Struct) -> str:
+    """A struct as TOML, without what is at its default."""
+    return "\n".join(_toml(_held(struct), ())).lstrip("\n") + "\n"
+
+
+def _held(struct: msgspec.Struct) -> dict[str, Any]:
+    """Fields of a struct that are not at their default, as plain data."""
+    plain = {}
+    for field in msgspec.structs.fields(struct):
+        value = getattr(struct, field.name)
+        default = field.default_factory() if field.default_factory is not msgspec.NODEFAULT else field.default
+        if value is None or value == default:
+            continue
+        nested = [_held(one) if isinstance(one, msgspec.Struct) else one for one in (value if isinstance(value, tuple) else (value,))]
+        plain[field.name] = nested if isinstance(value, tuple) else nested[0]
+    return plain
+
+
+def _toml(table: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[str]:
+    """Lines of a table: what is plain first, then tables and lists of tables below it. JSON's strings, numbers and lists are TOML's."""
+    below = {}
+    for key, value in table.items():
+        if isinstance(value, Mapping) or (isinstance(value, list) and value and isinstance(value[0], Mapping)):
+            below[key] = value
+        else:
+            yield f"{_key(key)} = {json.dumps(value, ensure_ascii=False)}"
+    for key, value in below.items():
+        name = ".".join(map(_key, (*path, key)))
+        for one in value if isinstance(value, list) else [value]:
+            yield f"\n[[{name}]]" if isinstance(value, list) else f"\n[{name}]"
+            yield from _toml(one, (*path, key))
+
+
+def _key(key: str) -> str:
+    return key if re.fullmatch(r"[\w-]+", key, re.ASCII) else json.dumps(key, ensure_ascii=False)
 
 
 @functools.cache

@@ -135,7 +135,7 @@ class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     aliases: tuple[str, ...] = ()
 
     def runtime(self, name: str) -> Runtime:
-        """The runtime of that name; ``RUNTIME-SOMEBODY`` is one that this target runs, compiled for by a backend of somebody else's.
+        """The runtime of that name, or the one that runs its engines: see :func:`runs_in`.
 
         Raises:
             UsageError: the target does not run it.
@@ -144,11 +144,19 @@ class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             if runtime.name == name:
                 return runtime
         for runtime in self.runtimes:
-            if runtime.name == name.partition("-")[0] and name in plugins.names("edgekit.backends"):
+            if runtime.name == runs_in(name) and name in plugins.names("edgekit.backends"):
                 remarks = {about: text for about, text in runtime.remarks.items() if about == "*"}
                 return msgspec.structs.replace(runtime, name=name, scheme=None, options={}, remarks=remarks)
         runs = ", ".join(runtime.name for runtime in self.runtimes)
         raise UsageError(f"{self.name} does not run {name}; it runs {runs}", hint=f"--target {self.name}:{self.runtimes[0].name}")
+
+
+_COMPILED_BY = ("-tensorflow",)
+
+
+def runs_in(runtime: str) -> str:
+    """The runtime that opens an engine: its name without that of somebody else who compiled it, as of ``tflite-tensorflow``."""
+    return next((runtime.removesuffix(by) for by in _COMPILED_BY if runtime.endswith(by)), runtime)
 
 
 def unsourced(target: Target) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from edgekit.cli.build import DeviceOption
-from edgekit.cli.fleet import LAB, show_fleet
+from edgekit.cli.fleet import show_fleet
 from edgekit.cli.terminal import AsJson, Settings, Verbose, print_json, say, watching
 
 
@@ -22,12 +22,13 @@ def bench(
 ) -> int:
     """Measure latency and memory again (--set load.threads=2, load.min_queries=…); a build's report is updated."""
     from edgekit.cli.report import show_entries
+    from edgekit.device.inventory import is_fleet
     from edgekit.pipeline import bench as measure_again
     from edgekit.pipeline.outcome import entries_status
     from edgekit.plan import parse_settings
     from edgekit.report.words import work
 
-    if device.startswith(LAB):
+    if is_fleet(device):
         from edgekit.pipeline import bench_fleet
 
         with watching(verbose=verbose) as watcher:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from edgekit.cli.completion import device_names, recipe_names, target_names
-from edgekit.cli.fleet import LAB, show_fleet
+from edgekit.cli.fleet import show_fleet
 from edgekit.cli.terminal import AsJson, Settings, Verbose, print_json, watching
 
 ModelArgument = Annotated[str, typer.Argument(help="A Keras, PyTorch or ONNX file; `model` of edgekit.toml if left out.", show_default=False)]
@@ -62,6 +62,7 @@ def build(  # noqa: PLR0913 - one argument an option, as typer has it
 ) -> int:
     """Build, check and measure the engine of one or more targets."""
     from edgekit.cli.request import request_of
+    from edgekit.device.inventory import is_fleet
     from edgekit.pipeline import exit_status, run
 
     request, project = request_of(
@@ -78,7 +79,7 @@ def build(  # noqa: PLR0913 - one argument an option, as typer has it
         require_full_delegation=require_full_delegation,
     )
     folder = Path(out or project.out or "edgekit-out")
-    if request.device.startswith(LAB):
+    if is_fleet(request.device):
         from edgekit.pipeline import build_fleet
 
         with watching(verbose=verbose) as watcher:

@@ -9,8 +9,6 @@ from edgekit.cli.terminal import print_json, print_table_or_lines, say
 if TYPE_CHECKING:
     from edgekit.pipeline import Fleet
 
-LAB = "lab:"
-
 
 def show_fleet(fleet: Fleet, *, as_json: bool) -> int:
     """One row an engine and device, then what went wrong where; returns the exit status."""

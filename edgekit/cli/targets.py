@@ -108,7 +108,8 @@ def _probe_reading(reading: Path, name: str, file: Path | None, *, as_json: bool
     """From a reading of a Jetson: L4T, TensorRT, CUDA, memory, DLA, power modes; to stdout where no file is named."""
     import msgspec
 
-    from edgekit.engine.tensorrt.probe import probed, toml_of
+    from edgekit import strict
+    from edgekit.engine.tensorrt.probe import probed
     from edgekit.errors import UsageError
     from edgekit.target import read_target, target_files
 
@@ -118,10 +119,10 @@ def _probe_reading(reading: Path, name: str, file: Path | None, *, as_json: bool
         raise UsageError(f"{reading}: no reading of a board: {error}", hint="python3 build_engine.py --check writes one") from error
     target = probed(machine, [read_target(path) for path in target_files().values()], name=name or (file.stem if file is not None else ""))
     if file is not None:
-        file.write_text(toml_of(target), encoding="utf-8")
+        file.write_text(strict.toml_of(target), encoding="utf-8")
     if as_json:
         print_json(target)
     elif file is None:
-        say(toml_of(target).rstrip())
+        say(strict.toml_of(target).rstrip())
     else:
         say(f"{file}: {target.title}, TensorRT {target.facts['tensorrt']}; what it does not say itself is that of the nearest target")

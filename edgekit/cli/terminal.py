@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from edgekit.errors import first_of
 from edgekit.watch import Watcher
 
 if TYPE_CHECKING:
@@ -50,20 +51,15 @@ def say_delegation(found: Delegation, *, target: str = "") -> None:
     """What a delegate takes in one line, and a line for each operator that it leaves, the first ten."""
     aside = "; ".join(filter(None, (found.assumed, f"by the rules of {found.by}", found.note)))
     say(f"{f'{target}: ' if target else ''}{found.sentence(named=0)} ({aside})")
-    for one in found.left[:_MOST_LEFT]:
-        say(f"  left: {one.line()}")
-    if len(found.left) > _MOST_LEFT:
-        say(f"  … and {len(found.left) - _MOST_LEFT} more")
+    for line in first_of([f"left: {one.line()}" for one in found.left], _MOST_LEFT):
+        say(f"  {line}")
 
 
 def say_preflight(found: Preflight, *, target: str) -> None:
     """What NVIDIA's parser or the rules say in one line, and a line for each node that has more to it, the first ten."""
     say(f"{target}: {found.sentence()}{f' ({found.assumed})' if found.assumed else ''}")
-    more = [one for one in found.open_nodes() if one.reason]
-    for one in more[:_MOST_LEFT]:
-        say(f"  {one.label}: {one.node} ({one.op}): {one.reason}")
-    if len(more) > _MOST_LEFT:
-        say(f"  … and {len(more) - _MOST_LEFT} more")
+    for line in first_of([f"{one.label}: {one.node} ({one.op}): {one.reason}" for one in found.open_nodes() if one.reason], _MOST_LEFT):
+        say(f"  {line}")
 
 
 def console() -> Console:

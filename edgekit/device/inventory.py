@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -17,6 +17,8 @@ from edgekit.errors import StoreError, UsageError
 from edgekit.target import choose
 
 FILE = "devices.toml"
+LAB = "lab:"
+"""Begins what names several devices at once: ``lab:all``, ``lab:TAG``."""
 
 
 class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -130,6 +132,11 @@ def entry_of(name: str) -> Entry:
     )
 
 
+def is_fleet(asked: str) -> bool:
+    """Whether ``--device`` names several."""
+    return asked.startswith(LAB)
+
+
 def is_name(asked: str) -> bool:
     """Whether ``--device`` was given a name, not a URL."""
     return ":" not in asked and asked not in plugins.names("edgekit.devices")
@@ -151,18 +158,7 @@ def add_entry(entry: Entry, path: Path) -> None:
     part = path.with_name(f".{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(before.rstrip("\n") + "\n\n" + entry_text(entry), encoding="utf-8")
+        part.write_text(before.rstrip("\n") + "\n\n[[device]]\n" + strict.toml_of(entry), encoding="utf-8")
         os.replace(part, path)
     except OSError as error:
         raise StoreError(f"{path} cannot be written: {error.strerror}", hint="name another with EDGEKIT_DEVICES") from error
-
-
-def entry_text(entry: Entry) -> str:
-    """An entry as TOML."""
-    held = {key: value for key, value in msgspec.structs.asdict(entry).items() if value}
-    return "[[device]]\n" + "".join(f"{key} = {_toml(value)}\n" for key, value in held.items())
-
-
-def _toml(value: str | Sequence[str]) -> str:
-    """JSON's strings are TOML's."""
-    return msgspec.json.format(msgspec.json.encode(value), indent=0).decode()

@@ -27,13 +27,13 @@ ANSWER_S = 30.0
 OVERTIME_S = 30.0  # a command that takes too long is ended there; only where nobody does, here
 LEASE_WAIT_S = 120.0
 LEASE_LOOK_S = 1.0
-VENV = "$HOME/.local/share/edgekit/venv/bin/python"  # where it is, it has the runtimes
+VENV = ".local/share/edgekit/venv"  # below the user's home there; where it is, it has the runtimes
 RETURN_S = 5  # … where it answered a moment ago
 RETURNS = 20  # connections that one transfer may use up
 
 # For any login shell: no exclamation marks (csh), no line breaks.
 _START = (
-    'for p in "$2" "' + VENV + '" python3; do'
+    'for p in "$2" "$HOME/' + VENV + '/bin/python" python3; do'
     ' if command -v "$p" >/dev/null 2>&1; then exec "$p" -c "$0" "$1" "$p"; fi; done; echo "edgekit: no Python" >&2; exit 127'
 )
 _READ = (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
@@ -104,9 +103,7 @@ def fetch(connection: Connection, remote: PurePosixPath, local: Path, ask: Ask) 
             if not content:
                 break
             stream.write(content)
-    with part.open("rb") as stream:
-        is_same = hashlib.file_digest(stream, "sha256").hexdigest() == told["sha"]
-    if not is_same:
+    if sha256_of(str(part)) != told["sha"]:
         part.unlink()
         raise DeviceError(f"{remote.name} was written to while it was fetched", hint="does another program use that file?")
     os.replace(part, local)

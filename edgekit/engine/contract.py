@@ -9,15 +9,12 @@ import msgspec
 
 from edgekit.model import Layout, Model, Step, Tensor
 from edgekit.samples import Samples
-from edgekit.target import Target
+from edgekit.target import Target, runs_in
 
 if TYPE_CHECKING:
     from edgekit.device.contract import Device
 
 ENGINE_RECORD = "engine.json"
-
-
-_COMPILED_BY = ("-tensorflow",)
 
 
 class Port(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -222,8 +219,8 @@ class Engine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def runs_in(self) -> str:
-        """The runtime that opens it, without the name of somebody else who compiled it."""
-        return next((self.runtime.removesuffix(by) for by in _COMPILED_BY if self.runtime.endswith(by)), self.runtime)
+        """The runtime that opens it."""
+        return runs_in(self.runtime)
 
 
 class Conversion(msgspec.Struct, frozen=True):

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from edgekit.errors import SamplesError, SourceError
+from edgekit.graph.opset import IR_VERSION, OPSET
 
 if TYPE_CHECKING:
+    import onnx
     import onnxruntime
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -84,6 +87,24 @@ class Runner:
                 raise SamplesError(f"an input does not fit the model: {_one_line(error)}", hint="edgekit inspect shows its inputs") from error
             raise SourceError(f"the graph fails while it runs: {_one_line(error)}", hint="edgekit inspect shows what is in it") from error
         return dict(zip(self._outputs, values, strict=True))
+
+
+def run_nodes(
+    nodes: Sequence[onnx.NodeProto], weights: Mapping[str, Array], outputs: Sequence[str], feed: Mapping[str, Array] = MappingProxyType({})
+) -> dict[str, Array]:
+    """What a few nodes of store form compute by themselves: ``outputs`` by name, from constants and inputs by name.
+
+    Raises:
+        SourceError: ONNX Runtime does not take them, or they fail.
+    """
+    import onnx
+    from onnx import helper
+
+    given = [helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(array.dtype), array.shape) for name, array in feed.items()]
+    stored = [onnx.numpy_helper.from_array(np.asarray(array), name) for name, array in weights.items()]
+    body = helper.make_graph(nodes, "nodes", given, [onnx.ValueInfoProto(name=name) for name in outputs], stored)
+    model = helper.make_model(body, ir_version=IR_VERSION, opset_imports=[helper.make_opsetid("", OPSET)])
+    return Runner(model.SerializeToString(), threads=1)(feed)
 
 
 def _with_outputs(model: Path | bytes, wanted: tuple[str, ...]) -> bytes:

@@ -230,7 +230,7 @@ def _put(device: Device, folder: Path, engine: Engine, feeds: list[list[Tensor]]
     job = {
         "schema": SCHEMA,
         "engine": f"engine/{engine.file}",
-        "runtime": engine.runtime,
+        "runtime": engine.runs_in,
         "options": engine.options,
         "inputs": [port.name for port in engine.inputs],
         "outputs": [port.name for port in engine.outputs],

@@ -47,18 +47,12 @@ def bench(
         UsageError: there is no engine.
         InvalidMeasurementError: none of them could be measured.
     """
-    unknown = [step for step in settings or {} if step != "load"]
-    if unknown:
-        raise UsageError(f"--set {unknown[0]}.…: bench has only load.*", hint="for example --set load.threads=2")
-    load = strict.convert((settings or {}).get("load", {}), Load, where="load")
+    load = load_of(settings, "bench")
     found = engines_at(path)
     inputs = read_samples(samples) if samples is not None else None
     opened = open_device(device or "local")
     try:
-        place = Bench(device=opened, is_named=bool(device))
-        require_runtimes((engine.runs_in for _, engine in found.folders if engine.status == "built" and engine.stand_in is None), place)
-        meter = Meter(found=found, samples=inputs, place=place, load=load, watcher=watcher)
-        entries = tuple(meter.measured(folder, engine) for folder, engine in found.folders)
+        entries = measured(found, inputs, Bench(device=opened, is_named=bool(device)), load, watcher)
     finally:
         opened.close()
     if all(entry.latency is None and entry.instructions is None for entry in entries):
@@ -66,6 +60,29 @@ def bench(
     if found.report is not None and found.report_folder is not None:
         write_reports(_updated(found.report, entries), found.report_folder)
     return entries
+
+
+def load_of(settings: Settings | None, verb: str) -> Load:
+    """How to measure, from the settings of a verb that takes no others.
+
+    Raises:
+        UsageError: there are others, or no such option.
+    """
+    unknown = [step for step in settings or {} if step != "load"]
+    if unknown:
+        raise UsageError(f"--set {unknown[0]}.…: {verb} has only load.*", hint="for example --set load.threads=2")
+    return strict.convert((settings or {}).get("load", {}), Load, where="load")
+
+
+def measured(found: Engines, samples: Samples | None, place: Bench, load: Load, watcher: Watcher) -> tuple[EngineEntry, ...]:
+    """All engines, measured on one device.
+
+    Raises:
+        DeviceError: it has not the runtime of one of them.
+    """
+    require_runtimes((engine.runs_in for _, engine in found.folders if engine.status == "built" and engine.stand_in is None), place)
+    meter = Meter(found=found, samples=samples, place=place, load=load, watcher=watcher)
+    return tuple(meter.measured(folder, engine) for folder, engine in found.folders)
 
 
 def engines_at(path: Path) -> Engines:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from edgekit import strict
 from edgekit.device import open_device
 from edgekit.device.contract import Device
 from edgekit.engine.contract import Engine
@@ -18,7 +17,7 @@ from edgekit.engine.tflite.file import TfliteFile, read_tflite
 from edgekit.errors import InvalidMeasurementError, UsageError
 from edgekit.measure import Load, compare, infer, joined, measure_interleaved
 from edgekit.model import Signature
-from edgekit.pipeline.again import engines_at, own_signature
+from edgekit.pipeline.again import engines_at, load_of, own_signature
 from edgekit.pipeline.assess import random_feeds
 from edgekit.pipeline.matching import File, matched
 from edgekit.pipeline.place import Bench
@@ -71,10 +70,7 @@ def compare_files(  # noqa: PLR0913 - the options of `edgekit compare`
         SourceError: a file cannot be read.
         DeviceError: the device or the runtime there refuses.
     """
-    unknown = [step for step in settings or {} if step != "load"]
-    if unknown:
-        raise UsageError(f"--set {unknown[0]}.…: compare has only load.*", hint="for example --set load.threads=2")
-    load = strict.convert((settings or {}).get("load", {}), Load, where="load")
+    load = load_of(settings, "compare")
     held = [one for path in paths for one in _held(path, is_alone=len(paths) == 1)]
     if len(held) < 2:
         raise UsageError(f"{paths[0]}: one TFLite file is nothing to compare", hint="give a second .tflite, or the folder of a build that has one")

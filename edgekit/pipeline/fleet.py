@@ -15,13 +15,13 @@ import msgspec
 
 from edgekit import strict
 from edgekit.device import Device, Entry, open_device
-from edgekit.device.inventory import inventory_path, read_inventory
+from edgekit.device.inventory import LAB, inventory_path, read_inventory
 from edgekit.errors import DeviceError, EdgekitError, StoreError, UsageError
 from edgekit.measure import Load
-from edgekit.pipeline.again import Engines, Meter, engines_at
+from edgekit.pipeline.again import Engines, engines_at, load_of, measured
 from edgekit.pipeline.building import run
 from edgekit.pipeline.outcome import entries_status
-from edgekit.pipeline.place import Bench, require_runtimes
+from edgekit.pipeline.place import Bench
 from edgekit.plan import Request, Settings
 from edgekit.plugins import version_of
 from edgekit.report import EngineEntry
@@ -29,7 +29,6 @@ from edgekit.samples import Samples, read_samples
 from edgekit.target import choose
 from edgekit.watch import SILENT, Watcher
 
-SCHEME = "lab:"
 FILE = "fleet.json"
 
 Open = Callable[[str], Device]
@@ -86,7 +85,7 @@ def members(asked: str) -> tuple[Entry, ...]:
         UsageError: there are none, or a word is neither name nor tag.
     """
     entries = read_inventory().device
-    words = [word for word in asked.removeprefix(SCHEME).split(",") if word]
+    words = [word for word in asked.removeprefix(LAB).split(",") if word]
     known = {"all", *(entry.name for entry in entries), *(tag for entry in entries for tag in entry.tags)}
     for word in words:
         if word not in known:
@@ -148,7 +147,7 @@ def bench_fleet(
     Raises:
         UsageError: there is no engine, or no device.
     """
-    load = strict.convert((settings or {}).get("load", {}), Load, where="load")
+    load = load_of(settings, "bench")
     entries, found = members(asked), engines_at(path)
     inputs = read_samples(samples) if samples is not None else None
     done: queue.Queue[tuple[int, Visit]] = queue.Queue()
@@ -199,10 +198,7 @@ def _measured(entry: Entry, found: Engines, samples: Samples | None, load: Load,
         raise UsageError(f"nothing was built for {entry.target}", hint=f"edgekit build MODEL --target {entry.target}")
     device = open_(entry.name)
     try:
-        place = Bench(device=device, is_named=True)
-        require_runtimes((engine.runs_in for _, engine in found.folders if engine.status == "built" and engine.stand_in is None), place)
-        meter = Meter(found=found, samples=samples, place=place, load=load, watcher=SILENT)
-        entries = tuple(meter.measured(folder, engine) for folder, engine in found.folders)
+        entries = measured(found, samples, Bench(device=device, is_named=True), load, SILENT)
     finally:
         device.close()
     if all(one.latency is None and one.instructions is None for one in entries):

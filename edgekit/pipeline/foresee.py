@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from edgekit import plugins
 from edgekit.engine.asked import must_delegate_all
 from edgekit.engine.contract import Backend, Delegation, NpuEstimate
 from edgekit.engine.tensorrt.preflight import Preflight
-from edgekit.errors import UnsupportedError
+from edgekit.errors import UnsupportedError, first_of
 from edgekit.model import Model, read_model
 from edgekit.passes.contract import Need, Supplies, is_fed
 from edgekit.pipeline.line import pass_inputs
@@ -24,7 +25,6 @@ from edgekit.target import Chosen
 
 ASSUMED = "predicted: scales, and which nodes a budget keeps in float, are known after calibration"
 ESTIMATE_FILE = "npu.json"
-_MOST_LINES = 20
 
 
 def foreseen(plan: Plan, model: Model, workshop: Workshop, *, required_alone: bool = False) -> dict[str, Delegation]:
@@ -47,9 +47,8 @@ def foreseen(plan: Plan, model: Model, workshop: Workshop, *, required_alone: bo
     for one in plan.chosen:
         backend: Any = plugins.load("edgekit.backends", one.runtime)()
         if hasattr(backend, "delegation") and (must_delegate_all(one) or not required_alone):
-            with tempfile.TemporaryDirectory(prefix="edgekit-") as stage:
-                branch, is_assumed = _as_it_would_be(plan, one, model, workshop, Path(stage))
-                found[one.key] = backend.delegation(branch, one.target, assumed=ASSUMED if is_assumed else "")
+            with _as_it_would_be(plan, one, model, workshop) as (branch, assumed):
+                found[one.key] = backend.delegation(branch, one.target, assumed=assumed)
     return found
 
 
@@ -65,9 +64,8 @@ def preflighted(plan: Plan, model: Model, workshop: Workshop) -> dict[str, Prefl
     for one in plan.chosen:
         kind: Any = plugins.load("edgekit.backends", one.runtime)
         if hasattr(kind, "preflight"):
-            with tempfile.TemporaryDirectory(prefix="edgekit-") as stage:
-                branch, is_assumed = _as_it_would_be(plan, one, model, workshop, Path(stage))
-                found[one.key] = kind().preflight(branch, one.target, assumed=ASSUMED if is_assumed else "")
+            with _as_it_would_be(plan, one, model, workshop) as (branch, assumed):
+                found[one.key] = kind().preflight(branch, one.target, assumed=assumed)
     return found
 
 
@@ -93,11 +91,8 @@ def _estimate(plan: Plan, one: Chosen, model: Model, workshop: Workshop) -> NpuE
     backend: Backend = plugins.load("edgekit.backends", one.runtime)()
 
     def make(out: Path) -> None:
-        with tempfile.TemporaryDirectory(prefix="edgekit-draft-") as stage:
-            branch, _ = _as_it_would_be(plan, one, model, workshop, Path(stage))
-            engine = Path(stage, "engine")
-            engine.mkdir()
-            estimate = backend.compile(branch, one.target, None, engine).npu
+        with _as_it_would_be(plan, one, model, workshop) as (branch, _), tempfile.TemporaryDirectory(prefix="edgekit-") as engine:
+            estimate = backend.compile(branch, one.target, None, Path(engine)).npu
         (out / ESTIMATE_FILE).write_bytes(msgspec.json.encode(estimate))
 
     decided_by = {
@@ -124,31 +119,32 @@ def check_delegations(plan: Plan, found: Mapping[str, Delegation]) -> None:
     required = [one for one in plan.chosen if must_delegate_all(one) and one.key in found]
     lines = [f"{one.key}: {left.line()}" for one in required for left in found[one.key].left]
     if lines:
-        shown = lines if len(lines) <= _MOST_LINES else [*lines[:_MOST_LINES], f"… and {len(lines) - _MOST_LINES} more"]
         count = "1 operator" if len(lines) == 1 else f"{len(lines)} operators"
         raise UnsupportedError(
             f"{count} of {plan.request.source.name} would be left to the runtime's own kernels, and full delegation was asked for:",
             hint="change the model or the recipe as each line says, or leave --require-full-delegation out",
-            refusals=shown,
+            refusals=first_of(lines),
         )
 
 
-def _as_it_would_be(plan: Plan, one: Chosen, model: Model, workshop: Workshop, stage: Path) -> tuple[Model, bool]:
-    """The last Model before the backend, or what is known of it, and whether some of it is made up."""
+@contextmanager
+def _as_it_would_be(plan: Plan, one: Chosen, model: Model, workshop: Workshop) -> Iterator[tuple[Model, str]]:
+    """The last Model before the backend, or what is known of it, while it is looked at; and what of it is made up, if anything."""
     is_assumed = False
-    for number, step in enumerate(plan.steps):
-        kept = None if is_assumed else workshop.find(step.name, pass_inputs(step, model, plan, one))
-        if kept is not None:
-            model = read_model(kept)
-            continue
-        out = stage / str(number)
-        out.mkdir()
-        supplies = Supplies(scheme=runtime_of(one).scheme if Need.SCHEME in step.pass_.needs else None)
-        if Need.SAMPLES not in step.pass_.needs:
-            is_assumed = is_assumed or (is_fed(step.pass_) and plan.samples is not None)
-            model = step.pass_(model, supplies, out)
-            continue
-        is_assumed = True
-        foresee = getattr(step.pass_, "foresee", None)
-        model = foresee(model, supplies, out) if foresee is not None else model
-    return model, is_assumed
+    with tempfile.TemporaryDirectory(prefix="edgekit-") as stage:
+        for number, step in enumerate(plan.steps):
+            kept = None if is_assumed else workshop.find(step.name, pass_inputs(step, model, plan, one))
+            if kept is not None:
+                model = read_model(kept)
+                continue
+            out = Path(stage, str(number))
+            out.mkdir()
+            supplies = Supplies(scheme=runtime_of(one).scheme if Need.SCHEME in step.pass_.needs else None)
+            if Need.SAMPLES not in step.pass_.needs:
+                is_assumed = is_assumed or (is_fed(step.pass_) and plan.samples is not None)
+                model = step.pass_(model, supplies, out)
+                continue
+            is_assumed = True
+            foresee = getattr(step.pass_, "foresee", None)
+            model = foresee(model, supplies, out) if foresee is not None else model
+        yield model, ASSUMED if is_assumed else ""

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import datetime
 import filecmp
-import json
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
+from edgekit import strict
 from edgekit.device import Device, open_device
 from edgekit.device.inventory import entry_of, is_name
 from edgekit.device.probe import Probe, probe
 from edgekit.errors import DeviceError, StoreError, UsageError
 from edgekit.measure import why_foreign
 from edgekit.pipeline.place import RUNTIME_PACKAGES
+from edgekit.run.jetson import parse_l4t
 from edgekit.target import Runtime, Target, choose, host_target, read_target, target_files, unsourced
 
 LEAST_DISK_MIB = 200.0  # an engine, its samples in lots of 64 MB, and outputs
@@ -160,7 +160,7 @@ def write_target(asked: str, *, name: str = "", like: str = "", out: Path | None
     file = out or Path("targets", f"{name}.toml")
     if file.exists():
         raise UsageError(f"{file} stands there already", hint="choose another with --out, or remove it")
-    text = target_toml(target_of(told, name=name, like=like, asked=asked))
+    text = strict.toml_of(target_of(told, name=name, like=like, asked=asked))
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text, encoding="utf-8")
@@ -190,7 +190,7 @@ def target_of(told: Probe, *, name: str, like: str = "", asked: str = "") -> Tar
         "kernel": (told.kernel, "uname -r"),
         "python": (told.python, "sys.version"),
         "governors": (list(told.governors), "cpufreq/scaling_governor"),
-        "l4t": (_l4t(told.l4t), "/etc/nv_tegra_release"),
+        "l4t": (parse_l4t(told.l4t) or told.l4t, "/etc/nv_tegra_release"),
     }
     facts = {key: value for key, (value, _) in told_facts.items() if value}
     sources = {key: f"{read}: {told_facts[key][1]}" for key in facts}
@@ -247,46 +247,3 @@ def _installed(base: Target, told: Probe) -> Iterator[tuple[Runtime, str]]:
         found = [package for package in RUNTIME_PACKAGES.get(runtime.name, (runtime.name,)) if package in told.packages]
         if found:
             yield runtime, found[0]
-
-
-def _l4t(line: str) -> str:
-    """``# R36 (release), REVISION: 4.3, …`` is 36.4.3."""
-    told = re.search(r"R(\d+) \(release\), REVISION: ([\d.]+)", line)
-    return f"{told[1]}.{told[2]}" if told else line
-
-
-def target_toml(target: Target) -> str:
-    """A target as its file says it, without what is at its default."""
-    return "\n".join(_toml(_held(target), ())).lstrip("\n") + "\n"
-
-
-def _held(struct: Any) -> dict[str, Any]:
-    """Fields of a struct that are not at their default, as plain data."""
-    plain = {}
-    for field in msgspec.structs.fields(struct):
-        value = getattr(struct, field.name)
-        default = field.default_factory() if field.default_factory is not msgspec.NODEFAULT else field.default
-        if value is None or value == default:
-            continue
-        nested = [_held(one) if isinstance(one, msgspec.Struct) else one for one in (value if isinstance(value, tuple) else (value,))]
-        plain[field.name] = nested if isinstance(value, tuple) else nested[0]
-    return plain
-
-
-def _toml(table: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[str]:
-    """Lines of a table: what is plain first, then tables and lists of tables below it. JSON's strings, numbers and lists are TOML's."""
-    below = {}
-    for key, value in table.items():
-        if isinstance(value, Mapping) or (isinstance(value, list) and value and isinstance(value[0], Mapping)):
-            below[key] = value
-        else:
-            yield f"{_key(key)} = {json.dumps(value, ensure_ascii=False)}"
-    for key, value in below.items():
-        name = ".".join(map(_key, (*path, key)))
-        for one in value if isinstance(value, list) else [value]:
-            yield f"\n[[{name}]]" if isinstance(value, list) else f"\n[{name}]"
-            yield from _toml(one, (*path, key))
-
-
-def _key(key: str) -> str:
-    return key if re.fullmatch(r"[\w-]+", key, re.ASCII) else json.dumps(key, ensure_ascii=False)

@@ -9,12 +9,12 @@ import msgspec
 from edgekit.device import Device, open_device
 from edgekit.device.inventory import entry_of, is_name
 from edgekit.device.probe import Probe, probe
+from edgekit.device.ssh import VENV
 from edgekit.errors import DeviceError, UsageError
 from edgekit.pipeline.place import RUNTIME_PACKAGES
 from edgekit.target import choose
 from edgekit.watch import SILENT, Watcher
 
-VENV = ".local/share/edgekit/venv"  # below the user's home there; a device behind SSH takes its interpreter first
 VENV_S = 600.0
 INSTALL_S = 1800.0
 WHEELS_BY_PIP = ("onnxruntime", "tflite")  # NVIDIA's TensorRT comes with JetPack

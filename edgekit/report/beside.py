@@ -5,10 +5,9 @@ from __future__ import annotations
 import msgspec
 
 from edgekit.measure import Comparison
+from edgekit.report.compare import KEPT, NOT_VALID, SLOWER
 from edgekit.report.record import Fidelity
 from edgekit.report.words import NONE, number, percent, size, sqnr
-
-KEPT, SLOWER, NOT_VALID = 0, 3, 5
 
 
 class FileBeside(msgspec.Struct, frozen=True, kw_only=True):

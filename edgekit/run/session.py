@@ -54,15 +54,14 @@ def adapter_of(runtime: str) -> Any:
     """The module that opens engines of a runtime; imports the adapter, not the runtime.
 
     Args:
-        runtime: its name; what follows a hyphen says who compiled the engine and does not matter here.
+        runtime: its name.
 
     Raises:
         RunError: there is no adapter.
     """
-    name = runtime.partition("-")[0]
     here = __package__ or ""
-    if name.isidentifier() and importlib.util.find_spec("." + name, here) is not None:
-        module = importlib.import_module("." + name, here)
+    if runtime.isidentifier() and importlib.util.find_spec("." + runtime, here) is not None:
+        module = importlib.import_module("." + runtime, here)
         if hasattr(module, "open_engine"):
             return module
     raise RunError("job", "no adapter for the runtime %s" % runtime)

@@ -5,8 +5,9 @@ import pytest
 
 from edgekit.device.probe import Probe
 from edgekit.errors import UsageError
-from edgekit.pipeline.lab import target_of, target_toml
+from edgekit.pipeline.lab import target_of
 from edgekit.plan import target_faults
+from edgekit.strict import toml_of
 from edgekit.target import read_target, target_files
 
 PI = Probe(
@@ -46,14 +47,14 @@ JETSON = msgspec.structs.replace(
 @pytest.mark.parametrize("name", sorted(target_files()))
 def test_a_target_that_is_written_is_the_one_that_is_read(tmp_path, name):
     target = read_target(target_files()[name])
-    (tmp_path / "t.toml").write_text(target_toml(target))
+    (tmp_path / "t.toml").write_text(toml_of(target))
 
     assert read_target(tmp_path / "t.toml") == target
 
 
 def test_a_raspberry_pi_5_is_told_from_the_generic_one(tmp_path):
     target = target_of(PI, name="my-pi", asked="ssh://pi")
-    (tmp_path / "my-pi.toml").write_text(target_toml(target))
+    (tmp_path / "my-pi.toml").write_text(toml_of(target))
 
     assert (target.title, target.cpu, target.ram_mib) == ("Raspberry Pi 5 Model B Rev 1.0", "4x Cortex-A76", 8054)
     assert set(target.features) == set(read_target(target_files()["raspberry-pi-5"]).features)
@@ -75,7 +76,7 @@ def test_a_jetson_is_started_from_the_kind_that_is_named_and_keeps_what_only_nvi
     assert "--like jetson-orin-nano-jp62" in caught.value.hint
 
     target = target_of(JETSON, name="orin", like="jetson-orin-nano-jp62")
-    (tmp_path / "orin.toml").write_text(target_toml(target))
+    (tmp_path / "orin.toml").write_text(toml_of(target))
 
     base = read_target(target_files()["jetson-orin-nano-jp62"])
     assert target.facts == {**base.facts, **target.facts}

@@ -6,7 +6,6 @@ sources, and every fact that was read names the reading as its source.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -97,25 +96,3 @@ def named(machine: Mapping[str, Any]) -> str:
 def ram_mib(told: int | None) -> int | None:
     """What is sold, from what the driver counts."""
     return next((gib * _SHARED_MIB for gib in _SOLD_GIB if told and told <= gib * _SHARED_MIB), None)
-
-
-def toml_of(target: Target) -> str:
-    """A target as its file."""
-    data = msgspec.to_builtins(target)
-    runtimes, facts, sources = data.pop("runtimes"), data.pop("facts"), data.pop("sources")
-    lines = [f"{key} = {_inline(value)}" for key, value in data.items() if value not in ("", [], {}, None)]
-    lines += ["", "[facts]", *(f"{key} = {_inline(value)}" for key, value in facts.items())]
-    for runtime in runtimes:
-        lines += ["", "[[runtimes]]", *(f"{key} = {_inline(value)}" for key, value in runtime.items() if value not in ("", [], {}, None))]
-    lines += ["", "[sources]", *(f"{json.dumps(key)} = {_inline(value)}" for key, value in sources.items())]
-    return "\n".join([*lines, ""])
-
-
-def _inline(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, dict):
-        return "{ " + ", ".join(f"{json.dumps(key)} = {_inline(item)}" for key, item in value.items() if item is not None) + " }"
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(map(_inline, value)) + "]"
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else str(value)

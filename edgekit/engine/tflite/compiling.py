@@ -28,7 +28,7 @@ from edgekit.engine.tflite.orders import Order
 from edgekit.engine.tflite.reading import read_graph
 from edgekit.engine.tflite.unflatten import sort_rows
 from edgekit.engine.tflite.writer import file_bytes
-from edgekit.errors import UnsupportedError
+from edgekit.errors import UnsupportedError, first_of
 from edgekit.graph.quantized import INTEGER_OPS
 from edgekit.model import Model, Tensor
 
@@ -36,7 +36,6 @@ _REMEDY = "replace that layer, or build for another runtime, such as onnxruntime
 _OPEN = frozenset({"Compress", "NonZero", "Unique"})
 _CUT = "end the model before it and do this step outside, on the outputs"
 _CONVERSIONS = frozenset({"QUANTIZE", "DEQUANTIZE"})
-_MOST_LINES = 20
 _MOST_BYTES = 2**31 - 2**24
 _PORT_TYPES = frozenset({"bool", "float16", "float32", "int8", "int16", "int32", "int64", "uint8"})
 _INDEX_TYPES = frozenset({"bool", "int32", "int64"})
@@ -130,11 +129,10 @@ def foreseen(model: Model, options: TfliteOptions, release: str, *, assumed: str
 def _left_to_kernels(found: Delegation) -> UnsupportedError:
     """The error that says what XNNPACK leaves of an engine of which it has to take all."""
     lines = [one.line() for one in found.left]
-    shown = lines if len(lines) <= _MOST_LINES else [*lines[:_MOST_LINES], f"… and {len(lines) - _MOST_LINES} more"]
     return UnsupportedError(
         f"XNNPACK takes {found.taken} of {found.operators} operators, and all were asked for:",
         hint="change the model or the recipe as each line says, or leave --require-full-delegation out",
-        refusals=shown,
+        refusals=first_of(lines),
     )
 
 

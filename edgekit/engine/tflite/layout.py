@@ -80,9 +80,8 @@ def plan(graph: Graph, wish_of: Callable[[Node], Wish], ports: Mapping[str, Orde
             if len(order.axes) != rank and not order.picture:
                 order = plain(rank)
             if not order.is_plain and not order.picture:
-                naturals = {one: _following(graph, one, wish_of(one), orders.get(groups.of(one.inputs[0])), False) for one in following[root]}
-                comes_in = sum(prod(graph.shape(one.outputs[0])) for one, natural in naturals.items() if not _is_as_onnx(graph, one, natural))
-                order = plain(rank) if 0 < comes_in <= as_onnx.get(root, 0) else order
+                natural = {one: _following(graph, one, wish_of(one), orders.get(groups.of(one.inputs[0])), False) for one in following[root]}
+                order = plain(rank) if 0 < _turned(graph, natural) <= as_onnx.get(root, 0) else order
             orders[root] = order
     return {name: orders[groups.of(name)] for name in graph.values if groups.of(name) in orders}
 
@@ -116,7 +115,7 @@ def _has_picture(orders: Mapping[Order, int]) -> bool:
 
 
 def _moved_unless_plain(graph: Graph, wish_of: Callable[[Node], Wish], groups: _Groups) -> dict[str, int]:
-    """Numbers of each group that are read or written as ONNX has them, those of axes that do not move left out."""
+    """How many numbers of each group are read or written as ONNX has them."""
     names: set[str] = set()
     for node in graph.nodes:
         if wish_of(node).layout in ("rows", "plain"):
@@ -138,9 +137,10 @@ def _followers(graph: Graph, wish_of: Callable[[Node], Wish], groups: _Groups) -
     return found
 
 
-def _is_as_onnx(graph: Graph, node: Node, order: Order) -> bool:
-    shape = graph.shape(node.outputs[0])
-    return same_memory(shape, order, plain(len(shape)))
+def _turned(graph: Graph, natural: Mapping[Node, Order]) -> int:
+    """How many numbers would be moved to have outputs as ONNX has them that come in these orders by themselves."""
+    shapes = {node: graph.shape(node.outputs[0]) for node in natural}
+    return sum(prod(shapes[node]) for node, order in natural.items() if not same_memory(shapes[node], order, plain(len(shapes[node]))))
 
 
 def _groups_of_rows(graph: Graph, wish_of: Callable[[Node], Wish], groups: _Groups) -> frozenset[str]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from edgekit.engine.tensorrt.probe import nearest, probed, toml_of
+from edgekit.engine.tensorrt.probe import nearest, probed
 from edgekit.errors import UsageError
 from edgekit.plan import target_faults
+from edgekit.strict import toml_of
 from edgekit.target import read_target, target_files
 
 # What an Orin Nano with JetPack 6.2 says of itself, as build-result.json has it; values from recorded logs of such a board.

@@ -52,12 +52,10 @@ def rewrite(graph: Graph, found: Found) -> None:
             graph.set_constant_input(node, index, np.expand_dims(constant, -2))
     graph.set_input(node, node.inputs.index(sequence), picture)
     made = graph.unused_name(f"{output}_picture")
-    graph.rename_output(node, output, made)
     graph.set_type(made, graph.elem_type(picture), graph.shape(picture))
-    graph.remove(squeeze)
-    behind = graph.nodes[graph.nodes.index(node) + 1 :]
-    lowered = graph.add(squeeze.op, [made, *squeeze.inputs[1:]], output, before=behind[0] if behind else node)
-    lowered.attributes.update(squeeze.attributes)
+    graph.rename_output(node, output, made)
+    graph.set_input(squeeze, 0, made)
+    graph.rename_output(squeeze, sequence, output)
 
 
 RULE = Rule("squeezes", PLAIN, match, rewrite)

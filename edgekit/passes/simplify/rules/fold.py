@@ -6,9 +6,8 @@ from dataclasses import dataclass
 
 from edgekit.graph.edit import Graph
 from edgekit.graph.node import Node
-from edgekit.graph.opset import IR_VERSION, OPSET
 from edgekit.graph.rules import Rule
-from edgekit.graph.run import Runner
+from edgekit.graph.run import run_nodes
 
 ELEMENTWISE = ("Abs", "Add", "And", "Cast", "Div", "Equal", "Exp", "Greater", "Less", "Max", "Min", "Mod", "Mul", "Neg", "Not", "Or")
 ROUNDED = ("Ceil", "Floor", "Pow", "Reciprocal", "Round", "Sqrt", "Sub", "Where")
@@ -46,16 +45,11 @@ def match(graph: Graph, node: Node) -> Found | None:
 
 def rewrite(graph: Graph, found: Found) -> None:
     """The result takes the name of the node's output."""
-    import onnx
-
     node = found.node
-    arrays = {name: graph.constant(name) for name in node.inputs if name}
-    weights = [onnx.numpy_helper.from_array(array, name) for name, array in arrays.items()]
-    body = onnx.helper.make_graph([node.proto()], "fold", [], [onnx.ValueInfoProto(name=node.outputs[0])], weights)
-    model = onnx.helper.make_model(body, ir_version=IR_VERSION, opset_imports=[onnx.helper.make_opsetid("", OPSET)])
-    values = Runner(model.SerializeToString(), threads=1)({})[node.outputs[0]]
+    arrays = {name: array for name in node.inputs if name and (array := graph.constant(name)) is not None}
+    values = run_nodes([node.proto()], arrays, node.outputs)
     graph.remove(node)
-    graph.name_constant(node.outputs[0], values)
+    graph.name_constant(node.outputs[0], values[node.outputs[0]])
 
 
 RULE = Rule("fold", (*ELEMENTWISE, *ROUNDED, *MOVED, *GROWN, *REDUCED), match, rewrite)

@@ -18,9 +18,8 @@ import numpy as np
 from edgekit.errors import SourceError
 from edgekit.graph.edit import Graph
 from edgekit.graph.node import Node
-from edgekit.graph.opset import IR_VERSION, OPSET
 from edgekit.graph.rules import Rule
-from edgekit.graph.run import Array, Runner
+from edgekit.graph.run import Array, run_nodes
 
 if TYPE_CHECKING:
     import onnx
@@ -29,6 +28,7 @@ _KINDS = {4: "LSTM", 3: "GRU", 1: "RNN"}
 _GATES = {"LSTM": [0, 3, 1, 2], "GRU": [0, 1, 2], "RNN": [0]}
 """Where ONNX's gates (iofc, zrh) lie in Keras's weights (ifco, zrh)."""
 _STATES = {"LSTM": 2, "GRU": 1, "RNN": 1}
+_PARTS = ("all", "hidden", "cell")
 _CLOSE = 1e-4
 _LARGE = 100.0
 _MOST_BIASES = 4
@@ -73,7 +73,7 @@ class Found:
         cell: what it computes.
         sequence: the tensor it goes through, [steps, batch, numbers].
         starts: initial states, hidden one first.
-        ends: names of the Loop's outputs by what they are: ``hidden``, ``cell``, ``all``; empty where it has none.
+        ends: names of the Loop's outputs by what they are: ``all``, ``hidden``, ``cell``.
         shape: steps, batch, size of the state.
     """
 
@@ -122,16 +122,15 @@ def rewrite(graph: Graph, found: Found) -> None:
         graph.add("Unsqueeze", [start, front], lifted, before=loop)
         graph.set_type(lifted, 1, (1, batch, width))
         starts.append(lifted)
-    outputs = tuple(graph.unused_name(f"{name}_{part}") for part in ("all", "hidden", "cell")[: 1 + _STATES[cell.kind]])
+    outputs = tuple(graph.unused_name(f"{name}_{part}") for part in _PARTS[: 1 + _STATES[cell.kind]])
     made = graph.add(cell.kind, [found.sequence, *weights, "", *starts], outputs, before=loop, **cell.attributes)
-    made.name = graph.unused_name(name) if not loop.name else loop.name
+    made.name = loop.name or made.name
     for output, shape in zip(outputs, ((steps, 1, batch, width), *[(1, batch, width)] * 2), strict=False):
         graph.set_type(output, 1, shape)
-    before = graph.nodes[graph.nodes.index(loop) + 1 :]
     graph.remove(loop)
-    for part, output in zip(("all", "hidden", "cell"), outputs, strict=False):
-        if found.ends.get(part):
-            graph.add("Squeeze", [output, second if part == "all" else front], found.ends[part], before=before[0] if before else made)
+    for part, output in zip(_PARTS, outputs, strict=False):
+        if part in found.ends:
+            graph.add("Squeeze", [output, second if part == "all" else front], found.ends[part], before=loop)
 
 
 def _is_state(graph: Graph, name: str) -> bool:
@@ -237,13 +236,13 @@ def _near(wanted: Array, found: Array) -> bool:
 
 
 def _run_operator(cell: Cell, rows: Array, states: list[Array]) -> dict[str, Array]:
-    names = ("all", "hidden", "cell")[: 1 + len(states)]
+    names = _PARTS[: 1 + len(states)]
     feed = {"X": rows, **{f"S{place}": state[None] for place, state in enumerate(states)}}
     from onnx import helper
 
     inputs = ["X", "W", "R", "B", "", *(name for name in feed if name != "X")]
     node = helper.make_node(cell.kind, inputs, list(names), **cell.attributes)
-    values = _run([node], feed, cell.arrays(), names)
+    values = run_nodes([node], cell.arrays(), names, feed)
     return {"all": values["all"][:, 0], **{name: values[name][0] for name in names[1:]}}
 
 
@@ -259,18 +258,7 @@ def _run_loop(graph: Graph, loop: Node, sequence: str, rows: Array, states: dict
         if constant is None:
             raise ValueError(name)
         weights[name] = constant
-    return _run([proto], feed, weights, used)
-
-
-def _run(nodes: list[onnx.NodeProto], feed: dict[str, Array], weights: dict[str, Array], outputs: list[str] | tuple[str, ...]) -> dict[str, Array]:
-    import onnx
-    from onnx import helper
-
-    given = [helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(array.dtype), array.shape) for name, array in feed.items()]
-    stored = [onnx.numpy_helper.from_array(np.asarray(array), name) for name, array in weights.items()]
-    body = helper.make_graph(nodes, "cell", given, [onnx.ValueInfoProto(name=name) for name in outputs], stored)
-    model = helper.make_model(body, ir_version=IR_VERSION, opset_imports=[helper.make_opsetid("", OPSET)])
-    return Runner(model.SerializeToString(), threads=1)(feed)
+    return run_nodes([proto], weights, used, feed)
 
 
 RULE: Rule[Found] = Rule("recurrent", ("Loop",), match, rewrite)
