@@ -1,0 +1,50 @@
+"""What compression gave a graph's weights and later steps have to keep: zeros, values that are shared, few magnitudes.
+
+It lies in the graph's metadata, so that it goes with the model through the store and every pass that keeps initializers' names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+
+if TYPE_CHECKING:
+    import onnx
+
+KEY = "edgekit.structure"
+"""Of the graph's metadata."""
+
+
+class Structure(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How the numbers of one initializer hang together.
+
+    Attributes:
+        kind: ``sparse``: what is zero stays zero, 2:4 too. ``codebook``: what is equal stays equal. ``ternary``: each number is
+            0, +a or -a. ``binary``: each is +a or -a.
+        axis: slices along it have a codebook, or an a, of their own; None if the whole tensor has one.
+    """
+
+    kind: Literal["sparse", "codebook", "ternary", "binary"]
+    axis: int | None = None
+
+
+def structures(proto: onnx.ModelProto) -> dict[str, Structure]:
+    """The structure of each initializer that has one, by its name; of initializers that are gone none."""
+    held = {tensor.name for tensor in proto.graph.initializer}
+    for entry in proto.metadata_props:
+        if entry.key == KEY:
+            stored = msgspec.json.decode(entry.value, type=dict[str, Structure])
+            return {name: structure for name, structure in stored.items() if name in held}
+    return {}
+
+
+def set_structures(proto: onnx.ModelProto, wanted: Mapping[str, Structure]) -> None:
+    """Note in a graph what its initializers have to keep, besides what is noted there already; a name noted twice takes the last."""
+    noted = {**structures(proto), **wanted}
+    kept = [entry for entry in proto.metadata_props if entry.key != KEY]
+    del proto.metadata_props[:]
+    proto.metadata_props.extend(kept)
+    if noted:
+        proto.metadata_props.add(key=KEY, value=msgspec.json.encode(dict(sorted(noted.items()))).decode())
