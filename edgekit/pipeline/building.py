@@ -15,6 +15,7 @@ from edgekit.device import open_device
 from edgekit.measure import Load
 from edgekit.model import Model, Store
 from edgekit.pipeline.assess import entry_of, not_taken, timed
+from edgekit.pipeline.boards import surveyed
 from edgekit.pipeline.foresee import check_delegations, foreseen
 from edgekit.pipeline.line import Source, built, counted, ingested, prepared
 from edgekit.pipeline.place import Bench, require_runtimes
@@ -55,11 +56,12 @@ def run(request: Request, *, out: Path, bench: bool = True, watcher: Watcher = S
     device = open_device(request.device or "local")  # first: who waits for a build should not learn then that the device does not answer
     try:
         place = Bench(device=device, is_named=bool(request.device))
-        require_runtimes((one.runtime for one in plan.chosen if one.target.builds_on == "host"), place)
+        require_runtimes((one.runtime for one in plan.chosen if one.builds_on == "host"), place)
+        boards = surveyed(plan.chosen, place)
         source_model, source = ingested(plan, workshop)
         ready = prepared(plan, source_model, workshop)
         check_delegations(plan, foreseen(plan, ready, workshop, required_alone=True))
-        engines = built(plan, ready, workshop)
+        engines = built(plan, ready, workshop, boards)
         entries = []
         for one in engines:
             publish_engine(one, out)
@@ -70,7 +72,7 @@ def run(request: Request, *, out: Path, bench: bool = True, watcher: Watcher = S
         reference = reference_entry(ready, plan, place, log, load if bench else None, reason="" if bench else NO_BENCH)
     finally:
         device.close()
-    report = _report(plan, source, source_model, ready, entries, reference, workshop, time.perf_counter() - began)
+    report = _report(plan, source, source_model, ready, entries, reference, workshop, time.perf_counter() - began, boards.remarks)
     publish_steps(workshop.entries, log.lines, out)
     write_reports(report, out)
     return report
@@ -85,6 +87,7 @@ def _report(  # noqa: PLR0913 - a report holds everything
     reference: EngineEntry,
     workshop: Workshop,
     wall_s: float,
+    remarks: tuple[str, ...],
 ) -> Report:
     counts = counted(ready, workshop)
     samples = plan.samples
@@ -133,7 +136,7 @@ def _report(  # noqa: PLR0913 - a report holds everything
         references=(reference,),
         wall_s=round(wall_s, 3),
         host=Host(arch=os.uname().machine, cpu=_cpu_name(), os=platform.platform(), python=platform.python_version()),
-        remarks=(*plan.names, *plan.remarks, *on_steps(workshop.entries)),
+        remarks=(*plan.names, *plan.remarks, *remarks, *on_steps(workshop.entries)),
     )
 
 

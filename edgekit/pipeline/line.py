@@ -19,6 +19,7 @@ from edgekit.ingest.sniff import kind_of
 from edgekit.model import Model, Signature
 from edgekit.model.source import keep_source, source_sha256, with_source
 from edgekit.passes.contract import Need, Supplies, is_fed
+from edgekit.pipeline.boards import NO_BOARDS, Boards
 from edgekit.pipeline.steps import Workshop, source_digest
 from edgekit.plan import Plan, PlannedStep, asked_steps, check_refusals, runtime_of, takes_source
 from edgekit.plugins import version_of
@@ -178,9 +179,11 @@ def _scheme(step: PlannedStep, one: Chosen | None) -> Scheme | None:
     return runtime_of(one).scheme if one is not None and Need.SCHEME in step.pass_.needs else None
 
 
-def engine_inputs(one: Chosen, model: Model, backend: Backend) -> dict[str, Any]:
+def engine_inputs(one: Chosen, model: Model, backend: Backend, boards: Boards = NO_BOARDS) -> dict[str, Any]:
     """All that decides an engine."""
     decided_by = {"model": model.sha256, "signature": model.signature, "target": one.target, "runtime": one.runtime, "tools": backend.tools()}
+    if one.key in boards.machines:
+        decided_by["machine"] = boards.machines[one.key]
     own = getattr(backend, "decided_by", None)
     return decided_by if own is None else {**decided_by, "source": source_sha256(model), "asked": own()}
 
@@ -201,15 +204,16 @@ def _conversion(plan: Plan) -> Conversion:
     )
 
 
-def compiled(one: Chosen, model: Model, plan: Plan, workshop: Workshop) -> Built:
+def compiled(one: Chosen, model: Model, plan: Plan, workshop: Workshop, boards: Boards = NO_BOARDS) -> Built:
     """The engine of one target, with the snippets that call it."""
-    backend = backend_of(one, plan)
+    backend, builder = backend_of(one, plan), boards.builder(one)
+    watching = {"watcher": workshop.watcher} if builder is not None else {}
 
     def make(out: Path) -> None:
-        engine = backend.compile(model, one.target, None, out)
+        engine = backend.compile(model, one.target, builder, out, **watching)
         write_snippets(engine, model.signature, out)
 
-    folder, cost, cached = workshop.folder("compile", engine_inputs(one, model, backend), make)
+    folder, cost, cached = workshop.folder("compile", engine_inputs(one, model, backend, boards), make)
     engine = read_engine(folder)
     workshop.entries.append(
         StepEntry(
@@ -227,12 +231,12 @@ def compiled(one: Chosen, model: Model, plan: Plan, workshop: Workshop) -> Built
     return Built(chosen=one, model=model, engine=engine, folder=folder)
 
 
-def built(plan: Plan, model: Model, workshop: Workshop) -> tuple[Built, ...]:
+def built(plan: Plan, model: Model, workshop: Workshop, boards: Boards = NO_BOARDS) -> tuple[Built, ...]:
     """The engines of all targets, in order; what targets share is done once."""
     engines = []
     for one in plan.chosen:
         branch = model
         for step in () if takes_source(one) else plan.steps:
             branch = passed(step, branch, plan, workshop, one=one)
-        engines.append(compiled(one, branch, plan, workshop))
+        engines.append(compiled(one, branch, plan, workshop, boards))
     return tuple(engines)

@@ -15,7 +15,7 @@ from edgekit.errors import SamplesError, UnsupportedError
 from edgekit.measure import infer
 from edgekit.model import Model, file_sha256
 from edgekit.pipeline.line import Built
-from edgekit.pipeline.place import NO_SESSION, RUNTIME_PACKAGES, Bench, why_not_here
+from edgekit.pipeline.place import RTX, RUNTIME_PACKAGES, Bench, why_not_here
 from edgekit.pipeline.steps import Workshop
 from edgekit.plugins import version_of
 from edgekit.report import Accuracy, Fidelity
@@ -46,7 +46,7 @@ def scored(built: Built, reference: Model, samples: Samples | None, bench: Bench
     """Fidelity and accuracy of an engine on the judging samples, against the float original; kept in the store."""
     if samples is None:
         return Scores(fidelity=None, fidelity_reason="no samples were given", accuracy=None, accuracy_reason="no samples were given")
-    is_graph, engine = _is_judged_by_its_graph(built), _judged(built)
+    is_graph, engine = _is_judged_by_its_graph(built, bench), _judged(built)
     runtime = "onnxruntime" if is_graph else engine.runs_in
     reason = "" if is_graph else why_not_here(engine, bench)
     if reason:
@@ -72,9 +72,9 @@ def scored(built: Built, reference: Model, samples: Samples | None, bench: Bench
     return msgspec.structs.replace(scores, fidelity=msgspec.structs.replace(scores.fidelity, judged_on=judged_on))
 
 
-def _is_judged_by_its_graph(built: Built) -> bool:
-    """Whether there is no engine yet, or none that edgekit could run on any machine."""
-    return built.engine.status != "built" or built.engine.runtime in NO_SESSION
+def _is_judged_by_its_graph(built: Built, bench: Bench) -> bool:
+    """Whether there is no engine yet, or one that was built without its GPU and cannot be opened here."""
+    return built.engine.status != "built" or (built.engine.runtime == RTX and bool(why_not_here(built.engine, bench)))
 
 
 def _judged(built: Built) -> Engine:
@@ -143,7 +143,7 @@ def _scores(built: Built, reference: Model, samples: Samples, bench: Bench, work
 
     feeds, same_feeds = itertools.tee(samples.feeds("judging", reference.signature))
     remarks = []
-    if _is_judged_by_its_graph(built):
+    if _is_judged_by_its_graph(built, bench):
         remarks.append(OF_THE_GRAPH.format("was" if built.engine.status == "built" else "will be"))
         runner, is_rounded = _opened(built.model)
         remarks += [ROUNDED] if is_rounded else []

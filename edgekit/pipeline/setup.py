@@ -66,7 +66,8 @@ def set_up(asked: str, *, runtimes: tuple[str, ...] = (), wheels: Path | None = 
 def _environment(device: Device) -> str:
     """Path of the environment's interpreter; an environment that is there stays."""
     home = _ran(device, ["sh", "-c", 'printf %s "$HOME"'], "its home is not known", VENV_S)
-    make = '[ -x "$1/bin/python" ] || { rm -rf "$1"; python3 -m venv "$1"; }'
+    seen = """$(python3 -c 'import importlib.util as u; print("--system-site-packages" if u.find_spec("tensorrt") else "")')"""  # JetPack's
+    make = f'[ -x "$1/bin/python" ] || {{ rm -rf "$1"; python3 -m venv {seen} "$1"; }}'
     hint = "on the device: sudo apt-get install python3-venv"
     _ran(device, ["sh", "-c", make, "sh", f"{home}/{VENV}"], "the environment cannot be made", VENV_S, hint=hint)
     return f"{home}/{VENV}/bin/python"
