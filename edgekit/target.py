@@ -35,6 +35,7 @@ class Scheme(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             gets no Q/DQ, and what is no convolution or matrix product stays float.
         reduce_range: 7-bit weights, for processors whose int8 products saturate (x86 without VNNI).
         float16: what the recipe ``fp16`` makes: float16 ``weights`` with a Cast, or a whole float16 ``graph``.
+        float_rest: what the parts of a graph of int8 that stay float compute in, where the runtime takes formats from the graph.
         dynamic_ops: ops that the runtime computes faster than in float when int8 weights meet activations that it rounds
             to 8 bits within the product; of convolutions those in one group.
         weight_only_ops: ops that it computes in float with weights stored as integers.
@@ -62,6 +63,7 @@ class Scheme(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     float_output_ops: tuple[str, ...] = ()
     reduce_range: bool = False
     float16: Literal["weights", "graph"] = "weights"
+    float_rest: Literal["float32", "float16"] = "float32"
     dynamic_ops: tuple[str, ...] = ()
     weight_only_ops: tuple[str, ...] = ()
     low_bit_ops: tuple[str, ...] = ()

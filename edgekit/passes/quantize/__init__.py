@@ -153,9 +153,19 @@ class Quantize:
         return {**did, "samples": len(samples.calibrating)} if largest and samples is not None else did
 
     def _static(self, model: Model, proto: Any, supplies: Supplies) -> dict[str, Any]:
+        from edgekit.graph import onnx_file
+        from edgekit.graph.view import View
+        from edgekit.passes.quantize.float16 import rest_to_float16
+        from edgekit.passes.quantize.magnitudes import largest_seen
         from edgekit.passes.quantize.static import quantize_static
 
-        return quantize_static(model, proto, self._followed(supplies), self._how())
+        did, samples = quantize_static(model, proto, self._followed(supplies), self._how()), supplies.samples
+        if supplies.scheme is None or supplies.scheme.float_rest == "float32" or samples is None:
+            return did
+        float_view = View(onnx_file.load(model.path))
+        largest = largest_seen(model.path, float_view, samples.feeds("calibrating", model.signature), supplies.watcher)
+        proto.CopyFrom(onnx_file.infer_shapes(proto))
+        return {**did, "float_rest": rest_to_float16(proto, largest)}
 
     def _static_foreseen(self, model: Model, proto: Any, supplies: Supplies) -> dict[str, Any]:
         from edgekit.passes.quantize.foresee import foresee_static
