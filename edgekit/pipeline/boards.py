@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from edgekit import plugins
 from edgekit.device.contract import Device
+from edgekit.engine.contract import Engine
 from edgekit.errors import DeviceError
 from edgekit.pipeline.place import Bench
-from edgekit.target import Chosen
+from edgekit.target import Chosen, Target
+from edgekit.watch import Watcher
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,3 +61,27 @@ def surveyed(chosen: Iterable[Chosen], bench: Bench) -> Boards:
             raise DeviceError(f"{name} cannot build for {one.target.name}: {reason}", hint=hint)
         remarks.append(f"{one.key} is left as a package: {bench.device.facts.name} cannot build it: {reason}")
     return Boards(device=bench.device, machines=machines, remarks=tuple(remarks))
+
+
+def built_there(folder: Path, package: Engine, target: Target | None, bench: Bench, out: Path, watcher: Watcher) -> Engine | None:
+    """The engine that a device makes of a package which was written before; None if it cannot build any, or not this one.
+
+    Args:
+        folder: of the package.
+        package: its record.
+        target: that it is for; None if its file is not known here, and the builder alone compares.
+        bench: the device.
+        out: folder for the engine.
+        watcher: told about progress.
+
+    Raises:
+        DeviceError: the build there fails.
+    """
+    backend = plugins.load("edgekit.backends", package.runtime)()
+    if bench.device.facts.emulated or not hasattr(backend, "build"):
+        return None
+    if target is not None and (reason := backend.why_not_on(backend.survey(bench.device), target)):
+        watcher.note(f"{bench.device.facts.name} cannot build for {target.name}: {reason}")
+        return None
+    engine: Engine = backend.build(bench.device, folder, out, watcher=watcher)
+    return engine

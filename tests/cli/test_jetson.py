@@ -92,6 +92,18 @@ def test_what_was_built_for_this_very_board_is_not_built_again(edgekit, board, n
     assert (again.status, board.builds) == (0, 1)
 
 
+def test_a_package_is_built_on_the_board_that_it_is_measured_on(edgekit, board, net, pictures):
+    edgekit("build", net, "--target", "board.toml", "--samples", pictures, "-o", "out", "--no-bench")
+    assert board.builds == 0
+
+    said = edgekit("bench", "out/engines/board-tensorrt", "--device", "ssh://pi", "--json", *LOAD)
+
+    assert said.status == 0, said.err
+    (entry,) = said.data
+    assert (entry["status"], board.builds) == ("built", 1)
+    assert entry["latency"]["p50_ms"] == pytest.approx(6.32, abs=0.03)
+
+
 def test_another_release_is_refused_before_anything_calibrates(edgekit, board, net, pictures):
     board.note("banner", "8502")
 

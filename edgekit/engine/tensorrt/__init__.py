@@ -63,14 +63,25 @@ class TensorrtBackend:
             DeviceError: TensorRT there cannot build.
             UnreachableError: the device was out of reach for too long; the build goes on there.
         """
-        from edgekit.engine.tensorrt.on_board import build_on
         from edgekit.engine.tensorrt.package import write_package
 
         if device is None:
             return write_package(model, target, out)
         with tempfile.TemporaryDirectory(prefix="edgekit-package-") as stage:
             write_package(model, target, Path(stage))
-            return build_on(device, Path(stage), target, out, watcher)
+            return self.build(device, Path(stage), out, watcher=watcher)
+
+    def build(self, device: Device, package: Path, out: Path, *, watcher: Watcher = SILENT) -> Engine:
+        """Build the engine of a package on a device, and fetch it.
+
+        Raises:
+            DeviceError: TensorRT there cannot build.
+            UnreachableError: the device was out of reach for too long; the build goes on there.
+            UnsupportedError: TensorRT there refuses nodes.
+        """
+        from edgekit.engine.tensorrt.on_board import build_on
+
+        return build_on(device, package, out, watcher)
 
     def survey(self, device: Device) -> dict[str, Any]:
         """TensorRT, GPU, board, power modes and clocks of a device."""

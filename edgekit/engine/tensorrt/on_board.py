@@ -114,13 +114,12 @@ class Job:
             watcher.note(f"{self._device.facts.name} is building: {found.said or 'nothing said yet'}")
 
 
-def build_on(device: Device, package: Path, target: Target, out: Path, watcher: Watcher) -> Engine:
+def build_on(device: Device, package: Path, out: Path, watcher: Watcher) -> Engine:
     """Build the engine of a package on a board, and fetch it with all that is known of it.
 
     Args:
         device: the board.
         package: folder that :func:`edgekit.engine.tensorrt.package.write_package` filled.
-        target: that it is for.
         out: folder for the engine, its record, ``build-result.json``, layers, profile and log.
         watcher: told about progress.
 
