@@ -9,7 +9,7 @@ import importlib
 import os
 from typing import Any, Dict, List, Sequence, Tuple
 
-from . import cuda_memory, plan_header
+from . import board, cuda_memory, plan_header
 from .errors import RunError
 from .session import Opening, Session, check_options
 from .tensorrt_run import CannotRunError, Runner
@@ -59,12 +59,12 @@ def open_engine(opening: Opening) -> Session:
     shapes = {name: tuple(shape) for name, shape in opening.options.get("shapes", {}).items()}
     trt = import_runtime(package)
     machine = {"made_by": MADE_BY[package], **cuda_memory.read_device()}
-    machine.update({"tensorrt": str(trt.__version__)} if trt is not None else {})
+    machine["tensorrt"] = str(trt.__version__) if trt is not None else board.installed_tensorrt()
     wrong = plan_header.why_not_here(opening.path, machine)
     if wrong:
         raise RunError("engine", "; ".join(wrong))
     if trt is None:
-        return TrtexecSession(find_trtexec(), opening, shapes)
+        return TrtexecSession(find_trtexec(), machine["tensorrt"], opening, shapes)
     return TensorrtSession(trt, package, opening, shapes)
 
 

@@ -82,7 +82,12 @@ def test_one_command_builds_on_the_board_judges_measures_and_reports(edgekit, bo
     folder = Path("out/engines/board-tensorrt")
     assert (folder / "model.plan").read_bytes()[:4] == b"ftrt"
     assert {"profile.json", "layers.json", "build.log", "build-result.json"} <= {path.name for path in folder.iterdir()}
-    assert "has not been run" not in Path("out/report.md").read_text()
+    text = Path("out/report.md").read_text()
+    assert "has not been run" not in text
+    assert "trtexec 10.3.0" in text
+    assert "Built on the device by TensorRT 10.3.0, power mode 25W, VDD_IN 5.0 W meanwhile, 50 °C at most." in text
+    assert not [line for line in text.splitlines() if line.startswith("- board (tensorrt)") and "had a processor" in line]
+    assert edgekit("debug", "engine", folder).status == 0
 
 
 def test_what_was_built_for_this_very_board_is_not_built_again(edgekit, board, net, pictures):
@@ -135,6 +140,8 @@ def test_where_memory_runs_out_it_is_tried_with_less_and_said(edgekit, board, ne
     said = build(edgekit, net, pictures)
 
     assert said.status == 0, said.err
+    remarks = said.data["engines"][0]["remarks"]
+    assert "Memory ran out there: it was built with 512 MiB of workspace instead of 2048, optimization level 2." in remarks
     assert said.data["engines"][0]["details"]["built_on"]["limits"] == {"workspace_mib": 512, "optimization_level": 2}
 
 

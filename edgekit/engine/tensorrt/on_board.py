@@ -32,7 +32,7 @@ LOOK_S = 15.0
 ANSWER_S = 60.0
 RETURN_S = 60.0
 """How long a board that is building may be out of reach before who waits gives up; the build does not."""
-RESULT_FILE, LOG_FILE = "build-result.json", "build.log"
+PLAN_FILE, RESULT_FILE, LOG_FILE = "build-plan.json", "build-result.json", "build.log"
 KEPT = ("layers.json", "profile.json", "times.json", "run.log")
 WRONG_PLACE = 2
 ON_BOARD = ("--run", "--warmup", "0.5", "--duration", "2")
@@ -129,7 +129,7 @@ def build_on(device: Device, package: Path, out: Path, watcher: Watcher) -> Engi
         UnsupportedError: TensorRT there refuses nodes.
     """
     packed = read_engine(package)
-    plan = msgspec.json.decode((package / "build-plan.json").read_bytes(), type=BuildPlan)
+    plan = msgspec.json.decode((package / PLAN_FILE).read_bytes(), type=BuildPlan)
     job = Job(device, _key(package))
     try:
         state = job.do("look")
@@ -148,7 +148,8 @@ def build_on(device: Device, package: Path, out: Path, watcher: Watcher) -> Engi
         _fetch(device, work / name, out / name, is_needed=name == plan.engine)
     if file_sha256(out / plan.engine) != result["engine"]["sha256"]:
         raise DeviceError(f"{device.facts.name}: {plan.engine} is not what was built", hint="is its disk damaged? build again")
-    shutil.copyfile(package / "build-plan.json", out / "build-plan.json")
+    for name in (plan.model, PLAN_FILE):  # what `debug engine` goes by
+        shutil.copyfile(package / name, out / name)
     job.do("forget")
     return seal_engine(out, _engine(packed, plan, result, out))
 
@@ -214,6 +215,7 @@ def _engine(packed: Engine, plan: BuildPlan, result: Mapping[str, Any], out: Pat
         key: result[key] for key in ("machine", "build_s", "limits", "failed_attempts", "memory", "timing_cache", "stats", "by") if result.get(key)
     }
     placement = {key: value for key, value in result.get("placement", {}).items() if value}
+    placement |= {"ms": cost} if (cost := result.get("run", {}).get("placement_ms")) else {}
     details = {key: value for key, value in packed.details.items() if key != "on_the_device"}
     shapes = {one.input: list(one.opt) for one in plan.profiles}
     return msgspec.structs.replace(
