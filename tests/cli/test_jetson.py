@@ -85,7 +85,7 @@ def test_one_command_builds_on_the_board_judges_measures_and_reports(edgekit, bo
     text = Path("out/report.md").read_text()
     assert "has not been run" not in text
     assert "trtexec 10.3.0" in text
-    assert "Built on the device by TensorRT 10.3.0, power mode 25W, VDD_IN 5.0 W meanwhile, 50 °C at most." in text
+    assert "Built on the device by TensorRT 10.3.0, power mode 25W, VDD_IN 5.0 W meanwhile, 50 °C at most." in entry["remarks"]
     assert not [line for line in text.splitlines() if line.startswith("- board (tensorrt)") and "had a processor" in line]
     assert edgekit("debug", "engine", folder).status == 0
 
