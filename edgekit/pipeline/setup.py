@@ -7,9 +7,9 @@ from pathlib import Path
 import msgspec
 
 from edgekit.device import Device, open_device
-from edgekit.device.inventory import entry_of, is_name
+from edgekit.device.attended import VENV
+from edgekit.device.inventory import ADDRESSED, entry_of, is_name
 from edgekit.device.probe import Probe, probe
-from edgekit.device.ssh import VENV
 from edgekit.errors import DeviceError, UsageError
 from edgekit.pipeline.place import RUNTIME_PACKAGES
 from edgekit.target import choose
@@ -52,8 +52,8 @@ def set_up(asked: str, *, runtimes: tuple[str, ...] = (), wheels: Path | None = 
         raise UsageError(f"{wheels}: no wheels are there", hint="pip download --only-binary=:all: -d DIR PACKAGE, for the device's platform")
     device = open_device(asked)
     try:
-        if not device.facts.url.startswith("ssh:"):
-            raise UsageError(f"{asked}: this is for devices behind SSH", hint="here: pip install 'edgekit[tflite]'")
+        if device.facts.url.partition(":")[0] not in ADDRESSED:
+            raise UsageError(f"{asked}: this is for devices behind SSH or adb", hint="here: pip install 'edgekit[tflite]'")
         watcher.begin(f"{device.facts.name}: {', '.join(packages)}")
         python = _environment(device)
         _install(device, python, packages, wheels)
