@@ -12,6 +12,7 @@ export DEBIAN_FRONTEND=noninteractive
 apt-get update -qq
 apt-get install -y -qq --no-install-recommends dpkg-dev g++ make android-libbase-dev android-libcutils-dev android-liblog-dev android-libboringssl-dev >/dev/null
 work=$(mktemp -d)
+chmod 755 "$work"  # apt downloads as a user of its own
 trap 'rm -rf "$work"' EXIT
 cd "$work"
 mkdir -p lists/partial
