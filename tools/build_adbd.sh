@@ -25,6 +25,13 @@ cd android-platform-tools-*/
 mkdir -p shim/android-base
 sed 's/^#define THREAD_ANNOTATION_ATTRIBUTE__(x).*/#define THREAD_ANNOTATION_ATTRIBUTE__(x)/' system/core/base/include/android-base/thread_annotations.h \
   >shim/android-base/thread_annotations.h
+# As an adbd of Android's own developers, whose ro.adb.secure is not set: it asks for no key.
+sed -i 's/^bool auth_required = true;/bool auth_required = false;/' system/core/adb/daemon/auth.cpp
+# The header that declares this one defines what Linux's own headers define, too.
+cat >shim/fs_config.h <<'HEADER'
+#include <stdint.h>
+extern "C" void fs_config(const char* path, int dir, const char* out, unsigned* uid, unsigned* gid, unsigned* mode, uint64_t* capabilities);
+HEADER
 cat >adbd.mk <<'MAKE'
 ADB = adb.cpp adb_io.cpp adb_listeners.cpp adb_trace.cpp adb_unique_fd.cpp adb_utils.cpp fdevent/fdevent.cpp fdevent/fdevent_epoll.cpp \
   fdevent/fdevent_poll.cpp services.cpp sockets.cpp socket_spec.cpp sysdeps/errno.cpp transport.cpp transport_fd.cpp transport_local.cpp \
@@ -42,7 +49,7 @@ LIBS = /usr/lib/$(shell gcc -print-multiarch)/android
 adbd: $(OBJECTS)
 	g++ -o $@ $^ -L$(LIBS) -Wl,-rpath=$(LIBS) -lbase -lcutils -llog -lcrypto -lpthread -lresolv -lutil
 %.o: %.cpp
-	g++ -std=gnu++2a -include atomic -include optional -include private/fs_config.h -c -o $@ $< $(FLAGS)
+	g++ -std=gnu++2a -include atomic -include optional -include shim/fs_config.h -c -o $@ $< $(FLAGS)
 %.o: %.c
 	gcc -c -o $@ $< $(FLAGS)
 MAKE

@@ -84,7 +84,9 @@ class Serial(NamedTuple):
             )
         except subprocess.TimeoutExpired as error:
             raise UnreachableError(f"{self.url}: no answer within {patience_s} s", hint="is it on, and in this network?") from error
-        said = (ran.stdout + ran.stderr).strip()
+        said = ran.stdout.strip() or ran.stderr.strip()
+        if "authenticate" in said:
+            raise self.fault_of(1, "unauthorized")
         if "connected to" not in said:
             last = said.splitlines()[-1] if said else f"adb ended with status {ran.returncode}"
             raise UnreachableError(

@@ -80,10 +80,13 @@ def test_what_adb_says_becomes_one_line_and_a_hint(says, words, kind, message, h
 
 def test_a_device_in_the_network_that_does_not_answer_is_said_to_be_away(says):
     says("failed to connect to '10.0.0.7:5555': Connection refused", status=0)
-
     with pytest.raises(UnreachableError, match="Connection refused") as caught:
         AdbDevice("adb://10.0.0.7:5555")
     assert "adb tcpip" in caught.value.hint
+
+    says("failed to authenticate to 10.0.0.7:5555", status=0)
+    with pytest.raises(UnreachableError, match="does not know this machine's key"):
+        AdbDevice("adb://10.0.0.7:5555")
 
 
 def test_without_adb_the_package_is_named(monkeypatch):
