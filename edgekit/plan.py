@@ -183,6 +183,7 @@ def check(request: Request, *, targets_needed: bool = True) -> Plan:
     recipe = faults.catch(read_recipe, request.recipe) or Recipe(schema=1, name=request.recipe)
     settings = {step: dict(fields) for step, fields in request.settings.items()}
     preparation = tuple(_planned(faults, index=0, name=name, options=settings.pop(name, {})) for name in PREPARATION)
+    _metrics_installed(faults, recipe)
     distill = _distill(faults, request, settings)
     steps = _recipe_steps(faults, recipe, settings)
     chosen = tuple({one.key: one for one in reversed(chosen)}.values())[::-1]  # one kind asked for by two names is built once
@@ -326,6 +327,13 @@ def _planned(faults: _Faults, *, index: int, name: str, options: dict[str, Any])
         faults.add(error.message if where in error.message else f"{where}: {error.message.partition(': ')[2]}")
         return None
     return PlannedStep(name=name, pass_=pass_, options=options)
+
+
+def _metrics_installed(faults: _Faults, recipe: Recipe) -> None:
+    known = plugins.names("edgekit.metrics")
+    for name in recipe.metrics:
+        if name not in known:
+            faults.add(f"metric {name}: not installed{strict.nearest(name, known)}")
 
 
 def _distill(faults: _Faults, request: Request, settings: Settings) -> PlannedStep | None:

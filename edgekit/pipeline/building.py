@@ -69,7 +69,7 @@ def run(request: Request, *, out: Path, bench: bool = True, watcher: Watcher = S
         entries = []
         for one in engines:
             publish_engine(one, out)
-            scores = scored(one, source_model, plan.samples, place, workshop)
+            scores = scored(one, source_model, plan, place, workshop)
             found = timed(one, plan, place, workshop, load) if bench else not_taken(NO_BENCH)
             entries.append(entry_of(one, scores, found, plan, place))
         publish_reference(ready, out)
