@@ -19,6 +19,7 @@ class Need(enum.Enum):
 
     SAMPLES = "samples"
     SCHEME = "a quantization scheme"
+    TEACHER = "the model before compression"
 
 
 def is_fed(pass_: Pass) -> bool:
@@ -45,12 +46,17 @@ class Supplies:
         watcher: told about progress.
         shared: ``shared(name, decided_by, make)`` returns a folder that ``make`` filled, now or in an earlier build:
             for results that do not depend on the scheme, such as ranges.
+        teacher: the model before compression, simplified and fused, for passes that need one.
+        unfinished: folder in which a long step leaves where it stands, and finds it when it is run again after an
+            interruption; it may not be there yet. None if nothing can be left.
     """
 
     samples: Samples | None = None
     scheme: Scheme | None = None
     watcher: Watcher = SILENT
     shared: Callable[[str, Mapping[str, Any], Callable[[Path], None]], Path] = make_now
+    teacher: Model | None = None
+    unfinished: Path | None = None
 
 
 class Pass(Protocol):
