@@ -375,6 +375,8 @@ def _needs_met(faults: _Faults, steps: tuple[PlannedStep, ...], chosen: tuple[Ch
                 continue
             if Need.SCHEME in step.pass_.needs and scheme is None:
                 faults.add(f"step {index} ({step.name}): {one.target.name} has no scheme for {one.runtime}")
+            if Need.COST in step.pass_.needs and one.builds_on == "device":
+                faults.add(f"step {index} ({step.name}): {one.key}: engines are built on the device, so that no latency is measured: of = macs")
             # A pass may say what of its options a scheme has no form for; not every pass has something to ask.
             lacking = getattr(step.pass_, "lacking", None)
             if lacking is not None and scheme is not None and (lack := lacking(scheme)):

@@ -20,6 +20,8 @@ class Need(enum.Enum):
     SAMPLES = "samples"
     SCHEME = "a quantization scheme"
     TEACHER = "the model before compression"
+    CHANNEL_MULTIPLE = "the multiple of channels that the target's kernels like"
+    COST = "the latency on the target"
 
 
 def is_fed(pass_: Pass) -> bool:
@@ -47,6 +49,9 @@ class Supplies:
         shared: ``shared(name, decided_by, make)`` returns a folder that ``make`` filled, now or in an earlier build:
             for results that do not depend on the scheme, such as ranges.
         teacher: the model before compression, simplified and fused, for passes that need one.
+        channel_multiple: that the target's kernels like.
+        cost: ``cost(model)`` returns the milliseconds that a model takes on the target, measured now or in an earlier
+            build; None where nothing is measured.
         unfinished: folder in which a long step leaves where it stands, and finds it when it is run again after an
             interruption; it may not be there yet. None if nothing can be left.
     """
@@ -56,6 +61,8 @@ class Supplies:
     watcher: Watcher = SILENT
     shared: Callable[[str, Mapping[str, Any], Callable[[Path], None]], Path] = make_now
     teacher: Model | None = None
+    channel_multiple: int = 1
+    cost: Callable[[Model], float] | None = None
     unfinished: Path | None = None
 
 

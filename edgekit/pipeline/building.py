@@ -15,6 +15,7 @@ from edgekit.device import open_device
 from edgekit.measure import Load
 from edgekit.model import Model, Store
 from edgekit.pipeline.assess import entry_of, not_taken, timed
+from edgekit.pipeline.costing import costing
 from edgekit.pipeline.foresee import check_delegations, foreseen
 from edgekit.pipeline.line import Source, built, counted, ingested, prepared
 from edgekit.pipeline.place import Bench, require_runtimes
@@ -59,7 +60,7 @@ def run(request: Request, *, out: Path, bench: bool = True, watcher: Watcher = S
         source_model, source = ingested(plan, workshop)
         ready = prepared(plan, source_model, workshop)
         check_delegations(plan, foreseen(plan, ready, workshop, required_alone=True))
-        engines = built(plan, ready, workshop)
+        engines = built(plan, ready, workshop, lambda one: costing(one, plan, place, workshop))
         entries = []
         for one in engines:
             publish_engine(one, out)

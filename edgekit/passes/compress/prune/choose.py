@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,7 +48,7 @@ def sizes(units: int, width: int, multiple: int) -> tuple[int, ...]:
     return (units, *range((units - 1) // step * step, 0, -step))
 
 
-def retained(scores: Sequence[float], weight: float = 1.0) -> tuple[tuple[int, ...], F64]:
+def retained(scores: F64, weight: float = 1.0) -> tuple[tuple[int, ...], F64]:
     """Units in the order of their scores, and what it costs to lose them: the logarithm of what is left of the sum.
 
     The logarithm keeps the choice from emptying one group: the last of its units cost ever more.
@@ -80,7 +81,7 @@ def cheapest(candidates: Sequence[Candidate], cost: Callable[[Kept], float], bud
     while now > budget:
         best, gain, place = -1, 0.0, 0
         for number, one in enumerate(candidates):
-            found = _best_step(one, at[number], lambda size, number=number: now - cost(_with(kept, number, size)))  # type: ignore[misc]
+            found = _best_step(one, at[number], now, partial(_cost_with, cost, kept, number))
             if found is not None and (best < 0 or found[0] > gain):
                 best, (gain, place) = number, found
         if best < 0:
@@ -103,13 +104,17 @@ def evenly(candidates: Sequence[Candidate], cost: Callable[[Kept], float], budge
     return _given_back(candidates, at(high), cost, budget)
 
 
-def _best_step(one: Candidate, at: int, saved: Callable[[int], float]) -> tuple[float, int] | None:
+def _cost_with(cost: Callable[[Kept], float], kept: Kept, number: int, size: int) -> float:
+    return cost(_with(kept, number, size))
+
+
+def _best_step(one: Candidate, at: int, now: float, cost: Callable[[int], float]) -> tuple[float, int] | None:
     """The next size of a group, and what it saves for the damage; a further one where that is better: damage need not be convex."""
     best: tuple[float, int] | None = None
     units = one.sizes[0]
     for place in range(at + 1, min(at + 3, len(one.sizes))):
         more = float(one.damage[units - one.sizes[place]] - one.damage[units - one.sizes[at]])
-        saving = saved(one.sizes[place])
+        saving = now - cost(one.sizes[place])
         if math.isfinite(more) and saving > 0:
             gain = saving / max(more, 1e-12)
             if best is None or gain > best[0]:

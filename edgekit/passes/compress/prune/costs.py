@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from edgekit.passes.compress.prune.choose import Kept
 
 Of = Literal["macs", "parameters", "bytes", "latency"]
+COUNTED: tuple[Of, ...] = ("macs", "parameters")
+"""What every record says of a graph before and after."""
 Axis = tuple[int, dict[int, float]]
 """Channels that stay whatever is cut, and by group how many each of its units has."""
 

@@ -33,8 +33,10 @@ def by_magnitude(found: ChannelGroups) -> list[Curve]:
         Towards any structural pruning", CVPR 2023, section 3.3.
     """
     graph = Graph(found.proto)
-    return [retained(sum((_shares(graph, place, group) for place in group.places if place.role != "follows"), np.zeros(group.units)))
-        for group in found.groups]
+    return [
+        retained(sum((_shares(graph, place, group) for place in group.places if place.role != "follows"), np.zeros(group.units)))
+        for group in found.groups
+    ]
 
 
 def _shares(graph: Graph, place: Place, group: Group) -> F64:
@@ -64,7 +66,7 @@ def by_activation(found: ChannelGroups, seen: Mapping[tuple[str, int], Moments])
 def by_gradient(found: ChannelGroups, scores: Sequence[F64]) -> list[Curve]:
     """By what the outputs lose to first order, see :mod:`edgekit.passes.compress.prune.taylor`; groups that lose more weigh more."""
     whole = max(float(sum(one.sum() for one in scores)), 1e-300)
-    return [retained(one.tolist(), weight=max(float(one.sum()) / whole * len(scores), 1e-6)) for one in scores]
+    return [retained(one, weight=max(float(one.sum()) / whole * len(scores), 1e-6)) for one in scores]
 
 
 def by_error(found: ChannelGroups, seen: Mapping[tuple[str, int], Moments]) -> list[Curve]:
@@ -166,7 +168,7 @@ def weights_by_channel(graph: Graph, place: Place) -> F64:
 def by_unit(values: NDArray[Any], units: NDArray[np.int64], count: int) -> F64:
     """Sums over the channels of each unit."""
     inside = units >= 0
-    return np.bincount(units[inside], weights=values[inside], minlength=count)
+    return np.asarray(np.bincount(units[inside], weights=values[inside], minlength=count), np.float64)
 
 
 def moments_seen(found: ChannelGroups, feeds: Iterable[Feed]) -> dict[tuple[str, int], Moments]:
