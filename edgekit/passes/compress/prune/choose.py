@@ -15,7 +15,7 @@ F64 = NDArray[np.float64]
 Kept = list[int]
 """Of each group how many units stay."""
 
-_FEWEST_SIZES = 4
+_FEWEST_SIZES = 2
 """A group has at least so many sizes to choose from, or the multiple of channels is halved for it."""
 
 

@@ -13,10 +13,11 @@ from edgekit.passes.compress.prune.choose import Candidate, cheapest, evenly, re
     [
         (64, 1, 16, (64, 48, 32, 16)),
         (40, 1, 8, (40, 32, 24, 16, 8)),
-        (12, 1, 16, (12, 10, 8, 6, 4, 2)),  # 16, halved until there are six sizes: 2
+        (12, 1, 16, (12, 8, 4)),  # 16, halved until two of it fit: 4
         (6, 64, 16, (6, 5, 4, 3, 2, 1)),  # a head has 64 channels: any number of them is a multiple of 16
         (16, 4, 8, (16, 14, 12, 10, 8, 6, 4, 2)),  # two units are 8 channels
         (3, 1, 1, (3, 2, 1)),
+        (32, 1, 16, (32, 16)),
     ],
 )
 def test_sizes_are_multiples_that_leave_a_choice(units, width, multiple, wanted):
