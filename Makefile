@@ -30,7 +30,7 @@ $(VENV)/test/ready: pyproject.toml
 	@echo "test: installing edgekit with all frameworks into $(VENV)/test: about 1 GB to download, 4 GB on disk"
 	@$(PYTHON) -m venv $(VENV)/test
 	@$(VENV)/test/bin/python $(PIP) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) '$(TORCH)'
-	@$(VENV)/test/bin/python $(PIP) -e '.[tflite,torch,keras,dev]'
+	@$(VENV)/test/bin/python $(PIP) -e '.[tflite,torch,augment,metrics,keras,dev]'
 	@touch $@
 
 demo: $(VENV)/demo/ready

@@ -22,6 +22,7 @@ class Need(enum.Enum):
     TEACHER = "the model before compression"
     CHANNEL_MULTIPLE = "the multiple of channels that the target's kernels like"
     COST = "the latency on the target"
+    TEACHERS = "other models to learn from"
 
 
 def is_fed(pass_: Pass) -> bool:
@@ -52,6 +53,7 @@ class Supplies:
         channel_multiple: that the target's kernels like.
         cost: ``cost(model)`` returns the milliseconds that a model takes on the target, measured now or in an earlier
             build; None where nothing is measured.
+        teachers: other models to learn from, simplified and fused, for the pass that makes one of them of another architecture.
         unfinished: folder in which a long step leaves where it stands, and finds it when it is run again after an
             interruption; it may not be there yet. None if nothing can be left.
     """
@@ -63,6 +65,7 @@ class Supplies:
     teacher: Model | None = None
     channel_multiple: int = 1
     cost: Callable[[Model], float] | None = None
+    teachers: tuple[Model, ...] = ()
     unfinished: Path | None = None
 
 

@@ -17,7 +17,7 @@ from edgekit.engine.tensorrt.preflight import Preflight
 from edgekit.errors import UnsupportedError, first_of
 from edgekit.model import Model, read_model
 from edgekit.passes.contract import Need, Supplies, is_fed
-from edgekit.pipeline.line import pass_inputs
+from edgekit.pipeline.line import Teachers, pass_inputs
 from edgekit.pipeline.steps import Workshop
 from edgekit.plan import Plan, runtime_of
 from edgekit.report import npu_lines
@@ -133,7 +133,7 @@ def _as_it_would_be(plan: Plan, one: Chosen, model: Model, workshop: Workshop) -
     is_assumed, ready = False, model
     with tempfile.TemporaryDirectory(prefix="edgekit-") as stage:
         for number, step in enumerate(plan.steps):
-            kept = None if is_assumed else workshop.find(step.name, pass_inputs(step, model, plan, one, ready))
+            kept = None if is_assumed else workshop.find(step.name, pass_inputs(step, model, plan, one, Teachers(ready)))
             if kept is not None:
                 model = read_model(kept)
                 continue

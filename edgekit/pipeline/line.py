@@ -68,6 +68,17 @@ class Built:
     folder: Path
 
 
+@dataclass(frozen=True, slots=True)
+class Teachers:
+    """Who a pass may learn from: the model before compression, or other models."""
+
+    before: Model | None = None
+    others: tuple[Model, ...] = ()
+
+
+NO_TEACHERS = Teachers()
+
+
 def described(signature: Signature, plan: Plan) -> Signature:
     """The signature with what the user and the samples say of preprocessing and labels."""
     if plan.preprocess is not None:
@@ -163,21 +174,22 @@ def passed(  # noqa: PLR0913 - a pass, what it works on, and who supplies it
     workshop: Workshop,
     *,
     one: Chosen | None,
-    teacher: Model | None = None,
+    teachers: Teachers = NO_TEACHERS,
     cost: Callable[[Model], float] | None = None,
 ) -> Model:
-    """The Model after one pass; for a target's facts where ``one`` is given, by a ``teacher`` where the pass learns from one, by
+    """The Model after one pass; for a target's facts where ``one`` is given, by ``teachers`` where the pass learns from them, by
     what models ``cost`` there where it goes by that."""
     scheme = _scheme(step, one)
     samples = plan.samples if is_fed(step.pass_) else None
     target = one.key if one is not None and OF_TARGETS & step.pass_.needs else "all"
-    decided_by = pass_inputs(step, model, plan, one, teacher)
+    decided_by = pass_inputs(step, model, plan, one, teachers)
     supplies = Supplies(
         samples=samples,
         scheme=scheme,
         watcher=workshop.watcher,
         shared=workshop.shared,
-        teacher=teacher if Need.TEACHER in step.pass_.needs else None,
+        teacher=teachers.before if Need.TEACHER in step.pass_.needs else None,
+        teachers=teachers.others if Need.TEACHERS in step.pass_.needs else (),
         channel_multiple=_channel_multiple(step, one),
         cost=cost if Need.COST in step.pass_.needs else None,
         unfinished=workshop.unfinished(step.name, decided_by),
@@ -185,10 +197,14 @@ def passed(  # noqa: PLR0913 - a pass, what it works on, and who supplies it
     return workshop.model_step(step.name, decided_by, lambda out: step.pass_(model, supplies, out), target=target, parent=model)
 
 
-def pass_inputs(step: PlannedStep, model: Model, plan: Plan, one: Chosen | None, teacher: Model | None) -> dict[str, Any]:
+def pass_inputs(step: PlannedStep, model: Model, plan: Plan, one: Chosen | None, teachers: Teachers) -> dict[str, Any]:
     """All that decides what a pass makes."""
     samples = plan.samples if is_fed(step.pass_) else None
-    taught = {"teacher": teacher.sha256} if teacher is not None and Need.TEACHER in step.pass_.needs else {}
+    taught: dict[str, Any] = {}
+    if teachers.before is not None and Need.TEACHER in step.pass_.needs:
+        taught["teacher"] = teachers.before.sha256
+    if Need.TEACHERS in step.pass_.needs:
+        taught["teachers"] = [(one.sha256, one.signature) for one in teachers.others]
     return {
         "model": model.sha256,
         "signature": model.signature,
@@ -274,6 +290,6 @@ def built(plan: Plan, model: Model, workshop: Workshop, costs: Costs) -> tuple[B
     for one in plan.chosen:
         branch = model
         for step in () if takes_source(one) else plan.steps:
-            branch = passed(step, branch, plan, workshop, one=one, teacher=model, cost=costs(one))
+            branch = passed(step, branch, plan, workshop, one=one, teachers=Teachers(before=model), cost=costs(one))
         engines.append(compiled(one, branch, plan, workshop))
     return tuple(engines)

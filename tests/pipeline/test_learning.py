@@ -5,12 +5,13 @@ import onnx
 import pytest
 
 import edgekit
-from edgekit.errors import TrainingError
+from edgekit.errors import TrainingError, UsageError
 
 pytest.importorskip("torch")
 
 RECIPE = """schema = 1
 name = "tuned"
+metrics = {metrics}
 [[step]]
 pass = "finetune"
 epochs = {epochs}
@@ -41,7 +42,7 @@ def project(tmp_path):
 
 
 def build(project, store, **recipe):
-    (project / "tuned.toml").write_text(RECIPE.format(**{"epochs": 3, **recipe}))
+    (project / "tuned.toml").write_text(RECIPE.format(**{"epochs": 3, "metrics": "[]", **recipe}))
     return edgekit.build(
         project / "net.onnx",
         target="x86-64-avx2",
@@ -70,3 +71,19 @@ def test_a_training_that_diverged_leaves_its_checkpoint_in_the_store_and_another
     removed, _ = store.clean()
     assert removed > 1
     assert not list(store.root.glob("unfinished/*"))
+
+
+def test_labelled_samples_have_precision_recall_and_confusions_in_the_report(project, store):
+    pytest.importorskip("torchmetrics")
+    entry = build(project, store, rate=0.01).engines[0]
+    assert set(entry.metrics) == {"precision", "recall", "f1"}
+    assert sum(map(sum, entry.accuracy.confusion)) == entry.accuracy.n == 12
+    right = sum(entry.accuracy.confusion[at][at] for at in range(2))
+    assert right / 12 == pytest.approx(entry.accuracy.top1)
+    for file in ("report.md", "report.html"):
+        assert "precision" in (project / "out" / file).read_text()
+
+
+def test_a_metric_that_is_not_installed_is_a_fault_of_the_plan(project, store):
+    with pytest.raises(UsageError, match="metric mious: not installed; did you mean miou"):
+        build(project, store, rate=0.01, metrics='["mious"]')

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from edgekit.errors import SamplesError
-from edgekit.model import Model, Step, seal_model
+from edgekit.model import Model
 from edgekit.passes.contract import Need, Supplies
+from edgekit.passes.learn.learning import learned, tools_of
 from edgekit.passes.learn.options import TrainOptions
-from edgekit.plugins import version_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,21 +31,9 @@ class Finetune(TrainOptions):
             TrainingError: the loss is no number any more.
             UnsupportedError: the graph cannot be trained.
         """
-        from edgekit.graph.onnx_file import load, save
-        from edgekit.graph.trainable import trained
-        from edgekit.passes.learn import fit, material_of, require, taught_by
-
-        if supplies.samples is None:
-            raise SamplesError("finetune: needs samples", hint="--samples DIR")
-        require(self)
-        teachers = taught_by([supplies.teacher] if supplies.teacher is not None else [], self, supplies.samples)
-        proto = load(model.path)
-        material = material_of(supplies.samples, model.signature, teachers)
-        fitted = fit(proto, material, self, watcher=supplies.watcher, checkpoints=supplies.unfinished, what="finetune")
-        save(trained(proto, fitted.values), out)
-        did = {"samples": material.count, "labelled": int((material.labels >= 0).sum()), "teachers": len(teachers), **fitted.record()}
-        return seal_model(out, model.signature, (*model.history, Step("finetune", options=asdict(self), tools=self.tools(), did=did)))
+        teachers = [supplies.teacher] if supplies.teacher is not None else []
+        return learned("finetune", self, model, teachers, supplies, out)
 
     def tools(self) -> dict[str, str]:
         """Versions of the packages that decide the result."""
-        return version_of("edgekit", "numpy", "onnx", "onnxruntime", "torch", *(("kornia",) if self.augments else ()))
+        return tools_of(self)

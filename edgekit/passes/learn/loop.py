@@ -219,10 +219,11 @@ class _Training:
 def _optimizer(student: Student, options: TrainOptions) -> Any:
     own = [group for technique in student.techniques for group in technique.groups()]
     grouped = {id(one) for group in own for one in group.parameters}
+    decaying = {id(one) for one in student.graph.parameters() if one.ndim > 1}
     free = [one for one in student.parameters() if one.requires_grad and id(one) not in grouped]
     groups = [
-        Group([one for one in free if one.ndim > 1], weight_decay=options.weight_decay),
-        Group([one for one in free if one.ndim <= 1]),
+        Group([one for one in free if id(one) in decaying], weight_decay=options.weight_decay),
+        Group([one for one in free if id(one) not in decaying]),
         *own,
     ]
     given = [

@@ -4,13 +4,14 @@ import numpy as np
 import onnx
 import pytest
 
-from edgekit.errors import MissingExtraError, SamplesError
+from edgekit.errors import MissingExtraError, SamplesError, UsageError
 from edgekit.graph import onnx_file
 from edgekit.graph.signature import signature_of
 from edgekit.graph.structure import Structure, set_structures, structures
 from edgekit.model import Preprocess, Signature, Tensor, seal_model
 from edgekit.passes.contract import Supplies
 from edgekit.passes.learn import material_of
+from edgekit.passes.learn.distill import Distill
 from edgekit.passes.learn.finetune import Finetune
 from edgekit.samples import read_samples
 from edgekit.testing import check_pass
@@ -147,3 +148,34 @@ def test_without_kornia_pictures_are_not_changed_silently(model_of, samples, tmp
     with pytest.raises(MissingExtraError) as caught:
         Finetune(flip="horizontal")(model_of("student", TWO), supplies, tmp_path)
     assert caught.value.hint == "pip install 'edgekit[augment]'"
+
+
+def test_a_teacher_of_larger_pictures_sees_the_files_in_its_own_size(tmp_path, proto_of):
+    """Both say the mean of a picture of one grey, the student's after a weight: it learns that the weight is 1."""
+    from PIL import Image
+
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for at in range(24):
+        Image.new("L", (8, 8), 10 * at).save(folder / f"{at:02}.png")
+    how = Preprocess(colour="grey", mean=(100.0,), std=(50.0,))
+
+    def model(name, size, text, **weights):
+        (tmp_path / name).mkdir()
+        proto = proto_of(text, **weights)
+        onnx_file.save(proto, tmp_path / name)
+        signature = Signature(inputs=(Tensor("x", "float32", (1, 1, size, size), "nchw"),), outputs=signature_of(proto).outputs, preprocess=how)
+        return seal_model(tmp_path / name, signature, ())
+
+    teacher = model("big", 8, "net (float[1,1,8,8] x) => (float[1,1,1,1] y) { y = GlobalAveragePool(x) }")
+    text = "net (float[1,1,4,4] x) => (float[1,1,1,1] y) { a = GlobalAveragePool(x)  y = Conv(a, w) }"
+    student = model("small", 4, text, w=np.zeros((1, 1, 1, 1), np.float32))
+    (tmp_path / "out").mkdir()
+    supplies = Supplies(samples=read_samples(folder), teachers=(teacher,))
+    tuned = Distill(epochs=100, rate=0.1, weight_decay=0.0, threads=1)(student, supplies, tmp_path / "out")
+    assert weight(tuned).item() == pytest.approx(1.0, abs=0.01)
+
+    (tmp_path / "flipped").mkdir()
+    pytest.importorskip("kornia")
+    with pytest.raises(UsageError, match="another size or colour"):
+        Distill(flip="horizontal", threads=1)(student, supplies, tmp_path / "flipped")
