@@ -88,7 +88,7 @@ def cheapest(candidates: Sequence[Candidate], cost: Callable[[Kept], float], bud
             break
         at[best], kept[best] = place, candidates[best].sizes[place]
         now = cost(kept)
-    return _given_back(candidates, kept, cost, budget)
+    return _exchanged(candidates, given_back(candidates, kept, cost, budget), cost, budget)
 
 
 def evenly(candidates: Sequence[Candidate], cost: Callable[[Kept], float], budget: float) -> Kept:
@@ -101,7 +101,7 @@ def evenly(candidates: Sequence[Candidate], cost: Callable[[Kept], float], budge
     for _ in range(30):
         middle = (low + high) / 2
         low, high = (low, middle) if cost(at(middle)) <= budget else (middle, high)
-    return _given_back(candidates, at(high), cost, budget)
+    return given_back(candidates, at(high), cost, budget)
 
 
 def _cost_with(cost: Callable[[Kept], float], kept: Kept, number: int, size: int) -> float:
@@ -122,7 +122,7 @@ def _best_step(one: Candidate, at: int, now: float, cost: Callable[[int], float]
     return best
 
 
-def _given_back(candidates: Sequence[Candidate], kept: Kept, cost: Callable[[Kept], float], budget: float) -> Kept:
+def given_back(candidates: Sequence[Candidate], kept: Kept, cost: Callable[[Kept], float], budget: float) -> Kept:
     """The last step may have gone far below the budget: groups get back what fits, the most damage undone first."""
     kept = list(kept)
     while True:
@@ -136,6 +136,34 @@ def _given_back(candidates: Sequence[Candidate], kept: Kept, cost: Callable[[Kep
             return kept
         _, number, size = max(found)
         kept[number] = size
+
+
+def _exchanged(candidates: Sequence[Candidate], kept: Kept, cost: Callable[[Kept], float], budget: float) -> Kept:
+    """One group larger and another smaller, as long as that does less damage within the budget: what steps alone do not find."""
+    for _ in range(_EXCHANGES):
+        best, gain = None, 1e-12
+        for grows, one in enumerate(candidates):
+            larger = min((size for size in one.sizes if size > kept[grows]), default=0)
+            undone = _damage(one, kept[grows]) - _damage(one, larger) if larger else 0.0
+            for shrinks, other in enumerate(candidates) if undone > gain else ():
+                smaller = max((size for size in other.sizes if size < kept[shrinks]), default=0)
+                if shrinks == grows or not smaller:
+                    continue
+                less = undone - (_damage(other, smaller) - _damage(other, kept[shrinks]))
+                made = _with(_with(kept, grows, larger), shrinks, smaller)
+                if less > gain and cost(made) <= budget:
+                    best, gain = made, less
+        if best is None:
+            return kept
+        kept = given_back(candidates, best, cost, budget)
+    return kept
+
+
+_EXCHANGES = 50
+
+
+def _damage(one: Candidate, size: int) -> float:
+    return float(one.damage[one.sizes[0] - size])
 
 
 def _with(kept: Kept, number: int, size: int) -> Kept:

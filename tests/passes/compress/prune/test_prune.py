@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import subprocess
+import sys
 
 import numpy as np
 import onnx
@@ -228,3 +230,11 @@ def test_a_ratio_that_cannot_be_reached_says_how_far_it_goes(prune, net):
 def test_options_that_contradict_each_other_are_refused(options, fault):
     with pytest.raises(ValueError, match=fault):
         Prune(**options)
+
+
+def test_what_needs_no_gradients_loads_no_torch():
+    code = "import sys, edgekit.passes.compress.prune.pruning; print('torch' in sys.modules)"
+
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert ran.stdout.strip() == "False"
