@@ -138,7 +138,7 @@ def test_the_device_puts_gets_and_runs(example, tmp_path):
 
 
 def test_every_named_example_is_run_here():
-    assert set(FILES) == {"orange-pi-5.toml", "forget.py", "xor_lowering.py", "plain_backend.py", "nice_device.py"}
+    assert set(FILES) == {"orange-pi-5.toml", "forget.py", "bounded.py", "xor_lowering.py", "plain_backend.py", "nice_device.py"}
 
 
 def test_every_file_that_the_text_names_is_there():
