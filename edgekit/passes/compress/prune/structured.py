@@ -103,8 +103,8 @@ def choose(proto: onnx.ModelProto, how: Prune, multiple: int, feeds: Sequence[Fe
             more = [sizes(group.units, group.width, finer) if is_free else (group.units,) for group, is_free in zip(found.groups, free, strict=True)]
             kept = given_back([dataclasses.replace(one, sizes=each) for one, each in zip(candidates, more, strict=True)], kept, cost, most)
     if cost(kept) > most * 1.0001:
-        least = cost(kept) / cost([group.units for group in found.groups])
-        raise UsageError(f"prune: {least:.0%} of the {how.of} are left where every group is at its smallest", hint="a smaller prune.ratio")
+        left = cost(kept) / cost([group.units for group in found.groups])
+        raise UsageError(f"prune: {left:.0%} of the {how.of} are left where every group is at its smallest", hint="a smaller prune.ratio")
     gone = {number: one.order[: one.sizes[0] - kept[number]] for number, one in enumerate(candidates) if kept[number] < one.sizes[0]}
     return Chosen(found, gone, kept, seen)
 
