@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Bools = np.ndarray[Any, np.dtype[np.bool_]]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)  # arrays have no one truth
 class Place:
     """Where units of a group lie in a constant.
 
@@ -40,7 +40,7 @@ class Place:
     flow_axis: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Group:
     """Units of which any number may be cut.
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from edgekit.graph.channels import ChannelGroups, Place
 from edgekit.graph.edit import Array, Graph
+from edgekit.graph.node import Node
 from edgekit.numerics.moments import Moments
 from edgekit.passes.compress.prune.importance import carried
 
@@ -67,11 +68,8 @@ def _take_over(graph: Graph, place: Place, lost: NDArray[np.bool_], moments: Mom
     graph.name_constant(place.constant, np.moveaxis(new, 0, place.axis).astype(weights.dtype))
 
 
-def _add_to_bias(graph: Graph, node: object, constant: Array, factor: float) -> None:
+def _add_to_bias(graph: Graph, node: Node, constant: Array, factor: float) -> None:
     """Add what each output channel gets at every place; kernels are summed over."""
-    from edgekit.graph.node import Node
-
-    assert isinstance(node, Node)
     by_output = constant.reshape(constant.shape[0], -1).sum(axis=1) * factor
     bias = graph.constant(node.input(2)) if node.input(2) else np.zeros(by_output.size, np.float32)
     if bias is None or bias.size not in (1, by_output.size):
