@@ -37,7 +37,6 @@ from edgekit.samples import Samples, read_samples
 from edgekit.target import choose
 
 TARGET = choose("x86").target
-CHECKED = 10000
 
 
 def main() -> None:
@@ -55,8 +54,11 @@ def main() -> None:
     asked.add_argument("--judge", type=int, default=10000)
     told = asked.parse_args()
     seen, judged = pictures("train", told.train), pictures("t10k", told.judge)
-    base = infer_shapes(onnx.load(told.base)) if told.base else _trained(_drawn(told.net), seen, told.epochs)
+    base = infer_shapes(onnx.load(told.base)) if told.base else _drawn(told.net)
+    shape = [dim.dim_value for dim in base.graph.input[0].type.tensor_type.shape.dim]  # Keras has the one channel last
+    seen, judged = ((pixels.reshape(-1, *shape), labels) for pixels, labels in (seen, judged))
     if told.base is None:
+        base = _trained(base, seen, told.epochs)
         onnx.save(base, f"{told.net}.onnx")
     graphs = {"float": base}
     options = {"ratio": told.ratio, "of": told.of, "importance": told.importance, "steps": told.steps}
@@ -227,7 +229,14 @@ def of_keras() -> onnx.ModelProto:
     plan = check(Request(source=Path("keras.Model"), live=keras.Sequential(part), targets=("x86",), recipe="float"))
     workshop = Workshop(store=Store(Path(tempfile.mkdtemp())), watcher=SILENT)
     model, _ = ingested(plan, workshop)
-    return infer_shapes(onnx.load(prepared(plan, model, workshop).path))
+    proto = onnx.load(prepared(plan, model, workshop).path)
+    names = {proto.graph.input[0].name: "x", proto.graph.output[0].name: "y"}
+    for value in (*proto.graph.input, *proto.graph.output):
+        value.name = names[value.name]
+    for node in proto.graph.node:
+        for held in (node.input, node.output):
+            held[:] = [names.get(name, name) for name in held]
+    return infer_shapes(proto)
 
 
 # --- the peer
