@@ -224,7 +224,7 @@ def check(request: Request, *, targets_needed: bool = True) -> Plan:
         budget=budget,
         load=load,
         names=_names(chosen),
-        remarks=(*_remarks(chosen, recipe.name), *_stretched(samples, preprocess)),
+        remarks=(*_remarks(chosen, recipe.name), *_paid(chosen, good), *_stretched(samples, preprocess)),
         distill=distill,
     )
 
@@ -403,6 +403,8 @@ def _needs_met(faults: _Faults, steps: tuple[PlannedStep, ...], chosen: tuple[Ch
                 continue
             if Need.SCHEME in step.pass_.needs and scheme is None:
                 faults.add(f"step {index} ({step.name}): {one.target.name} has no scheme for {one.runtime}")
+            if Need.COST in step.pass_.needs and one.builds_on == "device":
+                faults.add(f"step {index} ({step.name}): {one.key}: engines are built on the device, so that no latency is measured: of = macs")
             # A pass may say what of its options a scheme has no form for; not every pass has something to ask.
             lacking = getattr(step.pass_, "lacking", None)
             if lacking is not None and scheme is not None and (lack := lacking(scheme)):
@@ -456,6 +458,26 @@ def _remarks(chosen: tuple[Chosen, ...], recipe: str) -> tuple[str, ...]:
     for one in chosen:
         remarks = one.target.runtime(one.runtime).remarks
         lines += [f"{one.key}: {remarks[key]}" for key in ("*", recipe) if key in remarks]
+    return tuple(lines)
+
+
+_TECHNIQUES = {"structured": "fewer channels", "unstructured": "zeros anywhere", "sparse_2_4": "two zeros in every four"}
+_COMES_OF = {
+    "speed": "make engines of this runtime faster",
+    "size": "make engines of this runtime no faster, only smaller once they are compressed (zip)",
+    "neither": "make engines of this runtime neither faster nor smaller",
+    None: "nobody has measured whether they make engines of this runtime faster or smaller",
+}
+
+
+def _paid(chosen: tuple[Chosen, ...], steps: tuple[PlannedStep, ...]) -> tuple[str, ...]:
+    """What each target's runtime turns compression into, before anybody waits for it."""
+    lines = []
+    for index, step in enumerate(steps, start=1):
+        technique = getattr(step.pass_, "pays_as", "")
+        for one in chosen if technique else ():
+            named = _TECHNIQUES.get(technique, technique.replace("_", " "))
+            lines.append(f"{one.key}: step {index} ({step.name}): {named}: {_COMES_OF[getattr(runtime_of(one).pays, technique)]}")
     return tuple(lines)
 
 

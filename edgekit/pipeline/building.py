@@ -16,6 +16,7 @@ from edgekit.measure import Load
 from edgekit.model import Model, Store
 from edgekit.pipeline.assess import entry_of, not_taken, timed
 from edgekit.pipeline.boards import surveyed
+from edgekit.pipeline.costing import costing
 from edgekit.pipeline.distilling import Judged, distilled
 from edgekit.pipeline.foresee import check_delegations, foreseen
 from edgekit.pipeline.line import Source, built, counted, ingested, prepared
@@ -67,7 +68,7 @@ def run(request: Request, *, out: Path, bench: bool = True, watcher: Watcher = S
             source_model = ready  # what engines are compared with is the student as it learned
             publish_model(ready, out)
         check_delegations(plan, foreseen(plan, ready, workshop, required_alone=True))
-        engines = built(plan, ready, workshop, boards)
+        engines = built(plan, ready, workshop, lambda one: costing(one, plan, place, workshop), boards)
         entries = []
         for one in engines:
             publish_engine(one, out)

@@ -139,8 +139,10 @@ def _as_it_would_be(plan: Plan, one: Chosen, model: Model, workshop: Workshop) -
                 continue
             out = Path(stage, str(number))
             out.mkdir()
-            supplies = Supplies(scheme=runtime_of(one).scheme if Need.SCHEME in step.pass_.needs else None, teacher=ready)
-            if Need.SAMPLES not in step.pass_.needs:
+            runtime = runtime_of(one)
+            scheme = runtime.scheme if Need.SCHEME in step.pass_.needs else None
+            supplies = Supplies(scheme=scheme, teacher=ready, channel_multiple=runtime.channel_multiple)
+            if not step.pass_.needs & {Need.SAMPLES, Need.COST}:
                 is_assumed = is_assumed or (is_fed(step.pass_) and plan.samples is not None)
                 model = step.pass_(model, supplies, out)
                 continue

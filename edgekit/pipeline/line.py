@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -28,6 +29,10 @@ from edgekit.samples import with_preprocess
 from edgekit.target import Chosen, Scheme
 
 COUNTS_FILE = "counts.json"
+OF_TARGETS = frozenset({Need.SCHEME, Need.CHANNEL_MULTIPLE, Need.COST})
+"""What differs from target to target."""
+
+Costs = Callable[[Chosen], Callable[[Model], float]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,11 +168,21 @@ def prepared(plan: Plan, model: Model, workshop: Workshop) -> Model:
     return model
 
 
-def passed(step: PlannedStep, model: Model, plan: Plan, workshop: Workshop, *, one: Chosen | None, teachers: Teachers = NO_TEACHERS) -> Model:
-    """The Model after one pass; for a target's scheme where ``one`` is given, by ``teachers`` where the pass learns from them."""
+def passed(  # noqa: PLR0913 - a pass, what it works on, and who supplies it
+    step: PlannedStep,
+    model: Model,
+    plan: Plan,
+    workshop: Workshop,
+    *,
+    one: Chosen | None,
+    teachers: Teachers = NO_TEACHERS,
+    cost: Callable[[Model], float] | None = None,
+) -> Model:
+    """The Model after one pass; for a target's facts where ``one`` is given, by ``teachers`` where the pass learns from them, by
+    what models ``cost`` there where it goes by that."""
     scheme = _scheme(step, one)
     samples = plan.samples if is_fed(step.pass_) else None
-    target = one.key if one is not None and scheme is not None else "all"
+    target = one.key if one is not None and OF_TARGETS & step.pass_.needs else "all"
     decided_by = pass_inputs(step, model, plan, one, teachers)
     supplies = Supplies(
         samples=samples,
@@ -176,6 +191,8 @@ def passed(step: PlannedStep, model: Model, plan: Plan, workshop: Workshop, *, o
         shared=workshop.shared,
         teacher=teachers.before if Need.TEACHER in step.pass_.needs else None,
         teachers=teachers.others if Need.TEACHERS in step.pass_.needs else (),
+        channel_multiple=_channel_multiple(step, one),
+        cost=cost if Need.COST in step.pass_.needs else None,
         unfinished=workshop.unfinished(step.name, decided_by),
     )
     return workshop.model_step(step.name, decided_by, lambda out: step.pass_(model, supplies, out), target=target, parent=model)
@@ -197,7 +214,22 @@ def pass_inputs(step: PlannedStep, model: Model, plan: Plan, one: Chosen | None,
         "scheme": _scheme(step, one),
         "samples": [samples.sha256, version_of("pillow")] if samples else None,
         **taught,
+        **_of_target(step, plan, one),
     }
+
+
+def _channel_multiple(step: PlannedStep, one: Chosen | None) -> int:
+    return runtime_of(one).channel_multiple if one is not None and Need.CHANNEL_MULTIPLE in step.pass_.needs else 1
+
+
+def _of_target(step: PlannedStep, plan: Plan, one: Chosen | None) -> dict[str, Any]:
+    """What of a target's kernels and latency decides a pass that goes by them."""
+    found: dict[str, Any] = {}
+    if Need.CHANNEL_MULTIPLE in step.pass_.needs:
+        found["channel_multiple"] = _channel_multiple(step, one)
+    if Need.COST in step.pass_.needs and one is not None:
+        found["measured_on"] = [one.key, plan.request.device]
+    return found
 
 
 def _scheme(step: PlannedStep, one: Chosen | None) -> Scheme | None:
@@ -256,12 +288,12 @@ def compiled(one: Chosen, model: Model, plan: Plan, workshop: Workshop, boards: 
     return Built(chosen=one, model=model, engine=engine, folder=folder)
 
 
-def built(plan: Plan, model: Model, workshop: Workshop, boards: Boards = NO_BOARDS) -> tuple[Built, ...]:
-    """The engines of all targets, in order; what targets share is done once."""
+def built(plan: Plan, model: Model, workshop: Workshop, costs: Costs, boards: Boards = NO_BOARDS) -> tuple[Built, ...]:
+    """The engines of all targets, in order; what targets share is done once. ``costs`` says what models cost on a target."""
     engines = []
     for one in plan.chosen:
         branch = model
         for step in () if takes_source(one) else plan.steps:
-            branch = passed(step, branch, plan, workshop, one=one, teachers=Teachers(before=model))
+            branch = passed(step, branch, plan, workshop, one=one, teachers=Teachers(before=model), cost=costs(one))
         engines.append(compiled(one, branch, plan, workshop, boards))
     return tuple(engines)
