@@ -218,7 +218,7 @@ def check(request: Request, *, targets_needed: bool = True) -> Plan:
         budget=budget,
         load=load,
         names=_names(chosen),
-        remarks=(*_remarks(chosen, recipe.name), *_stretched(samples, preprocess)),
+        remarks=(*_remarks(chosen, recipe.name), *_paid(chosen, good), *_stretched(samples, preprocess)),
     )
 
 
@@ -423,6 +423,26 @@ def _remarks(chosen: tuple[Chosen, ...], recipe: str) -> tuple[str, ...]:
     for one in chosen:
         remarks = one.target.runtime(one.runtime).remarks
         lines += [f"{one.key}: {remarks[key]}" for key in ("*", recipe) if key in remarks]
+    return tuple(lines)
+
+
+_TECHNIQUES = {"structured": "fewer channels", "unstructured": "zeros anywhere", "sparse_2_4": "two zeros in every four"}
+_COMES_OF = {
+    "speed": "make engines of this runtime faster",
+    "size": "make engines of this runtime no faster, only smaller once they are compressed (zip)",
+    "neither": "make engines of this runtime neither faster nor smaller",
+    None: "nobody has measured whether they make engines of this runtime faster or smaller",
+}
+
+
+def _paid(chosen: tuple[Chosen, ...], steps: tuple[PlannedStep, ...]) -> tuple[str, ...]:
+    """What each target's runtime turns compression into, before anybody waits for it."""
+    lines = []
+    for index, step in enumerate(steps, start=1):
+        technique = getattr(step.pass_, "pays_as", "")
+        for one in chosen if technique else ():
+            named = _TECHNIQUES.get(technique, technique.replace("_", " "))
+            lines.append(f"{one.key}: step {index} ({step.name}): {named}: {_COMES_OF[getattr(runtime_of(one).pays, technique)]}")
     return tuple(lines)
 
 

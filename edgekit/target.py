@@ -79,6 +79,23 @@ class Scheme(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return msgspec.structs.replace(self, low_bit_static_ops=())
 
 
+Pay = Literal["speed", "size", "neither"]
+
+
+class Pays(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a runtime turns each technique of compression into: speed, a smaller engine once it is compressed (zip), or neither.
+
+    Attributes:
+        structured: fewer channels.
+        unstructured: weights that are zero here and there.
+        sparse_2_4: two zeros in every four weights along the input channels.
+    """
+
+    structured: Pay | None = None
+    unstructured: Pay | None = None
+    sparse_2_4: Pay | None = None
+
+
 class Runtime(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A runtime of a target: what it can execute, and how it wants it.
 
@@ -91,6 +108,8 @@ class Runtime(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         options: fields of the backend's own options.
         remarks: what a plan should tell the user, by recipe or ``*``.
         builds_on: where its engines are built, if not where the target's others are.
+        pays: what comes of each technique of compression; None where nobody knows.
+        channel_multiple: numbers of channels that fill the kernels of its convolutions and products are multiples of it.
     """
 
     name: str
@@ -101,6 +120,8 @@ class Runtime(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     options: dict[str, Any] = {}
     remarks: dict[str, str] = {}
     builds_on: Literal["", "host", "device"] = ""
+    pays: Pays = Pays()
+    channel_multiple: int = 1
 
 
 class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -163,7 +184,7 @@ def unsourced(target: Target) -> tuple[str, ...]:
     """Facts of a target that have no source, and sources that belong to no fact; one line each.
 
     A source's key is the fact's name; of a runtime's facts ``RUNTIME.version``, ``.max_opset``, ``.dtypes``, ``.scheme``,
-    ``.remarks``, ``.options``; of one field of a scheme ``RUNTIME.scheme.FIELD``.
+    ``.remarks``, ``.options``, ``.channel_multiple``, ``.pays``; of one field of a scheme ``RUNTIME.scheme.FIELD``, of pays alike.
     """
     facts = ["arch", *(name for name in ("cpu", "features", "ram_mib") if getattr(target, name)), *target.facts]
     if target.builds_on == "device":
@@ -171,7 +192,10 @@ def unsourced(target: Target) -> tuple[str, ...]:
     single: list[str] = []
     for runtime in target.runtimes:
         held = [name for name in ("version", "dtypes", "scheme", "remarks", "options") if getattr(runtime, name)]
+        held += ["pays"] if runtime.pays != Pays() else []
+        held += ["channel_multiple"] if runtime.channel_multiple != 1 else []
         facts += [f"{runtime.name}.{name}" for name in ("max_opset", *held)]
+        single += [f"{runtime.name}.pays.{name}" for name in runtime.pays.__struct_fields__ if getattr(runtime.pays, name)]
         if runtime.scheme is not None:
             single += [f"{runtime.name}.scheme.{name}" for name in runtime.scheme.__struct_fields__]
             facts += [f"{runtime.name}.scheme.{name}" for name in ("reduce_range", "integers_alone") if getattr(runtime.scheme, name)]

@@ -61,6 +61,9 @@ class Pass(Protocol):
 
     A pass may have ``uses`` besides, a set like ``needs``: what it can do without and goes by where it is there.
 
+    A pass that compresses may have ``pays_as`` besides, a field of :class:`edgekit.target.Pays`: the plan then says what a
+    target's runtime turns it into.
+
     A pass that needs samples and changes what runs in which numbers may have ``foresee(model, supplies, out) -> Model``: the
     model as it would be, with made-up numbers where samples would decide them. Only its types and shapes mean anything.
     """
