@@ -24,10 +24,15 @@ class Structure(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         kind: ``sparse``: what is zero stays zero, 2:4 too. ``codebook``: what is equal stays equal. ``ternary``: each number is
             0, +a or -a. ``binary``: each is +a or -a.
         axis: slices along it have a codebook, or an a, of their own; None if the whole tensor has one.
+        is_scaled: of a codebook with an axis: that of each slice is a multiple of one codebook, so that the same integers
+            stand for it in all slices; its ends are opposite, and each slice has at least one of them.
+
+    An entry of a codebook that is 0 stays so.
     """
 
     kind: Literal["sparse", "codebook", "ternary", "binary"]
     axis: int | None = None
+    is_scaled: bool = False
 
 
 def structures(proto: onnx.ModelProto) -> dict[str, Structure]:

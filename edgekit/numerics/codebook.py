@@ -39,13 +39,13 @@ def codebook(values: NDArray[Any], entries: int, *, weights: NDArray[Any] | None
     masses = np.ones_like(numbers) if weights is None else np.asarray(weights, np.float64).reshape(-1)
     counted = masses > 0.0
     points, place = np.unique(numbers[counted], return_inverse=True)
-    mass = np.bincount(place, masses[counted], len(points))
+    mass = np.asarray(np.bincount(place, masses[counted], len(points)), np.float64)
     if len(points) <= entries:
         return points
     if len(points) <= BINS:
         return _best(points, mass, entries)
     binned = np.minimum((points - points[0]) / (points[-1] - points[0]) * BINS, BINS - 1).astype(np.intp)
-    in_bin = np.bincount(binned, mass, BINS)
+    in_bin = np.asarray(np.bincount(binned, mass, BINS), np.float64)
     centers = np.bincount(binned, mass * points, BINS)[in_bin > 0] / in_bin[in_bin > 0]
     return _lloyd(points, mass, _best(centers, in_bin[in_bin > 0], entries))
 

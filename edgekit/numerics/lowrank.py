@@ -32,7 +32,7 @@ def output_directions(weight: F64, covariance: F64) -> tuple[F64, F64]:
 
 def times(covariance: F64, columns: F64) -> F64:
     """A covariance, or variances alone, times a matrix."""
-    return covariance[:, None] * columns if covariance.ndim == 1 else covariance @ columns
+    return np.asarray(covariance[:, None] * columns if covariance.ndim == 1 else covariance @ columns, np.float64)
 
 
 def variance_of(weight: F64, covariance: F64) -> float:
@@ -54,7 +54,7 @@ def refitted(weight: F64, first: F64, covariance: F64) -> F64:
     seen = times(covariance, first.T)
     between = first @ seen
     between[np.diag_indices_from(between)] += _STEADY * max(float(np.trace(between)) / len(between), 1e-300)
-    return np.linalg.solve(between, seen.T @ weight.T).T
+    return np.asarray(np.linalg.solve(between, seen.T @ weight.T).T, np.float64)
 
 
 def truncated(weight: F64, covariance: F64, rank: int) -> tuple[F64, F64]:
