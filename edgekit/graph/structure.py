@@ -34,6 +34,16 @@ class Structure(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     axis: int | None = None
     is_scaled: bool = False
 
+    @property
+    def has_few_values(self) -> bool:
+        """Whether equal weights have to stay equal: no rounding may go by what each is multiplied with."""
+        return self.kind != "sparse"
+
+    @property
+    def is_of_one_scale(self) -> bool:
+        """Whether equal weights of different slices have to become equal integers: all slices need the same scale."""
+        return self.has_few_values and self.axis is None
+
 
 def structures(proto: onnx.ModelProto) -> dict[str, Structure]:
     """The structure of each initializer that has one, by its name; of initializers that are gone none."""

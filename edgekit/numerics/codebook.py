@@ -128,3 +128,48 @@ def _lloyd(points: F64, mass: F64, book: F64) -> F64:
             break
         book = moved
     return np.sort(book)
+
+
+def codebooks(rows: NDArray[Any], entries: int, *, weights: NDArray[Any] | None = None) -> F64:
+    """A codebook for each row, by Lloyd's steps on all rows at once: a local optimum, in a fraction of the time of the best.
+
+    It begins with equal shares of what counts, each row cut where the third root of its density is (the values that are
+    best where there are many of them).
+
+    Args:
+        rows: finite numbers, shape (rows, numbers).
+        entries: of each codebook.
+        weights: as :func:`codebook`.
+
+    Returns:
+        Sorted, shape (rows, entries); values may be equal.
+
+    Source:
+        Lloyd, 1982; Panter and Dite, "Quantization distortion in pulse-count modulation with nonuniform spacing of
+        levels", Proceedings of the IRE 39, 1951, for the density.
+    """
+    values = np.asarray(rows, np.float64)
+    masses = np.ones_like(values) if weights is None else np.asarray(weights, np.float64)
+    order = np.argsort(values, axis=1, kind="stable")
+    points, mass = np.take_along_axis(values, order, 1), np.take_along_axis(masses, order, 1)
+    count = points.shape[1]
+    gaps = np.diff(points, axis=1, prepend=points[:, :1])
+    share = np.cumsum(np.cbrt(mass * gaps**2), axis=1)  # the third root of mass / gap, over the gap
+    share /= np.maximum(share[:, -1:], 1e-300)
+    middles = (np.arange(entries) + 0.5) / entries
+    book = np.take_along_axis(points, np.minimum((share[:, :, None] < middles).sum(axis=1), count - 1), 1)
+    size = np.maximum(np.abs(points).max(axis=1, keepdims=True), 1e-300)
+    own = 4.0 * np.arange(len(points))[:, None]  # rows as stretches of one line, so that one search serves all
+    line = (points / size + own).reshape(-1)
+    starts = count * np.arange(len(points))[:, None]
+    total, first = (np.concatenate([[0.0], np.cumsum(one)]) for one in (mass, mass * points))
+    for _ in range(_STEPS):
+        inner = np.searchsorted(line, (book[:, 1:] + book[:, :-1]) / 2.0 / size + own)
+        cuts = np.concatenate([starts, inner, starts + count], axis=1)
+        counted = total[cuts[:, 1:]] - total[cuts[:, :-1]]
+        moved = np.divide(first[cuts[:, 1:]] - first[cuts[:, :-1]], counted, out=book.copy(), where=counted > 1e-9 * total[-1] / len(line))
+        moved = np.sort(moved, axis=1)
+        if np.allclose(moved, book, rtol=1e-6, atol=0.0):
+            break
+        book = moved
+    return book

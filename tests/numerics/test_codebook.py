@@ -3,7 +3,7 @@ import itertools
 import numpy as np
 import pytest
 
-from edgekit.numerics.codebook import BINS, codebook, nearest
+from edgekit.numerics.codebook import BINS, codebook, codebooks, nearest
 
 
 def by_trying_all(points, mass, entries):
@@ -69,3 +69,18 @@ def test_sixteen_entries_leave_of_a_normal_distribution_what_the_table_says():
 
 def test_the_nearest_entry_is_found():
     assert nearest([-5.0, 0.4, 0.6, 3.0], np.array([0.0, 1.0, 2.0])).tolist() == [0, 0, 1, 2]
+
+
+def test_codebooks_of_many_rows_are_almost_the_best_of_each():
+    rows, mass = np.random.default_rng(0).normal(size=(20, 300)), np.random.default_rng(1).uniform(0.5, 2.0, (20, 300))
+
+    books = codebooks(rows, 8, weights=mass)
+
+    assert books.shape == (20, 8)
+    found = [distance(row, one, book) for row, one, book in zip(rows, mass, books, strict=True)]
+    best = [distance(row, one, codebook(row, 8, weights=one)) for row, one in zip(rows, mass, strict=True)]
+    assert np.sum(found) <= 1.1 * np.sum(best)
+
+
+def test_rows_of_fewer_numbers_than_entries_are_kept():
+    np.testing.assert_allclose(np.unique(codebooks(np.array([[3.0, -1.0, 2.0]]), 8)), [-1.0, 2.0, 3.0])

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekit.numerics.codebook import codebook, nearest
+from edgekit.numerics.codebook import codebook, codebooks, nearest
 from edgekit.numerics.rounding import compensated_by
 from edgekit.passes.quantize.patches import from_blocks, in_blocks
 
@@ -25,7 +25,6 @@ _STEADY = 1e-6
 
 _FITTED = 64
 """Codebooks with more entries are not fitted to the inputs: it takes a product for each and changes little."""
-
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,10 +85,7 @@ def share(rows: Rows, entries: int, scope: Scope) -> Shared:
     if scope == "scaled":
         return _scaled(rows, entries, weights)
     slices = rows.channel if scope == "channel" else np.zeros_like(rows.channel)
-    table = np.zeros((len(rows.values), entries))
-    for one in range(slices.max() + 1):
-        table[slices == one] = _table(rows, slices == one, entries, weights)
-    shared = _assigned(rows, table)
+    shared = _assigned(rows, _by_slice(rows, entries, weights) if scope == "channel" else _one_for_all(rows, entries, weights))
     return _refitted(shared, slices, rows) if rows.covariance is not None and entries <= _FITTED else shared
 
 
@@ -103,13 +99,21 @@ def _weights(rows: Rows) -> F64:
     return weights if rows.zeros is None else weights * ~rows.zeros
 
 
-def _table(rows: Rows, where: NDArray[np.bool_], entries: int, weights: F64) -> F64:
-    """The codebook of some rows, filled up with its last value."""
-    has_zero = rows.zeros is not None and bool(rows.zeros[where].any())
-    book = codebook(rows.values[where], entries - has_zero, weights=weights[where])
-    if has_zero:
-        book = np.union1d(book, [0.0])
-    return np.pad(book, (0, entries - len(book)), mode="edge") if len(book) else np.zeros(entries)
+def _one_for_all(rows: Rows, entries: int, weights: F64) -> F64:
+    """The best codebook of all rows, filled up with its last value."""
+    book = codebook(rows.values, entries - (rows.zeros is not None), weights=weights)
+    book = book if rows.zeros is None else np.union1d(book, [0.0])
+    return np.broadcast_to(np.pad(book, (0, entries - len(book)), mode="edge"), (len(rows.values), entries))
+
+
+def _by_slice(rows: Rows, entries: int, weights: F64) -> F64:
+    """A good codebook for each channel."""
+    count = rows.channel.max() + 1
+    order = np.argsort(rows.channel, kind="stable")
+    books = codebooks(rows.values[order].reshape(count, -1), entries - (rows.zeros is not None), weights=weights[order].reshape(count, -1))
+    if rows.zeros is not None:
+        books = np.sort(np.concatenate([books, np.zeros((count, 1))], axis=1), axis=1)
+    return books[rows.channel]
 
 
 def _assigned(rows: Rows, table: F64) -> Shared:
@@ -184,7 +188,7 @@ def _scaled(rows: Rows, entries: int, weights: F64) -> Shared:
     for _ in range(_ROUNDS):
         by_row = scale[rows.channel, None]
         unit = replace(rows, values=rows.values / by_row, covariance=None)
-        book = _with_ends(_table(unit, np.ones(len(by_row), bool), entries, weights * by_row**2), has_zero=rows.zeros is not None)
+        book = _with_ends(_one_for_all(unit, entries, weights)[0], has_zero=rows.zeros is not None)
         shared = _assigned(unit, np.broadcast_to(book, (len(by_row), entries)))
         product = _by_channel(rows, weights * shared.values * rows.values)
         square = _by_channel(rows, weights * np.square(shared.values))
@@ -200,7 +204,7 @@ def _scaled(rows: Rows, entries: int, weights: F64) -> Shared:
 
 
 def _by_channel(rows: Rows, values: F64) -> F64:
-    return np.bincount(rows.channel, values.sum(axis=1))
+    return np.asarray(np.bincount(rows.channel, values.sum(axis=1)), np.float64)
 
 
 def _with_ends(book: F64, *, has_zero: bool) -> F64:
