@@ -45,12 +45,14 @@ class Supplies:
         watcher: told about progress.
         shared: ``shared(name, decided_by, make)`` returns a folder that ``make`` filled, now or in an earlier build:
             for results that do not depend on the scheme, such as ranges.
+        cost: how long one call of a model takes on the target, milliseconds; None if nobody measures.
     """
 
     samples: Samples | None = None
     scheme: Scheme | None = None
     watcher: Watcher = SILENT
     shared: Callable[[str, Mapping[str, Any], Callable[[Path], None]], Path] = make_now
+    cost: Callable[[Model], float] | None = None
 
 
 class Pass(Protocol):

@@ -7,19 +7,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from edgekit.errors import SourceError
 from edgekit.graph.edit import Graph
 from edgekit.graph.structure import Structure, set_structures, structures
 from edgekit.graph.view import View
 from edgekit.graph.weighted import Weighted, weighted_nodes
 from edgekit.model import Model
 from edgekit.numerics.moments import Moments
-from edgekit.passes.compress.biases import shift_bias, shifted_mean
-from edgekit.passes.compress.cluster.sharing import Rows, Shared, changed, share
+from edgekit.passes.compress.cluster.sharing import Shared, share
 from edgekit.passes.compress.compressed import sizes_of
-from edgekit.passes.compress.inputs import average_of, looked_at
+from edgekit.passes.compress.inputs import average_of
+from edgekit.passes.compress.rows import Rows, changed, looked_at_all, rows_of, write_rows
 from edgekit.passes.contract import Supplies
 from edgekit.passes.named import named
 
@@ -27,9 +25,6 @@ if TYPE_CHECKING:
     import onnx
 
     from edgekit.passes.compress.cluster import Cluster
-
-SPARSE = 0.1
-"""A weight of which at least this share is exactly 0 was pruned, whether or not anybody noted it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,51 +72,6 @@ def clustered(model: Model, proto: onnx.ModelProto, supplies: Supplies, how: Clu
         "left_alone": left,
     }
     return result, did
-
-
-def looked_at_all(model: Model, view: View, nodes: list[Weighted], supplies: Supplies) -> Mapping[str, Moments]:
-    """Moments of all nodes' inputs in blocks, by node; none where there are no samples."""
-    if supplies.samples is None:
-        return {}
-    return {one.node: moments for one, moments in looked_at(model, view, nodes, supplies, blocked=True)}
-
-
-def rows_of(view: View, one: Weighted, moments: Moments | None, *, is_sparse: bool) -> Rows:
-    """A node's weights as rows, with what is known of them.
-
-    Raises:
-        SourceError: a weight is infinite or not a number.
-    """
-    weight = view.value(one.weight)
-    values = one.by_channel(weight)
-    if not np.all(np.isfinite(values)):
-        raise SourceError(f"{one.weight}: a weight is infinite or not a number", hint="check the float model itself")
-    channels = weight.shape[one.axis]
-    zeros: NDArray[np.bool_] = values == 0.0
-    return Rows(
-        values=values,
-        channel=np.tile(np.arange(channels), len(values) // channels),
-        groups=one.groups,
-        covariance=None if moments is None else moments.covariance(),
-        zeros=zeros if zeros.any() and (is_sparse or zeros.mean() >= SPARSE) else None,
-    )
-
-
-def write_rows(graph: Graph, view: View, one: Weighted, values: NDArray[np.float64], average: NDArray[np.float64] | None) -> None:
-    """Put new weights into the place of a node's, and what they add on average into its bias.
-
-    Args:
-        graph: that is rewritten.
-        view: of the graph as it was.
-        one: the node.
-        values: shape (rows, inputs), the node's factor included.
-        average: of the inputs, shape (groups, inputs); None leaves the bias alone.
-    """
-    old = view.value(one.weight)
-    node = next(node for node in graph.walk(one.op) if node.name == one.node)
-    graph.name_constant(one.weight, np.asarray(one.from_channels(values / one.weight_factor, old.shape), np.float32))
-    if average is not None:
-        shift_bias(graph, node, one, -shifted_mean(values - one.by_channel(old), average))
 
 
 def _is_held(noted: Mapping[str, Structure], one: Weighted) -> bool:

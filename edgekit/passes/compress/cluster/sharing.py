@@ -10,14 +10,12 @@ from numpy.typing import NDArray
 
 from edgekit.numerics.codebook import codebook, codebooks, nearest
 from edgekit.numerics.rounding import compensated_by
+from edgekit.passes.compress.rows import Rows, by_channel, changed, importance, times
 from edgekit.passes.quantize.patches import from_blocks, in_blocks
 
 F64 = NDArray[np.float64]
 Codes = NDArray[np.intp]
 Scope = Literal["layer", "channel", "scaled"]
-
-_LEAST_WEIGHT = 1e-2
-"""Of the mean: what is multiplied with inputs that hardly move still is a weight."""
 
 _ROUNDS = 8
 _STEADY = 1e-6
@@ -25,25 +23,6 @@ _STEADY = 1e-6
 
 _FITTED = 64
 """Codebooks with more entries are not fitted to the inputs: it takes a product for each and changes little."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rows:
-    """A node's weights, and what is known of them.
-
-    Attributes:
-        values: shape (rows, inputs): what each output channel multiplies its inputs with.
-        channel: of the stored weight, that each row belongs to, shape (rows,).
-        groups: of rows; those of a group have the same inputs.
-        covariance: of inputs, in blocks, shape (groups x blocks, inputs of a block, the same); None if nothing is known.
-        zeros: weights that stay 0, shape of ``values``; None if none has to.
-    """
-
-    values: F64
-    channel: NDArray[np.intp]
-    groups: int
-    covariance: F64 | None = None
-    zeros: NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,22 +60,12 @@ def share(rows: Rows, entries: int, scope: Scope) -> Shared:
         Han et al., "Deep Compression", ICLR 2016, section 3; weights of the k-means as in Kim et al., "SqueezeLLM:
         Dense-and-Sparse Quantization", ICML 2024, section 4.1, with the variance of inputs for the Fisher information.
     """
-    weights = _weights(rows)
+    weights = importance(rows)
     if scope == "scaled":
         return _scaled(rows, entries, weights)
     slices = rows.channel if scope == "channel" else np.zeros_like(rows.channel)
     shared = _assigned(rows, _by_slice(rows, entries, weights) if scope == "channel" else _one_for_all(rows, entries, weights))
     return _refitted(shared, slices, rows) if rows.covariance is not None and entries <= _FITTED else shared
-
-
-def _weights(rows: Rows) -> F64:
-    """How much the squared error of each weight counts, shape of the values; 0 where a zero stays."""
-    weights = np.ones_like(rows.values)
-    if rows.covariance is not None:
-        variances = from_blocks(np.einsum("gii->gi", rows.covariance)[:, None, :], rows.groups, rows.values.shape[1])[:, 0, :]
-        mean = max(float(variances.mean()), 1e-300)
-        weights *= np.repeat(np.maximum(variances / mean, _LEAST_WEIGHT), len(rows.values) // rows.groups, axis=0)
-    return weights if rows.zeros is None else weights * ~rows.zeros
 
 
 def _one_for_all(rows: Rows, entries: int, weights: F64) -> F64:
@@ -143,21 +112,12 @@ def _assigned(rows: Rows, table: F64) -> Shared:
     return min(at_once, shared, key=lambda one: changed(rows, one.values))
 
 
-def changed(rows: Rows, values: F64) -> float:
-    """What other weights add to the variance of the outputs, summed over all; the squared error where nothing is known of inputs."""
-    error = values - rows.values
-    if rows.covariance is None:
-        return float(np.square(error).sum())
-    parts = in_blocks(error.reshape(rows.groups, -1, error.shape[1]))
-    return float(np.vdot(parts @ rows.covariance, parts))
-
-
 def _refitted(shared: Shared, slices: NDArray[np.intp], rows: Rows) -> Shared:
     """The same codes with the values of each slice that change outputs least; a value that is 0 stays so."""
     count, entries = slices.max() + 1, shared.table.shape[1]
     gram, target = np.empty((count, entries, entries)), np.empty((count, entries))
     for entry in range(entries):
-        seen = _times(rows, (shared.codes == entry).astype(np.float64))
+        seen = times(rows, (shared.codes == entry).astype(np.float64))
         found = np.bincount((slices[:, None] * entries + shared.codes).reshape(-1), seen.reshape(-1), count * entries)
         gram[:, entry] = found.reshape(count, entries)
         target[:, entry] = np.bincount(slices, (seen * rows.values).sum(axis=1))
@@ -175,13 +135,6 @@ def _refitted(shared: Shared, slices: NDArray[np.intp], rows: Rows) -> Shared:
     return Shared(table, codes)
 
 
-def _times(rows: Rows, values: F64) -> F64:
-    """Values times the covariance of their inputs, shape of the values."""
-    assert rows.covariance is not None, "only what was seen can be fitted to"
-    parts = in_blocks(values.reshape(rows.groups, -1, values.shape[1])) @ rows.covariance
-    return from_blocks(parts, rows.groups, values.shape[1]).reshape(values.shape)
-
-
 def _scaled(rows: Rows, entries: int, weights: F64) -> Shared:
     """One codebook with ends -1 and 1 for all channels, each channel's scale fitted to what it codes."""
     scale = np.maximum(np.array([np.abs(rows.values[rows.channel == one]).max() for one in range(rows.channel.max() + 1)]), 1e-30)
@@ -190,21 +143,17 @@ def _scaled(rows: Rows, entries: int, weights: F64) -> Shared:
         unit = replace(rows, values=rows.values / by_row, covariance=None)
         book = _with_ends(_one_for_all(unit, entries, weights)[0], has_zero=rows.zeros is not None)
         shared = _assigned(unit, np.broadcast_to(book, (len(by_row), entries)))
-        product = _by_channel(rows, weights * shared.values * rows.values)
-        square = _by_channel(rows, weights * np.square(shared.values))
+        product = by_channel(rows, weights * shared.values * rows.values)
+        square = by_channel(rows, weights * np.square(shared.values))
         scale = np.where((square > 0.0) & (product > 0.0), product / np.maximum(square, 1e-300), scale)
     final = _assigned(rows, book * scale[rows.channel, None])
     codes = _reaching_ends(rows, final.codes, book)
     if rows.covariance is not None:
         unit_values = book[codes]
-        seen = _times(rows, unit_values)
-        product, square = _by_channel(rows, seen * rows.values), _by_channel(rows, seen * unit_values)
+        seen = times(rows, unit_values)
+        product, square = by_channel(rows, seen * rows.values), by_channel(rows, seen * unit_values)
         scale = np.where((square > 0.0) & (product > 0.0), product / np.maximum(square, 1e-300), scale)
     return Shared(book * scale[rows.channel, None], codes)
-
-
-def _by_channel(rows: Rows, values: F64) -> F64:
-    return np.asarray(np.bincount(rows.channel, values.sum(axis=1)), np.float64)
 
 
 def _with_ends(book: F64, *, has_zero: bool) -> F64:
@@ -220,7 +169,7 @@ def _reaching_ends(rows: Rows, codes: Codes, book: F64) -> Codes:
     """The same codes, but that in each channel the largest weight has an end of the codebook, if none has."""
     ends = (codes == 0) | (codes == len(book) - 1)
     codes = codes.copy()
-    for one in np.flatnonzero(_by_channel(rows, ends.astype(np.float64)) == 0.0):
+    for one in np.flatnonzero(by_channel(rows, ends.astype(np.float64)) == 0.0):
         where = np.flatnonzero(rows.channel == one)
         row, column = np.unravel_index(np.abs(rows.values[where]).argmax(), (len(where), rows.values.shape[1]))
         codes[where[row], column] = 0 if rows.values[where[row], column] < 0.0 else len(book) - 1
