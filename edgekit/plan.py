@@ -203,7 +203,7 @@ def check(request: Request, *, targets_needed: bool = True) -> Plan:
     _integers_made(faults, good, chosen, recipe.name, is_quantized=_may_be_quantized(request))
     for one in filter(takes_source, chosen):
         faults.catch(_check_conversion, request, one, good)
-    if dtype != "float32" and not any(Need.SAMPLES in step.pass_.needs for step in good):
+    if dtype != "float32" and not any(map(makes_integers, good)):
         faults.add(f"--set io.dtype={dtype}: recipe {recipe.name} makes no integers; static_wi8_ai8 does")
     faults.raise_any(request)
     return Plan(
@@ -383,12 +383,17 @@ def _needs_met(faults: _Faults, steps: tuple[PlannedStep, ...], chosen: tuple[Ch
 
 def _integers_made(faults: _Faults, steps: tuple[PlannedStep, ...], chosen: tuple[Chosen, ...], recipe: str, *, is_quantized: bool) -> None:
     """A processor that computes in integers alone has nothing to do for a recipe that makes none."""
-    if is_quantized or any(Need.SAMPLES in step.pass_.needs for step in steps):
+    if is_quantized or any(map(makes_integers, steps)):
         return
     for one in chosen:
         scheme = one.target.runtime(one.runtime).scheme
         if scheme is not None and scheme.integers_alone:
             faults.add(f"{one.key} computes in integers alone, and recipe {recipe} makes none between ports: --recipe static_wi8_ai8")
+
+
+def makes_integers(step: PlannedStep) -> bool:
+    """Whether a step stores activations as integers: it goes by a scheme, and by samples for their ranges."""
+    return {Need.SCHEME, Need.SAMPLES} <= step.pass_.needs
 
 
 def _check_conversion(request: Request, one: Chosen, steps: tuple[PlannedStep, ...]) -> None:

@@ -19,6 +19,7 @@ class Need(enum.Enum):
 
     SAMPLES = "samples"
     SCHEME = "a quantization scheme"
+    TEACHER = "the model before compression"
 
 
 def is_fed(pass_: Pass) -> bool:
@@ -46,6 +47,9 @@ class Supplies:
         shared: ``shared(name, decided_by, make)`` returns a folder that ``make`` filled, now or in an earlier build:
             for results that do not depend on the scheme, such as ranges.
         cost: how long one call of a model takes on the target, milliseconds; None if nobody measures.
+        teacher: the model before compression, simplified and fused, for passes that need one.
+        unfinished: folder in which a long step leaves where it stands, and finds it when it is run again after an
+            interruption; it may not be there yet. None if nothing can be left.
     """
 
     samples: Samples | None = None
@@ -53,6 +57,8 @@ class Supplies:
     watcher: Watcher = SILENT
     shared: Callable[[str, Mapping[str, Any], Callable[[Path], None]], Path] = make_now
     cost: Callable[[Model], float] | None = None
+    teacher: Model | None = None
+    unfinished: Path | None = None
 
 
 class Pass(Protocol):

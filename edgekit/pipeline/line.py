@@ -151,19 +151,27 @@ def prepared(plan: Plan, model: Model, workshop: Workshop) -> Model:
     return model
 
 
-def passed(step: PlannedStep, model: Model, plan: Plan, workshop: Workshop, *, one: Chosen | None) -> Model:
-    """The Model after one pass; for a target's scheme where ``one`` is given."""
+def passed(step: PlannedStep, model: Model, plan: Plan, workshop: Workshop, *, one: Chosen | None, teacher: Model | None = None) -> Model:
+    """The Model after one pass; for a target's scheme where ``one`` is given, by a ``teacher`` where the pass learns from one."""
     scheme = _scheme(step, one)
     samples = plan.samples if is_fed(step.pass_) else None
-    supplies = Supplies(samples=samples, scheme=scheme, watcher=workshop.watcher, shared=workshop.shared)
     target = one.key if one is not None and scheme is not None else "all"
-    decided_by = pass_inputs(step, model, plan, one)
+    decided_by = pass_inputs(step, model, plan, one, teacher)
+    supplies = Supplies(
+        samples=samples,
+        scheme=scheme,
+        watcher=workshop.watcher,
+        shared=workshop.shared,
+        teacher=teacher if Need.TEACHER in step.pass_.needs else None,
+        unfinished=workshop.unfinished(step.name, decided_by),
+    )
     return workshop.model_step(step.name, decided_by, lambda out: step.pass_(model, supplies, out), target=target, parent=model)
 
 
-def pass_inputs(step: PlannedStep, model: Model, plan: Plan, one: Chosen | None) -> dict[str, Any]:
+def pass_inputs(step: PlannedStep, model: Model, plan: Plan, one: Chosen | None, teacher: Model | None) -> dict[str, Any]:
     """All that decides what a pass makes."""
     samples = plan.samples if is_fed(step.pass_) else None
+    taught = {"teacher": teacher.sha256} if teacher is not None and Need.TEACHER in step.pass_.needs else {}
     return {
         "model": model.sha256,
         "signature": model.signature,
@@ -171,6 +179,7 @@ def pass_inputs(step: PlannedStep, model: Model, plan: Plan, one: Chosen | None)
         "tools": step.pass_.tools(),
         "scheme": _scheme(step, one),
         "samples": [samples.sha256, version_of("pillow")] if samples else None,
+        **taught,
     }
 
 
@@ -233,6 +242,6 @@ def built(plan: Plan, model: Model, workshop: Workshop) -> tuple[Built, ...]:
     for one in plan.chosen:
         branch = model
         for step in () if takes_source(one) else plan.steps:
-            branch = passed(step, branch, plan, workshop, one=one)
+            branch = passed(step, branch, plan, workshop, one=one, teacher=model)
         engines.append(compiled(one, branch, plan, workshop))
     return tuple(engines)

@@ -209,7 +209,7 @@ def test_the_callers_torch_is_left_as_it_was(proto_of, material, options, xs):
 def test_a_loss_that_is_no_number_ends_training_and_keeps_its_checkpoint(proto_of, material, options, xs, tmp_path):
     student = line(proto_of, w=np.zeros((3, 2)), b=(0, 0))
     learned = material(student, teachers=[line(proto_of)], x=xs)
-    given = options(epochs=60, rate=1e30, optimizer="sgd", schedule="constant", warmup=0.0)
+    given = options(epochs=60, rate=1000.0, optimizer="sgd", schedule="constant", warmup=0.0)
     with pytest.raises(TrainingError, match="any more; the weights before it are in") as caught:
         fit(student, learned, given, checkpoints=tmp_path)
     assert "lower learning rate" in caught.value.hint
@@ -262,5 +262,5 @@ def test_options_that_ask_for_what_is_not_there_are_refused(proto_of, material, 
 
 
 def test_options_out_of_range_are_all_named(options):
-    with pytest.raises(ValueError, match=r"rate = -1: more than 0; held_out = 1.0: 0 to 0.9"):
+    with pytest.raises(ValueError, match=r"rate = -1: more than 0, 1000 at most; held_out = 1.0: 0 to 0.9"):
         options(rate=-1, held_out=1.0)
