@@ -25,7 +25,7 @@ class Structure(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             0, +a or -a. ``binary``: each is +a or -a.
         axis: slices along it have a codebook, or an a, of their own; None if the whole tensor has one.
         is_scaled: of a codebook with an axis: that of each slice is a multiple of one codebook, so that the same integers
-            stand for it in all slices; its ends are opposite, and each slice has at least one of them.
+            stand for it in all slices; its ends are opposite, and each slice that is not all 0 has at least one of them.
 
     An entry of a codebook that is 0 stays so.
     """

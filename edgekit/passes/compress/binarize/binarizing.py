@@ -44,7 +44,7 @@ def binarized(model: Model, proto: onnx.ModelProto, supplies: Supplies, how: Bin
     view = View(proto)
     weighted = weighted_nodes(view)
     left = dict.fromkeys(named(view, how.keep, "binarize: keep"), "kept by the user")
-    left |= {name: f"its weights are {view.structures[one.weight].kind} already" for name, one in weighted.items() if _is_held(view, one)}
+    left |= {name: why for name, one in weighted.items() if (why := _why_not(view, one, how.kind))}
     if how.keep_ends:
         left |= dict.fromkeys(sorted(ends(view, weighted)), FIRST_OR_LAST)
     wanted = {one.weight: one for name, one in weighted.items() if name not in left}
@@ -93,8 +93,12 @@ def ends(view: View, weighted: Mapping[str, Weighted]) -> set[str]:
     return (first | last) & weighted.keys()
 
 
-def _is_held(view: View, one: Weighted) -> bool:
-    return one.weight in view.structures and view.structures[one.weight].has_few_values
+def _why_not(view: View, one: Weighted, kind: str) -> str:
+    """Why a node's weights cannot become signs; "" if they can."""
+    structure = view.structures.get(one.weight)
+    if structure is not None and structure.has_few_values:
+        return f"its weights are {structure.kind} already"
+    return "its weights are sparse, and two values have no zero: kind = ternary has" if structure is not None and kind == "binary" else ""
 
 
 def _loss(rows: Rows, signs: Signs) -> float:

@@ -46,4 +46,4 @@ class Latent(Technique):
         if self._kind == "ternary":
             codes = codes * (unit.detach().abs() > 0.5)
         through = unit.clamp(-1.0, 1.0)
-        return {self._name: scale * (codes + through - through.detach())}
+        return {self._name: scale * (codes + (through - through.detach()))}  # in brackets exactly 0, so that magnitudes stay equal

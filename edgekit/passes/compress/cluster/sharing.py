@@ -166,11 +166,13 @@ def _with_ends(book: F64, *, has_zero: bool) -> F64:
 
 
 def _reaching_ends(rows: Rows, codes: Codes, book: F64) -> Codes:
-    """The same codes, but that in each channel the largest weight has an end of the codebook, if none has."""
+    """The same codes, but that in each channel that is not all 0 the largest weight has an end of the codebook, if none has."""
     ends = (codes == 0) | (codes == len(book) - 1)
     codes = codes.copy()
     for one in np.flatnonzero(by_channel(rows, ends.astype(np.float64)) == 0.0):
         where = np.flatnonzero(rows.channel == one)
+        if not rows.values[where].any():
+            continue
         row, column = np.unravel_index(np.abs(rows.values[where]).argmax(), (len(where), rows.values.shape[1]))
         codes[where[row], column] = 0 if rows.values[where[row], column] < 0.0 else len(book) - 1
     return codes
