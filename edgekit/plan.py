@@ -431,7 +431,12 @@ def _remarks(chosen: tuple[Chosen, ...], recipe: str) -> tuple[str, ...]:
     return tuple(lines)
 
 
-_TECHNIQUES = {"structured": "fewer channels", "unstructured": "zeros anywhere", "sparse_2_4": "two zeros in every four"}
+_TECHNIQUES = {
+    "structured": "fewer channels", "unstructured": "zeros anywhere", "sparse_2_4": "two zeros in every four",
+    "codebook": "shared values",
+    "low_rank": "products of smaller layers",
+    "binary": "weights of one magnitude a channel",
+}
 _COMES_OF = {
     "speed": "make engines of this runtime faster",
     "size": "make engines of this runtime no faster, only smaller once they are compressed (zip)",
