@@ -432,7 +432,9 @@ def _remarks(chosen: tuple[Chosen, ...], recipe: str) -> tuple[str, ...]:
 
 
 _TECHNIQUES = {
-    "structured": "fewer channels", "unstructured": "zeros anywhere", "sparse_2_4": "two zeros in every four",
+    "structured": "fewer channels",
+    "unstructured": "zeros anywhere",
+    "sparse_2_4": "two zeros in every four",
     "codebook": "shared values",
     "low_rank": "products of smaller layers",
     "binary": "weights of one magnitude a channel",

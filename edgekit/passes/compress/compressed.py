@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     import onnx
 
 LEVEL = 9
+COMPRESSING = frozenset({"prune", "cluster", "factorize", "binarize"})
+"""Steps after which files hold less than their bytes."""
 
 
 class Sizes(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
