@@ -92,8 +92,9 @@ def in_onnxruntime(path: Path) -> Callable[[], object]:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    x = np.random.default_rng(1).normal(size=(1, CHANNELS, SIZE, SIZE)).astype(np.float32)
-    return lambda: session.run(None, {"x": x})
+    port = session.get_inputs()[0]
+    x = np.random.default_rng(1).normal(size=port.shape).astype(np.float32)
+    return lambda: session.run(None, {port.name: x})
 
 
 def in_tflite(path: Path) -> Callable[[], object]:

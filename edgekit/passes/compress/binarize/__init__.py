@@ -56,13 +56,15 @@ class Binarize(TrainOptions):
         from edgekit.graph.onnx_file import infer_shapes, load, save
         from edgekit.passes.already import left_as_it_is
         from edgekit.passes.compress.binarize.binarizing import binarized
+        from edgekit.passes.compress.threads import one_thread
 
         if self.train and supplies.samples is None:
             raise SamplesError("binarize: train needs samples", hint="--samples DIR, or --set binarize.train=false")
         proto = infer_shapes(load(model.path))
         did = left_as_it_is(proto)
         if did is None:
-            proto, did = binarized(model, proto, supplies, self)
+            with one_thread():
+                proto, did = binarized(model, proto, supplies, self)
         save(proto, out)
         step = Step(name="binarize", options=asdict(self), tools=self.tools(), did=did)
         return seal_model(out, model.signature, (*model.history, step))

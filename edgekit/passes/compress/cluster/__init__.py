@@ -47,11 +47,13 @@ class Cluster:
         from edgekit.graph.onnx_file import infer_shapes, load, save
         from edgekit.passes.already import left_as_it_is
         from edgekit.passes.compress.cluster.clustering import clustered
+        from edgekit.passes.compress.threads import one_thread
 
         proto = infer_shapes(load(model.path))
         did = left_as_it_is(proto)
         if did is None:
-            proto, did = clustered(model, proto, supplies, self)
+            with one_thread():
+                proto, did = clustered(model, proto, supplies, self)
         save(proto, out)
         step = Step(name="cluster", options=asdict(self), tools=self.tools(), did=did)
         return seal_model(out, model.signature, (*model.history, step))

@@ -71,11 +71,13 @@ class Factorize:
         from edgekit.graph.onnx_file import infer_shapes, load, save
         from edgekit.passes.already import left_as_it_is
         from edgekit.passes.compress.factorize.factorizing import factorized
+        from edgekit.passes.compress.threads import one_thread
 
         proto = infer_shapes(load(model.path))
         did = left_as_it_is(proto)
         if did is None:
-            proto, did = factorized(model, proto, supplies, self)
+            with one_thread():
+                proto, did = factorized(model, proto, supplies, self)
         save(proto, out)
         step = Step(name="factorize", options=asdict(self), tools=self.tools(), did=did)
         return seal_model(out, model.signature, (*model.history, step))
