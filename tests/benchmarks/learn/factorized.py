@@ -77,11 +77,9 @@ def nearness(before: Model, after: Model, samples: Samples) -> dict[str, float |
         for run, held in zip(runs, made, strict=True):
             held.append(next(iter(run(feed).values())).reshape(-1))
     old, new = (np.stack(one) for one in made)
-    noise = np.square(old - new, dtype=np.float64).sum()
-    return {
-        "sqnr_db": round(float(10.0 * np.log10(np.square(old, dtype=np.float64).sum() / noise)), 1) if noise else None,
-        "agreement": round(float(np.mean(old.argmax(1) == new.argmax(1))), 3),
-    }
+    noise, power = (float(np.square(one, dtype=np.float64).sum()) for one in (old - new, old))
+    near = round(10.0 * np.log10(power / noise), 1) if noise else None
+    return {"sqnr_db": near, "agreement": round(float(np.mean(old.argmax(1) == new.argmax(1))), 3)}
 
 
 if __name__ == "__main__":
