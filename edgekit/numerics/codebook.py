@@ -15,7 +15,7 @@ BINS = 4096
 _STEPS = 100
 
 
-def codebook(values: NDArray[Any], entries: int, *, weights: NDArray[Any] | None = None) -> F64:
+def codebook(values: NDArray[Any], entries: int, *, weights: NDArray[Any] | None = None, begun: F64 | None = None) -> F64:
     """The values whose squared distance to the numbers, each to its nearest, is least.
 
     On a line the clusters are intervals, so that dynamic programming finds the best of all; where there are more than
@@ -25,6 +25,7 @@ def codebook(values: NDArray[Any], entries: int, *, weights: NDArray[Any] | None
         values: finite numbers.
         entries: how many values at most; > 0.
         weights: how much each number's squared distance counts, >= 0, shape of ``values``; 1 if None.
+        begun: a codebook of so many entries for almost the same numbers: the next local optimum from there is enough.
 
     Returns:
         Sorted, no more than there are different numbers that count.
@@ -42,6 +43,8 @@ def codebook(values: NDArray[Any], entries: int, *, weights: NDArray[Any] | None
     mass = np.asarray(np.bincount(place, masses[counted], len(points)), np.float64)
     if len(points) <= entries:
         return points
+    if begun is not None:
+        return _lloyd(points, mass, begun)
     if len(points) <= BINS:
         return _best(points, mass, entries)
     binned = np.minimum((points - points[0]) / (points[-1] - points[0]) * BINS, BINS - 1).astype(np.intp)

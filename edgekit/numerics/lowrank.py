@@ -128,7 +128,7 @@ def tucker(kernel: F64, outputs: int, inputs: int) -> tuple[F64, F64, F64]:
         before = _directions(np.einsum("oihw,or->rihw", kernel, behind, optimize=True), 1)[:, :inputs]
         middle = np.einsum("oihw,or,is->rshw", kernel, behind, before, optimize=True)
         energy = float(np.square(middle).sum())
-        if energy <= held * (1.0 + 1e-9):
+        if energy <= held * (1.0 + 1e-6):
             break
         held = energy
     return before.T, middle, behind

@@ -68,9 +68,11 @@ def share(rows: Rows, entries: int, scope: Scope) -> Shared:
     return _refitted(shared, slices, rows) if rows.covariance is not None and entries <= _FITTED else shared
 
 
-def _one_for_all(rows: Rows, entries: int, weights: F64) -> F64:
-    """The best codebook of all rows, filled up with its last value."""
-    book = codebook(rows.values, entries - (rows.zeros is not None), weights=weights)
+def _one_for_all(rows: Rows, entries: int, weights: F64, begun: F64 | None = None) -> F64:
+    """The best codebook of all rows, filled up with its last value; from one that was good for almost the same rows, a good one."""
+    if begun is not None and rows.zeros is not None:
+        begun = begun[begun != 0.0]
+    book = codebook(rows.values, entries - (rows.zeros is not None), weights=weights, begun=begun)
     book = book if rows.zeros is None else np.union1d(book, [0.0])
     return np.broadcast_to(np.pad(book, (0, entries - len(book)), mode="edge"), (len(rows.values), entries))
 
@@ -138,10 +140,11 @@ def _refitted(shared: Shared, slices: NDArray[np.intp], rows: Rows) -> Shared:
 def _scaled(rows: Rows, entries: int, weights: F64) -> Shared:
     """One codebook with ends -1 and 1 for all channels, each channel's scale fitted to what it codes."""
     scale = np.maximum(np.array([np.abs(rows.values[rows.channel == one]).max() for one in range(rows.channel.max() + 1)]), 1e-30)
+    book = np.empty(0)
     for _ in range(_ROUNDS):
         by_row = scale[rows.channel, None]
         unit = replace(rows, values=rows.values / by_row, covariance=None)
-        book = _with_ends(_one_for_all(unit, entries, weights)[0], has_zero=rows.zeros is not None)
+        book = _with_ends(_one_for_all(unit, entries, weights, book if len(book) else None)[0], has_zero=rows.zeros is not None)
         shared = _assigned(unit, np.broadcast_to(book, (len(by_row), entries)))
         product = by_channel(rows, weights * shared.values * rows.values)
         square = by_channel(rows, weights * np.square(shared.values))
