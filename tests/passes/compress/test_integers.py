@@ -111,3 +111,15 @@ def test_channels_of_shared_values_are_not_equalized(network, samples, tmp_path)
 
     assert onnx.load(made.path).graph == onnx.load(model.path).graph
     assert "share values" in made.history[-1].did["left_alone"]
+
+
+@pytest.mark.slow
+@pytest.mark.torch
+def test_learned_rounding_leaves_shared_values_alone(network, samples, quantize, schemes):
+    """The second layer keeps its own weights, and learns."""
+    pytest.importorskip("torch")
+
+    proto = quantize(clustered(network, samples, keep=("Gemm",)), schemes["tflite"], samples, rounding="learned")
+
+    assert len(np.unique(integers(proto, "w"))) <= 16
+    assert len(np.unique(integers(proto, "v"))) > 16
