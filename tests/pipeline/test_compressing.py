@@ -47,9 +47,8 @@ def test_the_report_says_how_large_the_engine_is_as_a_zip(project, store):
 def test_the_plan_says_what_comes_of_it(project):
     plan = check(Request(source=project / "net.onnx", targets=("x86-64-avx2",), recipe=str(project / "few.toml")))
 
-    assert [line for line in plan.remarks if "step 1 (cluster)" in line] == [
-        "x86-64-avx2-onnxruntime: step 1 (cluster): shared values: make engines of this runtime no faster, only smaller once they are compressed (zip)"
-    ]
+    said = next(line for line in plan.remarks if "step 1 (cluster)" in line)
+    assert said.endswith("shared values: make engines of this runtime no faster, only smaller once they are compressed (zip)")
 
 
 def test_the_plan_refuses_what_comes_too_late(project):
