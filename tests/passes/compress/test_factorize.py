@@ -94,14 +94,14 @@ def test_a_matrix_of_low_rank_becomes_two(model_of, factorize, shapes, run, text
     np.testing.assert_allclose(run(made, x=x)[0], run(model, x=x)[0], rtol=1e-4, atol=1e-4)
 
 
-def test_inputs_that_lie_in_a_plane_need_two_directions(model_of, samples_of, factorize, shapes, run):
-    """By the weights alone the matrix has full rank; the samples say what it is ever multiplied with."""
+def test_inputs_that_lie_in_a_plane_need_few_directions(model_of, samples_of, factorize, shapes, run):
+    """By the weights alone the matrix has rank 20; the samples, as far as they are trusted, say what it is ever multiplied with."""
     inputs = (normal(120, 2) @ normal(2, 24, seed=1) + 1.0)[:, None, :].astype(np.float32)
     model = model_of(GEMM, w=normal(20, 24, seed=2), b=normal(20, seed=3))
 
     made = factorize(model, Supplies(samples=samples_of(x=inputs)), max_loss=0.1, multiple_of=2)
 
-    assert shapes(made)[0] == (2, 24)
+    assert shapes(made)[0] in ((2, 24), (4, 24))
     expected = run(model, x=inputs[0])[0]
     assert np.abs(run(made, x=inputs[0])[0] - expected).max() < 0.02 * np.abs(expected).max()
 

@@ -17,8 +17,8 @@ Op = Literal["Conv", "Gemm", "MatMul"]
 class Factorize:
     """The pass ``factorize``. It expects a simplified and fused graph; ``finetune``, ``cluster`` and ``quantize`` belong behind it.
 
-    Where there are samples, ranks and factors are those that change the layers' outputs least on them; otherwise those
-    nearest to the weights. A graph that came quantized is left as it is.
+    Where there are samples, ranks and factors are those that change each output of the layers least on them, for its size;
+    otherwise those nearest to its weights. A graph that came quantized is left as it is.
 
     Attributes:
         method: what a convolution becomes. ``svd``: fewer filters and a 1 x 1 convolution; ``spatial``: columns, then rows;
@@ -28,7 +28,7 @@ class Factorize:
             Matrices and 1 x 1 convolutions become two.
         ratio: share that is left of what is counted in all layers together.
         of: what is counted: ``parameters``, ``macs``, or the ``latency`` of the whole model on the target.
-        max_loss: instead of ``ratio``: share of the outputs' variance that each layer may lose by itself, 0 to 1; every layer
+        max_loss: instead of ``ratio``: share of its outputs' variance that each layer may lose by itself, 0 to 1; every layer
             takes the cheapest form that keeps it.
         ops: operators that are taken apart.
         keep: nodes that are left alone: names, patterns such as ``/head/*``, or operators.
