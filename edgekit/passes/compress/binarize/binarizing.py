@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from edgekit.extras import extra
 from edgekit.graph.edit import Graph
+from edgekit.graph.quantized import PRODUCTS
 from edgekit.graph.structure import Structure, set_structures
 from edgekit.graph.view import View
 from edgekit.graph.weighted import Weighted, weighted_nodes
@@ -74,21 +75,20 @@ def binarized(model: Model, proto: onnx.ModelProto, supplies: Supplies, how: Bin
 
 def ends(view: View, weighted: Mapping[str, Weighted]) -> set[str]:
     """Products before which there is no other product, and those after which there is none."""
-    products = {"Conv", "ConvTranspose", "Gemm", "MatMul"}
     first, last = set(), set()
     behind: set[str] = set()
     for node in view.nodes:
         reads = any(name in behind for name in node.input)
-        if node.op_type in products and not reads:
+        if node.op_type in PRODUCTS and not reads:
             first.add(node.name)
-        if node.op_type in products or reads:
+        if node.op_type in PRODUCTS or reads:
             behind.update(node.output)
     before: set[str] = set()
     for node in reversed(view.nodes):
         is_read = any(name in before for name in node.output)
-        if node.op_type in products and not is_read:
+        if node.op_type in PRODUCTS and not is_read:
             last.add(node.name)
-        if node.op_type in products or is_read:
+        if node.op_type in PRODUCTS or is_read:
             before.update(node.input)
     return (first | last) & weighted.keys()
 

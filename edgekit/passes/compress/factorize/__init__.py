@@ -17,8 +17,8 @@ Op = Literal["Conv", "Gemm", "MatMul"]
 class Factorize:
     """The pass ``factorize``. It expects a simplified and fused graph; ``finetune``, ``cluster`` and ``quantize`` belong behind it.
 
-    Where there are samples, ranks and factors are those that change each output of the layers least on them, for its size;
-    otherwise those nearest to its weights. A graph that came quantized is left as it is.
+    Where there are samples, ranks and factors are those that change the layers' outputs least on them, small ones weighed
+    up; otherwise those nearest to the weights. A graph that came quantized is left as it is.
 
     Attributes:
         method: what a convolution becomes. ``svd``: fewer filters and a 1 x 1 convolution; ``spatial``: columns, then rows;
