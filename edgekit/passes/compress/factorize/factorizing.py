@@ -135,8 +135,8 @@ def _evened(layer: Layer, covariance: F64) -> tuple[Layer, F64]:
     """The layer with outputs that vary more alike, and what these have to be multiplied with to be the layer's.
 
     What a network makes of a channel goes neither by its size alone nor by what it tells whatever its size. Measured, no
-    training behind: MobileNetV2 with 0.9 of its multiply-adds has 1.1 dB with the sizes as they are, 1.6 dB with all alike,
-    1.8 dB with their roots; dense layers of a small classifier lost 0.2 points more with all alike than as they are.
+    training behind: MobileNetV2 with 0.9 of its multiply-adds has 1.1 dB with the sizes as they are, 1.6 dB with all alike and
+    1.8 dB with their roots (40 samples); dense layers of a small classifier lost 0.2 points more with all alike than as they are.
     """
     variances = np.einsum("oi,oi->o", layer.matrix, times(covariance, layer.matrix.T).T)
     sizes = np.maximum(variances, _LEAST_VARIANCE * max(float(variances.mean()), 1e-30)) ** 0.25
