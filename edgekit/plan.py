@@ -20,6 +20,7 @@ from edgekit.ingest.contract import IngestOptions
 from edgekit.ingest.sniff import kind_of
 from edgekit.model import Model, Preprocess, Step
 from edgekit.passes.contract import Need, Pass
+from edgekit.passes.order import out_of_order
 from edgekit.recipe import Budget, Recipe, read_recipe
 from edgekit.samples import Description, Samples, preprocess_faults, read_samples
 from edgekit.target import Chosen, Runtime, Target, choose, read_target, unsourced
@@ -358,6 +359,8 @@ def _recipe_steps(faults: _Faults, recipe: Recipe, settings: Settings) -> list[P
             continue
         options.update(settings.pop(name, {}))
         steps.append(_planned(faults, index=index, name=name, options=options))
+    for line in out_of_order([str(table.get("pass", "")) for table in recipe.step]):
+        faults.add(line)
     return steps
 
 
@@ -461,7 +464,14 @@ def _remarks(chosen: tuple[Chosen, ...], recipe: str) -> tuple[str, ...]:
     return tuple(lines)
 
 
-_TECHNIQUES = {"structured": "fewer channels", "unstructured": "zeros anywhere", "sparse_2_4": "two zeros in every four"}
+_TECHNIQUES = {
+    "structured": "fewer channels",
+    "unstructured": "zeros anywhere",
+    "sparse_2_4": "two zeros in every four",
+    "codebook": "shared values",
+    "low_rank": "products of smaller layers",
+    "binary": "weights of one magnitude a channel",
+}
 _COMES_OF = {
     "speed": "make engines of this runtime faster",
     "size": "make engines of this runtime no faster, only smaller once they are compressed (zip)",

@@ -91,11 +91,17 @@ class Pays(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         structured: fewer channels.
         unstructured: weights that are zero here and there.
         sparse_2_4: two zeros in every four weights along the input channels.
+        codebook: weights that share a few values.
+        low_rank: layers as products of smaller ones.
+        binary: weights of one magnitude a channel, with or without zeros.
     """
 
     structured: Pay | None = None
     unstructured: Pay | None = None
     sparse_2_4: Pay | None = None
+    codebook: Pay | None = None
+    low_rank: Pay | None = None
+    binary: Pay | None = None
 
 
 class Runtime(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

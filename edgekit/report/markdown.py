@@ -228,9 +228,13 @@ def _samples(report: Report) -> list[str]:
     return [f"samples {samples.name}: {split}{licence} (sha256 {short(samples.sha256)})", *(f"left out: {reason}" for reason in samples.skipped)]
 
 
+def _size(entry: EngineEntry) -> str:
+    return size(entry.bytes) + ("" if entry.compressed_bytes is None else f" ({size(entry.compressed_bytes)} as zip)")
+
+
 def _files(report: Report) -> str:
     rows = [
-        (heading(report, entry), entry.path, size(entry.bytes), short(entry.sha256), ", ".join(entry.snippets) or NONE, plain(entry.details))
+        (heading(report, entry), entry.path, _size(entry), short(entry.sha256), ", ".join(entry.snippets) or NONE, plain(entry.details))
         for entry in report.engines
     ]
     columns = ("Engine", "File", "Size", "sha256", "Snippets", "Details")

@@ -134,6 +134,7 @@ class EngineEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         runtime: name of the runtime.
         path: the engine's file, relative to the report's folder.
         bytes: its size.
+        compressed_bytes: the same after DEFLATE at level 9, as in a zip, of models that a step of compression has been at.
         sha256: of it.
         precision: what most of the arithmetic is done in.
         status: ``built``, or why not.
@@ -156,6 +157,7 @@ class EngineEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     sha256: str
     precision: str
     status: str
+    compressed_bytes: int | None = None
     asked: str = ""
     fidelity: Fidelity | None = None
     fidelity_reason: str = ""

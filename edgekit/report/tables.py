@@ -224,7 +224,7 @@ def files_table(report: Report) -> Markup:
         (
             joined(heading(report, entry), element("small", entry.status)),
             joined(link(entry.path), *(joined(element("br"), link(path)) for path in entry.snippets)),
-            size(entry.bytes),
+            joined(size(entry.bytes), element("small", f"{size(entry.compressed_bytes)} as zip") if entry.compressed_bytes is not None else None),
             element("code", short(entry.sha256)),
             plain(entry.details),
         )

@@ -19,7 +19,11 @@ from edgekit.passes.learn.technique import Held, Technique, Torch
 def keepers(noted: Mapping[str, Structure], graph: Trainable) -> list[Technique]:
     """A technique for each weight of a graph that has something to keep."""
     trained = {name for name, _ in graph.named_parameters(remove_duplicate=False)}
-    return [_KEEPERS[one.kind](name, one.axis) for name, one in sorted(noted.items()) if name in trained]
+    return [_keeper(name, one) for name, one in sorted(noted.items()) if name in trained]
+
+
+def _keeper(name: str, one: Structure) -> Technique:
+    return Scaled(name, one.axis) if one.is_scaled else _KEEPERS[one.kind](name, one.axis)
 
 
 class Sparse(Technique):
@@ -75,6 +79,42 @@ class Codebook(Technique):
         return {self._name: (self.values * self.free)[self.places]}
 
 
+class Scaled(Technique):
+    """Each slice is a multiple of one codebook: the multiples are learned, and the codebook but for its ends, which are -1 and 1.
+
+    Args:
+        name: the weight.
+        axis: of the slices.
+    """
+
+    def __init__(self, name: str, axis: int | None) -> None:
+        super().__init__()
+        self._name, self._axis = name, axis
+
+    def install(self, graph: Trainable) -> None:
+        """Of each slice the largest magnitude; of all the codebook that they then have in common, up to float32's rounding."""
+        weight = graph.constant(self._name)
+        rows = _slices(weight.detach(), self._axis)
+        sizes = rows.abs().amax(1, keepdim=True).clamp_min(torch.finfo(rows.dtype).tiny)
+        unit = rows / sizes
+        values = torch.unique(unit)
+        steps = (values[1:] - values[:-1] > _SAME).cumsum(0)
+        entry = torch.cat([torch.zeros(1, dtype=torch.long), steps])
+        table = torch.zeros(int(entry[-1]) + 1, dtype=rows.dtype).scatter_reduce(0, entry, values, "mean", include_self=False)
+        places = entry[torch.searchsorted(values, unit.contiguous())]
+        self.table, self.sizes = nn.Parameter(table), nn.Parameter(sizes)
+        self.register_buffer("places", places)
+        self.register_buffer("free", ((table != 0) & (table.abs() < 1.0 - _SAME)).to(rows.dtype))
+        self.register_buffer("fixed", torch.where(self.free > 0, 0.0, table.round()))
+        self._like = weight.detach()
+        weight.requires_grad_(False)
+
+    def instead(self, held: Held) -> Mapping[str, Torch]:
+        """Each number looked up, times that of its slice; entries stay between the ends."""
+        table = (self.table * self.free).clamp(-1.0, 1.0) + self.fixed
+        return {self._name: _joined(table[self.places] * self.sizes.abs(), self._like, self._axis)}
+
+
 class Signed(Technique):
     """Each number is 0, +a or -a: signs and zeros stay, a is learned.
 
@@ -99,6 +139,9 @@ class Signed(Technique):
         """Signs times magnitudes."""
         return {self._name: self.signs * self.magnitude}
 
+
+_SAME = 1e-6
+"""Entries of a codebook whose slices have ends of 1 differ by more."""
 
 _KEEPERS = {"sparse": Sparse, "codebook": Codebook, "ternary": Signed, "binary": Signed}
 

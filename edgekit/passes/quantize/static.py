@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 import itertools
 import math
 from collections import Counter
@@ -22,6 +21,7 @@ from edgekit.graph.weighted import Weighted, weighted_nodes
 from edgekit.model import Model
 from edgekit.numerics.moments import Moments
 from edgekit.passes.contract import Supplies
+from edgekit.passes.named import named
 from edgekit.passes.quantize import calibrate, learned
 from edgekit.passes.quantize.apply import apply
 from edgekit.passes.quantize.decide import Decision, Observer, decide, is_per_channel, ranging, weight_grid
@@ -38,7 +38,6 @@ from edgekit.passes.quantize.sensitivity import Sensitivity, Trial, decibels, se
 from edgekit.passes.streaming import Feed
 from edgekit.plugins import version_of
 from edgekit.samples import Samples
-from edgekit.strict import nearest
 from edgekit.target import Scheme
 
 if TYPE_CHECKING:
@@ -109,7 +108,7 @@ def ready(model: Model, proto: onnx.ModelProto, supplies: Supplies, how: Static)
     if supplies.samples is None:
         raise SamplesError("quantize: needs samples", hint="--samples DIR, or --recipe fp16")
     view = View(proto)
-    chosen = dict.fromkeys(named(view, how.keep_float), BY_USER)
+    chosen = dict.fromkeys(named(view, how.keep_float, "quantize: keep_float"), BY_USER)
     if how.aim.max_accuracy_drop is not None and all(sample.label is None for sample in supplies.samples.calibrating):
         raise SamplesError(
             f"quantize: max_accuracy_drop: the samples {supplies.samples.name} that calibrate have no labels",
@@ -318,22 +317,6 @@ def _average(view: View, one: Weighted, moments: Moments) -> NDArray[np.float64]
     """What a node's weights are multiplied with on average, shape (groups, inputs)."""
     inputs = one.by_channel(view.value(one.weight)).shape[1]
     return from_blocks(moments.mean[:, None, :], one.groups, inputs)[:, 0, :]
-
-
-def named(view: View, patterns: tuple[str, ...]) -> list[str]:
-    """Nodes whose name, or operator, fits a pattern such as ``/head/*`` or ``Softmax``.
-
-    Raises:
-        UsageError: nothing fits one of them.
-    """
-    found: list[str] = []
-    for pattern in patterns:
-        fitting = [node.name for node in view.nodes if pattern in (node.name, node.op_type) or fnmatch.fnmatchcase(node.name, pattern)]
-        if not fitting:
-            close = nearest(pattern, [node.name for node in view.nodes])
-            raise UsageError(f"quantize: keep_float: no node is called {pattern}{close}", hint="edgekit inspect lists the nodes of the model")
-        found += fitting
-    return found
 
 
 def _observed(model: Model, view: View, samples: Samples, scheme: Scheme, supplies: Supplies, how: Static) -> Observations:
