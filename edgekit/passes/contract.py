@@ -49,7 +49,6 @@ class Supplies:
         watcher: told about progress.
         shared: ``shared(name, decided_by, make)`` returns a folder that ``make`` filled, now or in an earlier build:
             for results that do not depend on the scheme, such as ranges.
-        cost: how long one call of a model takes on the target, milliseconds; None if nobody measures.
         teacher: the model before compression, simplified and fused, for passes that need one.
         channel_multiple: that the target's kernels like.
         cost: ``cost(model)`` returns the milliseconds that a model takes on the target, measured now or in an earlier
@@ -63,7 +62,6 @@ class Supplies:
     scheme: Scheme | None = None
     watcher: Watcher = SILENT
     shared: Callable[[str, Mapping[str, Any], Callable[[Path], None]], Path] = make_now
-    cost: Callable[[Model], float] | None = None
     teacher: Model | None = None
     channel_multiple: int = 1
     cost: Callable[[Model], float] | None = None
