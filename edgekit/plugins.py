@@ -9,7 +9,7 @@ from typing import Any, Literal
 from edgekit.errors import UsageError
 from edgekit.strict import nearest
 
-Group = Literal["edgekit.frontends", "edgekit.passes", "edgekit.backends", "edgekit.devices"]
+Group = Literal["edgekit.frontends", "edgekit.passes", "edgekit.backends", "edgekit.devices", "edgekit.trainers", "edgekit.losses"]
 
 
 @functools.cache
