@@ -70,9 +70,10 @@ class Qat(TrainOptions):
     float_if_free: bool = True
     rate: float = 3e-3
     bias_rate: float = 1.0
-    range_rate: float = 0.1
+    range_rate: float = 0.3
     weight_decay: float = 0.0
     optimizer: Literal["adamw", "adam", "sgd"] = "adam"
+    average: Literal["none", "ema", "swa"] = "ema"
 
     def __post_init__(self) -> None:
         """Refuse options that no training can follow, or that contradict each other."""

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from edgekit.graph.structure import Structure
 from edgekit.graph.view import View
 from edgekit.graph.weighted import Weighted
-from edgekit.numerics.affine import INT8_REDUCED, IntGrid
+from edgekit.numerics.affine import IntGrid
 from edgekit.passes.quantize.decide import Weights
 
 F64 = NDArray[np.float64]
 
-REACH = 0.45
+REACH = 0.25
 """Latent weights begin at most so many steps from the integer that quantization without training gave them, as near as that lets them to the float
 ones: rounded to the nearest, they are that quantization, whose rounding made up for its errors and rarely took the nearest."""
 
@@ -31,7 +31,6 @@ class Latent:
         kept: of each weight, whether it may be other than 0; None where all may.
         is_fixed: the integers are what they are, and the scale alone is learned.
         scale: of one step to begin with, shape (channels,), or () for all.
-        is_rescaled: a larger scale makes smaller integers; otherwise it makes larger weights.
         is_one_scale: all channels have the same scale.
         grid: the integers they become.
         axis: of the channels; None if the scale is one for all.
@@ -42,7 +41,6 @@ class Latent:
     kept: NDArray[np.bool_] | None
     is_fixed: bool
     scale: NDArray[np.float32]
-    is_rescaled: bool
     is_one_scale: bool
     grid: IntGrid
     axis: int | None
@@ -71,7 +69,6 @@ def latent(one: Weighted, view: View, start: Weights, structure: Structure | Non
         index=None,
         kept=weight != 0.0 if structure is not None and structure.kind == "sparse" else None,
         is_fixed=False,
-        is_rescaled=start.affine.grid.high < INT8_REDUCED.high,
         scale=start.affine.scale,
         is_one_scale=False,
         grid=start.affine.grid,
@@ -92,7 +89,6 @@ def _few_magnitudes(weight: F64, start: Weights, structure: Structure) -> Latent
         index=None,
         kept=None,
         is_fixed=True,
-        is_rescaled=False,
         scale=scale,
         is_one_scale=is_one_scale,
         grid=grid,
@@ -120,7 +116,6 @@ def _codebook(weight: F64, start: Weights, structure: Structure) -> Latent | Non
         index=_from_channels(places, weight.shape, structure.axis),
         kept=None,
         is_fixed=False,
-        is_rescaled=start.affine.grid.high < INT8_REDUCED.high,
         scale=scale,
         is_one_scale=is_one_scale,
         grid=grid,

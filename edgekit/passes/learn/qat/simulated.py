@@ -262,8 +262,6 @@ class _Product(nn.Module):  # type: ignore[misc]  # torch is not typed here
         values = self.values if self._index is None else self.values[self._index]
         if self._kept is not None:
             values = values * self._kept
-        if begin.is_rescaled:
-            values = values * _spread(self._scale / scale, begin.axis, values.ndim)
         integers = torch.clamp(_rounded(values), begin.grid.low, begin.grid.high)
         bias_scale = step * (scale.expand(self._rows) if scale.ndim == 0 else scale.repeat(self._rows // scale.numel())).detach()
         if bias is not None and _is_integer_bias(self._start):
