@@ -9,7 +9,7 @@ from typing import Any
 
 import typer
 
-from edgekit.cli import bench, build, clean, compare, debug, devices, doctor, init, inspect, plan, recipes, report, schema, targets, version
+from edgekit.cli import bench, build, clean, compare, debug, devices, distill, doctor, init, inspect, plan, recipes, report, schema, targets, version
 from edgekit.errors import EdgekitError
 
 INTERRUPTED = 130
@@ -30,6 +30,7 @@ app.command("inspect")(inspect.inspect)
 app.command("bench")(bench.bench)
 app.command("report")(report.report)
 app.command("compare")(compare.compare)
+app.command("distill")(distill.distill)
 app.add_typer(debug.app, name="debug")
 app.add_typer(targets.app, name="targets")
 app.add_typer(recipes.app, name="recipes")

@@ -19,6 +19,8 @@ class Need(enum.Enum):
 
     SAMPLES = "samples"
     SCHEME = "a quantization scheme"
+    TEACHER = "the model before compression"
+    TEACHERS = "other models to learn from"
 
 
 def is_fed(pass_: Pass) -> bool:
@@ -45,12 +47,19 @@ class Supplies:
         watcher: told about progress.
         shared: ``shared(name, decided_by, make)`` returns a folder that ``make`` filled, now or in an earlier build:
             for results that do not depend on the scheme, such as ranges.
+        teacher: the model before compression, simplified and fused, for passes that need one.
+        teachers: other models to learn from, simplified and fused, for the pass that makes one of them of another architecture.
+        unfinished: folder in which a long step leaves where it stands, and finds it when it is run again after an
+            interruption; it may not be there yet. None if nothing can be left.
     """
 
     samples: Samples | None = None
     scheme: Scheme | None = None
     watcher: Watcher = SILENT
     shared: Callable[[str, Mapping[str, Any], Callable[[Path], None]], Path] = make_now
+    teacher: Model | None = None
+    teachers: tuple[Model, ...] = ()
+    unfinished: Path | None = None
 
 
 class Pass(Protocol):

@@ -123,6 +123,7 @@ def entry_of(built: Built, scores: Scores, found: Taken, plan: Plan, bench: Benc
         fidelity_reason=scores.fidelity_reason,
         accuracy=scores.accuracy,
         accuracy_reason=scores.accuracy_reason,
+        metrics=scores.metrics,
         details=engine.details,
         delegation=engine.delegation,
         npu=engine.npu,

@@ -63,6 +63,17 @@ class Built:
     folder: Path
 
 
+@dataclass(frozen=True, slots=True)
+class Teachers:
+    """Who a pass may learn from: the model before compression, or other models."""
+
+    before: Model | None = None
+    others: tuple[Model, ...] = ()
+
+
+NO_TEACHERS = Teachers()
+
+
 def described(signature: Signature, plan: Plan) -> Signature:
     """The signature with what the user and the samples say of preprocessing and labels."""
     if plan.preprocess is not None:
@@ -151,19 +162,32 @@ def prepared(plan: Plan, model: Model, workshop: Workshop) -> Model:
     return model
 
 
-def passed(step: PlannedStep, model: Model, plan: Plan, workshop: Workshop, *, one: Chosen | None) -> Model:
-    """The Model after one pass; for a target's scheme where ``one`` is given."""
+def passed(step: PlannedStep, model: Model, plan: Plan, workshop: Workshop, *, one: Chosen | None, teachers: Teachers = NO_TEACHERS) -> Model:
+    """The Model after one pass; for a target's scheme where ``one`` is given, by ``teachers`` where the pass learns from them."""
     scheme = _scheme(step, one)
     samples = plan.samples if is_fed(step.pass_) else None
-    supplies = Supplies(samples=samples, scheme=scheme, watcher=workshop.watcher, shared=workshop.shared)
     target = one.key if one is not None and scheme is not None else "all"
-    decided_by = pass_inputs(step, model, plan, one)
+    decided_by = pass_inputs(step, model, plan, one, teachers)
+    supplies = Supplies(
+        samples=samples,
+        scheme=scheme,
+        watcher=workshop.watcher,
+        shared=workshop.shared,
+        teacher=teachers.before if Need.TEACHER in step.pass_.needs else None,
+        teachers=teachers.others if Need.TEACHERS in step.pass_.needs else (),
+        unfinished=workshop.unfinished(step.name, decided_by),
+    )
     return workshop.model_step(step.name, decided_by, lambda out: step.pass_(model, supplies, out), target=target, parent=model)
 
 
-def pass_inputs(step: PlannedStep, model: Model, plan: Plan, one: Chosen | None) -> dict[str, Any]:
+def pass_inputs(step: PlannedStep, model: Model, plan: Plan, one: Chosen | None, teachers: Teachers) -> dict[str, Any]:
     """All that decides what a pass makes."""
     samples = plan.samples if is_fed(step.pass_) else None
+    taught: dict[str, Any] = {}
+    if teachers.before is not None and Need.TEACHER in step.pass_.needs:
+        taught["teacher"] = teachers.before.sha256
+    if Need.TEACHERS in step.pass_.needs:
+        taught["teachers"] = [(one.sha256, one.signature) for one in teachers.others]
     return {
         "model": model.sha256,
         "signature": model.signature,
@@ -171,6 +195,7 @@ def pass_inputs(step: PlannedStep, model: Model, plan: Plan, one: Chosen | None)
         "tools": step.pass_.tools(),
         "scheme": _scheme(step, one),
         "samples": [samples.sha256, version_of("pillow")] if samples else None,
+        **taught,
     }
 
 
@@ -233,6 +258,6 @@ def built(plan: Plan, model: Model, workshop: Workshop) -> tuple[Built, ...]:
     for one in plan.chosen:
         branch = model
         for step in () if takes_source(one) else plan.steps:
-            branch = passed(step, branch, plan, workshop, one=one)
+            branch = passed(step, branch, plan, workshop, one=one, teachers=Teachers(before=model))
         engines.append(compiled(one, branch, plan, workshop))
     return tuple(engines)

@@ -45,6 +45,7 @@ def render_html(report: Report) -> str:
         ("latency", "Latency", "Single queries, one after the other. Only charts in one frame share a machine and a scale.", _latency(report)),
         ("npu", "NPU", npu.INTRO, tables.npu_tables(report)),
         ("fidelity", "Fidelity", "Against the float original, on samples that did not calibrate.", tables.fidelity_table(report)),
+        ("metrics", "Metrics", "On the same samples; of classes the mean over them.", tables.metrics_table(report)),
         ("delegation", "Own kernels", "What the runtime's delegate leaves to the runtime's own kernels.", tables.delegation_table(report)),
         ("steps", "Steps", f"What each did and what it cost. The whole build took {seconds(report.wall_s)}.", tables.steps_table(report)),
         ("conditions", "Conditions", "What the times were taken under.", tables.conditions_table(report)),

@@ -7,23 +7,54 @@ imported inside ``with extra("torch")`` alone.
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edgekit.extras import extra
-from edgekit.passes.learn.fitted import Check, Fitted
-from edgekit.passes.learn.material import Material, material_of
 from edgekit.passes.learn.options import TrainOptions
-from edgekit.passes.learn.teacher import Teacher, teacher_of
 from edgekit.watch import SILENT, Watcher
 
 if TYPE_CHECKING:
     import onnx
 
+    from edgekit.passes.learn.fitted import Check, Fitted
+    from edgekit.passes.learn.material import Material, material_of
+    from edgekit.passes.learn.teacher import Teacher, taught_by, teacher_of
     from edgekit.passes.learn.technique import Technique
 
-__all__ = ["Check", "Fitted", "Material", "Teacher", "TrainOptions", "fit", "material_of", "teacher_of"]
+__all__ = ["Check", "Fitted", "Material", "Teacher", "TrainOptions", "fit", "material_of", "require", "taught_by", "teacher_of"]
+
+_FILES = {
+    "Check": "fitted",
+    "Fitted": "fitted",
+    "Material": "material",
+    "Teacher": "teacher",
+    "material_of": "material",
+    "taught_by": "teacher",
+    "teacher_of": "teacher",
+}
+"""Where names are that need numpy: passes are listed, and their options read, without it."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _FILES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_FILES[name]}"), name)
+
+
+def require(options: TrainOptions) -> None:
+    """Whether the packages that a training needs are there, before anything is decoded.
+
+    Raises:
+        MissingExtraError: one is not.
+    """
+    with extra("torch"):
+        importlib.import_module("torch")
+    if options.augments:
+        with extra("augment"):
+            importlib.import_module("kornia")
 
 
 def fit(  # noqa: PLR0913 - who learns, from what, how, under which conditions, and who is told

@@ -47,7 +47,11 @@ class Fitted:
     def record(self) -> dict[str, Any]:
         """What a step's record says of it: the start, what was kept, and every check, numbers of six digits."""
         curve = [{key: _short(value) for key, value in asdict(one).items() if value is not None} for one in self.history]
-        return {"steps": self.steps, "planned_steps": self.planned, "kept_step": self.kept_step, "curve": curve}
+        told: dict[str, Any] = {"steps": self.steps, "planned_steps": self.planned, "kept_step": self.kept_step}
+        kept = next((one for one in self.history if one.step == self.kept_step), self.history[-1])
+        if kept.held_out is not None:
+            told |= {"held_out_loss_before": curve[0]["held_out"], "held_out_loss_after": _short(kept.held_out)}
+        return {**told, "curve": curve}
 
     def sentence(self) -> str:
         """The same in a few words."""

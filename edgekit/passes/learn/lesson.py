@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from edgekit.errors import SamplesError
+from edgekit.errors import SamplesError, UsageError
 from edgekit.passes.learn.answers import Answers
 from edgekit.passes.learn.fitted import Check
 from edgekit.passes.learn.heads import Head
@@ -58,6 +58,7 @@ class Lesson:
             spread = {name: float(np.std(values[:64])) for name, values in material.inputs.items() if values.dtype.kind == "f"}
             self._change = augmentation(options, material.signature, spread)
         self._order: tuple[int, Places] | None = None
+        self._check_sizes()
 
     @property
     def held_out(self) -> int:
@@ -93,6 +94,23 @@ class Lesson:
                 found, labelled = self._right(made, wanted.labels)
                 right, known = right + found, known + labelled
         return Check(step, loss, lost / len(self._held), right / known if known else None)
+
+    def _check_sizes(self) -> None:
+        """Whether student and teachers answer in as many numbers.
+
+        Raises:
+            UsageError: they do not.
+        """
+        places = self._training[:2]
+        inputs = self._inputs(places)
+        with torch.no_grad():
+            made, wanted = self.student(inputs), self._wanted(places, inputs)
+        pairs = [(head.tensor, head.output, answer) for head, answer in zip(self._heads, wanted.answers or (), strict=False)]
+        for tensor, name, answer in [*pairs, *((name, name, value) for name, value in wanted.inner.items())]:
+            own, theirs = made[tensor].numel() // len(places), answer.numel() // len(places)
+            if own != theirs:
+                hint = "student and teachers need the same classes, and tensors that match the same sizes"
+                raise UsageError(f"{name} has {own} numbers a sample in the student, {theirs} in the teacher", hint=hint)
 
     def _right(self, made: Mapping[str, Torch], labels: Torch) -> tuple[int, int]:
         head, has = self._heads[0], labels != NO_LABEL

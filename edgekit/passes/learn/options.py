@@ -106,7 +106,7 @@ RANGES: tuple[tuple[str, Callable[[float], bool], str], ...] = (
     ("epochs", _at_least(1), "at least 1"),
     ("steps", _at_least(0), "0 or more"),
     ("batch", _at_least(1), "at least 1"),
-    ("rate", lambda value: math.isfinite(value) and value > 0.0, "more than 0"),
+    ("rate", lambda value: 0.0 < value <= 1000.0, "more than 0, 1000 at most"),
     ("weight_decay", _at_least(0), "0 or more"),
     ("warmup", _share, "0 to 1"),
     ("clip", _at_least(0), "0 or more"),

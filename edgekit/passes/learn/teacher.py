@@ -14,6 +14,8 @@ from edgekit.graph.open_batch import opened
 from edgekit.model import Model, Preprocess, Signature, Tensor
 from edgekit.passes.learn.heads import Head
 from edgekit.passes.learn.heads import heads as heads_of
+from edgekit.passes.learn.options import TrainOptions
+from edgekit.samples import Samples
 
 if TYPE_CHECKING:
     import onnx
@@ -98,6 +100,15 @@ class Teacher:
         except (SourceError, SamplesError):  # a size that is written in the graph
             return False
         return all(together[name].shape == value.shape and _is_near(together[name], value) for name, value in alone.items())
+
+
+def taught_by(models: Sequence[Model], options: TrainOptions, samples: Samples) -> tuple[Teacher, ...]:
+    """Models as teachers under the options of a training; none where labels alone are learned from."""
+    has_labels = any(one.label is not None for one in samples.calibrating)
+    if has_labels and options.labels == 1.0:
+        return ()
+    inner = tuple(theirs or own for own, _, theirs in (one.partition("=") for one in options.match))
+    return tuple(teacher_of(model, outputs=options.outputs, has_labels=has_labels, inner=inner, threads=options.threads) for model in models)
 
 
 def teacher_of(model: Model, **how: Any) -> Teacher:

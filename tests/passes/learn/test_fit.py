@@ -1,11 +1,13 @@
 import dataclasses
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
 from edgekit.errors import SamplesError, TrainingError, UnsupportedError, UsageError
 from edgekit.graph.structure import Structure, set_structures
-from edgekit.passes.learn import fit
+from edgekit.passes.learn import fit, loop, loss
 from edgekit.passes.learn.technique import Group, Technique
 
 torch = pytest.importorskip("torch")
@@ -209,7 +211,7 @@ def test_the_callers_torch_is_left_as_it_was(proto_of, material, options, xs):
 def test_a_loss_that_is_no_number_ends_training_and_keeps_its_checkpoint(proto_of, material, options, xs, tmp_path):
     student = line(proto_of, w=np.zeros((3, 2)), b=(0, 0))
     learned = material(student, teachers=[line(proto_of)], x=xs)
-    given = options(epochs=60, rate=1e30, optimizer="sgd", schedule="constant", warmup=0.0)
+    given = options(epochs=60, rate=1000.0, optimizer="sgd", schedule="constant", warmup=0.0)
     with pytest.raises(TrainingError, match="any more; the weights before it are in") as caught:
         fit(student, learned, given, checkpoints=tmp_path)
     assert "lower learning rate" in caught.value.hint
@@ -262,5 +264,40 @@ def test_options_that_ask_for_what_is_not_there_are_refused(proto_of, material, 
 
 
 def test_options_out_of_range_are_all_named(options):
-    with pytest.raises(ValueError, match=r"rate = -1: more than 0; held_out = 1.0: 0 to 0.9"):
+    with pytest.raises(ValueError, match=r"rate = -1: more than 0, 1000 at most; held_out = 1.0: 0 to 0.9"):
         options(rate=-1, held_out=1.0)
+
+
+def test_a_loop_of_the_users_trains_and_its_end_is_taken(proto_of, material, options, xs, monkeypatch):
+    def plain_descent(lesson, watcher):
+        for step in range(lesson.steps):
+            weights = list(lesson.student.parameters())
+            for one, slope in zip(weights, torch.autograd.grad(lesson.loss_of(step), weights), strict=True):
+                one.data -= 0.3 * slope
+
+    monkeypatch.setattr(loop.plugins, "names", lambda group: ("plain",))
+    monkeypatch.setattr(loop.plugins, "load", lambda group, name: plain_descent)
+    student = line(proto_of, w=np.zeros((3, 2)), b=(0, 0))
+    fitted = fit(student, material(student, teachers=[line(proto_of)], x=xs), options(epochs=100, trainer="plain"))
+    np.testing.assert_allclose(fitted.values["w"], TWO, atol=0.05)
+    assert fitted.history[0].held_out > 0.5 > 0.01 > fitted.history[1].held_out
+
+
+def test_a_loss_of_the_users_takes_the_place_of_cross_entropy(proto_of, material, options, xs, monkeypatch):
+    """The hinge of two classes, which are told apart by the second input's sign."""
+
+    def hinge(outputs, labels):
+        logits = outputs["y"]
+        return torch.relu(1.0 - (logits[:, 1] - logits[:, 0]) * (2.0 * labels - 1.0)).mean()
+
+    monkeypatch.setattr(loss.plugins, "names", lambda group: ("hinge",))
+    monkeypatch.setattr(loss.plugins, "load", lambda group, name: hinge)
+    student = line(proto_of, w=np.zeros((3, 2)), b=(0, 0))
+    w = fit(student, material(student, labels=(xs[:, 1] > 0).astype(int), x=xs), options(epochs=60, rate=0.05, loss="hinge")).values["w"]
+    assert w[1, 1] - w[1, 0] > 2 * abs(w[0, 1] - w[0, 0])
+
+
+def test_nothing_of_the_room_imports_torch_or_numpy_before_it_trains():
+    code = "import sys, edgekit.passes.learn.finetune, edgekit.passes.learn.distill; print({'torch', 'numpy', 'onnx'} & set(sys.modules))"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout == "set()\n"
