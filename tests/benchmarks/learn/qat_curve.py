@@ -10,7 +10,6 @@ ONNX Runtime; the simulation is the torch module, the engine what the target's b
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import itertools
 import tempfile
 import time
@@ -18,6 +17,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import onnx
 import torch
@@ -66,7 +66,7 @@ def main() -> None:
 
 
 def _measure(model: Model, teacher: Model, one: Chosen, samples: Samples, how: Qat, given: argparse.Namespace, workshop: Workshop) -> None:
-    few = dataclasses.replace(samples, calibrating=samples.calibrating[: given.samples or None])
+    few = msgspec.structs.replace(samples, calibrating=samples.calibrating[: given.samples or None])
     proto = onnx_file.infer_shapes(onnx_file.load(model.path))
     quantize = Quantize(float_if_free=False, weight_bits=how.weight_bits)
     found = quantize.find(model, proto, Supplies(samples=samples, scheme=runtime_of(one).scheme, shared=workshop.shared))

@@ -68,9 +68,9 @@ class Qat(TrainOptions):
     max_accuracy_drop: float | None = None
     max_float_share: float = 0.25
     float_if_free: bool = True
-    rate: float = 3e-3
+    rate: float = 5e-3
     bias_rate: float = 1.0
-    range_rate: float = 0.3
+    range_rate: float = 0.5
     weight_decay: float = 0.0
     optimizer: Literal["adamw", "adam", "sgd"] = "adam"
     average: Literal["none", "ema", "swa"] = "ema"
@@ -85,14 +85,14 @@ class Qat(TrainOptions):
 
     @property
     def needs(self) -> frozenset[Need]:
-        """Samples and a scheme."""
-        return frozenset({Need.SAMPLES, Need.SCHEME})
+        """Samples, a scheme, and the model before compression, which is learned from."""
+        return frozenset({Need.SAMPLES, Need.SCHEME, Need.TEACHER})
 
     def lacking(self, scheme: Scheme) -> str:
         """What these options ask for and a scheme has no form for, or no package is there for; "" if it has all."""
         if importlib.util.find_spec("torch") is None:
             return "training needs the package torch, which is not installed: pip install 'edgekit[torch]'"
-        return self._quantize().lacking(scheme)
+        return self._quantize().lacking(scheme).replace("--set quantize.", "--set qat.")
 
     def __call__(self, model: Model, supplies: Supplies, out: Path) -> Model:
         """Write the quantized and trained model into ``out``. A graph that came quantized is left as it is.

@@ -17,8 +17,9 @@ from edgekit.passes.quantize.decide import Weights
 F64 = NDArray[np.float64]
 
 REACH = 0.25
-"""Latent weights begin at most so many steps from the integer that quantization without training gave them, as near as that lets them to the float
-ones: rounded to the nearest, they are that quantization, whose rounding made up for its errors and rarely took the nearest."""
+"""Weights that were rounded on samples begin at most so many steps from their integers, as near to the float ones as that lets them.
+Half of them lie nearer to another integer, and would go there with the first update. A small network at 4 bits, 25.3 dB
+without training: 26.5 dB so, 26.0 with 0.45; from weights rounded to the nearest, 21.1 dB, it were 25.2 with 0.45 and 24.6 so."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,15 +64,17 @@ def latent(one: Weighted, view: View, start: Weights, structure: Structure | Non
             return _few_magnitudes(weight, start, structure)
         if (shared := _codebook(weight, start, structure)) is not None:
             return shared
-    exact = weight / spread(start.affine.scale, start.axis, weight.ndim)
+    grid = start.affine.grid
+    exact = np.clip(weight / spread(start.affine.scale, start.axis, weight.ndim), grid.low, grid.high)
+    is_nearest = np.array_equal(np.rint(exact), start.integers)
     return Latent(
-        values=np.asarray(np.clip(exact, start.integers - REACH, start.integers + REACH), np.float32),
+        values=np.asarray(exact if is_nearest else np.clip(exact, start.integers - REACH, start.integers + REACH), np.float32),
         index=None,
         kept=weight != 0.0 if structure is not None and structure.kind == "sparse" else None,
         is_fixed=False,
         scale=start.affine.scale,
         is_one_scale=False,
-        grid=start.affine.grid,
+        grid=grid,
         axis=start.axis,
     )
 

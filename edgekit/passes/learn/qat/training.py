@@ -10,7 +10,7 @@ from edgekit.errors import SamplesError
 from edgekit.graph.structure import KEY, structures
 from edgekit.model import Model
 from edgekit.passes.contract import Supplies
-from edgekit.passes.learn import Fitted, fit, material_of, teacher_of
+from edgekit.passes.learn import Fitted, fit, material_of, require, taught_by
 from edgekit.passes.learn.qat.simulated import FakeQuantization, Rates, Start
 from edgekit.passes.quantize.apply import apply
 from edgekit.passes.quantize.static import Found
@@ -31,6 +31,7 @@ def learned(model: Model, proto: onnx.ModelProto, found: Found, supplies: Suppli
     """
     if supplies.samples is None:
         raise SamplesError("qat: needs samples", hint="--samples DIR, or --recipe fp16")
+    require(how)
     student = onnx.ModelProto()
     student.CopyFrom(proto)
     start = Start(found.looked_at.view, found.decision, apply(student, found.decision), structures(proto))
@@ -38,7 +39,6 @@ def learned(model: Model, proto: onnx.ModelProto, found: Found, supplies: Suppli
     del student.metadata_props[:]
     student.metadata_props.extend(kept)
     technique = FakeQuantization(start, Rates(biases=how.bias_rate, ranges=how.range_rate))
-    teacher = teacher_of(model, outputs=how.outputs, threads=how.threads)
-    material = material_of(supplies.samples, model.signature, [teacher])
-    fitted = fit(student, material, how, techniques=[technique], watcher=supplies.watcher, what="train")
+    material = material_of(supplies.samples, model.signature, taught_by([supplies.teacher or model], how, supplies.samples))
+    fitted = fit(student, material, how, techniques=[technique], watcher=supplies.watcher, checkpoints=supplies.unfinished, what="qat")
     return found.with_numbers(technique.decision()), fitted
