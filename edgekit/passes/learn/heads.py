@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 Kind = Literal["classes", "values"]
 
-_SAME_NUMBERS = frozenset({"Identity", "Dropout"})
+_SAME_NUMBERS = frozenset({"Identity", "Dropout", "QuantizeLinear", "DequantizeLinear"})
 _PROBABILITIES = frozenset({"Softmax", "LogSoftmax"})
 
 

@@ -16,7 +16,7 @@ from edgekit.target import Scheme
 
 if TYPE_CHECKING:
     from edgekit.passes.quantize.diagnosis import Diagnosis
-    from edgekit.passes.quantize.static import Static
+    from edgekit.passes.quantize.static import Found, Static
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,6 +151,18 @@ class Quantize:
             largest = largest_seen(model.path, View(proto), feeds, supplies.watcher)
         did = to_float16(proto, scheme.float16, largest)
         return {**did, "samples": len(samples.calibrating)} if largest and samples is not None else did
+
+    def find(self, model: Model, proto: Any, supplies: Supplies) -> Found:
+        """All numbers of a static quantization, written nowhere yet.
+
+        Args:
+            model: to quantize.
+            proto: its graph, shapes inferred; it is left alone.
+            supplies: as of a call.
+        """
+        from edgekit.passes.quantize.static import find_static
+
+        return find_static(model, proto, self._followed(supplies), self._how())
 
     def _static(self, model: Model, proto: Any, supplies: Supplies) -> dict[str, Any]:
         from edgekit.graph import onnx_file

@@ -136,21 +136,54 @@ def _narrowed(model: Model, supplies: Supplies, looked_at: Ready, trial: Trial) 
     return replace(looked_at, wide={name: rounded.get(name) for name in sorted(all_narrow.narrow - narrow)})
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What quantization comes to, before it is written.
+
+    Attributes:
+        looked_at: the graph, and what was seen of it.
+        decision: all numbers.
+        trial: samples that were judged by; None where nothing had to be tried.
+        mixed: the search for nodes to keep in float; None where there was none.
+    """
+
+    looked_at: Ready
+    decision: Decision
+    trial: Trial | None
+    mixed: Mixed | None
+
+    def with_numbers(self, decision: Decision) -> Found:
+        """The same with others in their place, and judged anew."""
+        mixed = _judged_anew(self.trial, self.mixed, decision, self.looked_at.how.aim)
+        return replace(self, decision=decision, mixed=mixed)
+
+    def did(self) -> dict[str, Any]:
+        """What is done by writing it, for the step's record."""
+        return _did(self.looked_at.view, self.decision, self.looked_at.seen, self.mixed)
+
+
+def find_static(model: Model, proto: onnx.ModelProto, supplies: Supplies, how: Static) -> Found:
+    """All numbers for ``proto``, the graph of ``model`` with all shapes inferred, which is left alone."""
+    looked_at, trial = ready(model, proto, supplies, how), None
+    if looked_at.is_tried or how.max_weight_bytes is not None:
+        looked_at, trial = _with_trial(model, proto, supplies, looked_at)
+    decision, mixed = _decided(trial, looked_at)
+    found = Found(looked_at, decision, trial, mixed)
+    if how.rounding == "learned":
+        looked_at, decision = _learned(model, proto, supplies, looked_at, decision)
+        found = replace(found, looked_at=looked_at).with_numbers(decision)
+    return found
+
+
 def quantize_static(model: Model, proto: onnx.ModelProto, supplies: Supplies, how: Static) -> dict[str, Any]:
     """Quantize ``proto``, the graph of ``model`` with all shapes inferred, in place.
 
     Returns:
         What was done, for the step's record.
     """
-    looked_at, trial = ready(model, proto, supplies, how), None
-    if looked_at.is_tried or how.max_weight_bytes is not None:
-        looked_at, trial = _with_trial(model, proto, supplies, looked_at)
-    decision, mixed = _decided(trial, looked_at)
-    if how.rounding == "learned":
-        looked_at, decision = _learned(model, proto, supplies, looked_at, decision)
-        mixed = _judged_anew(trial, mixed, decision, how.aim)
-    did = _did(looked_at.view, decision, looked_at.seen, mixed)
-    apply(proto, decision)
+    found = find_static(model, proto, supplies, how)
+    did = found.did()
+    apply(proto, found.decision)
     return did
 
 

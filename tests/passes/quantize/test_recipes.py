@@ -13,6 +13,8 @@ STEPS = {
     "bf16": [("quantize", {SCHEME})],
     "static_wi8_ai16": [("equalize", {SAMPLES}), ("quantize", {SCHEME, SAMPLES})],
     "static_wi4_ai8": [("equalize", {SAMPLES}), ("quantize", {SCHEME, SAMPLES})],
+    "qat_wi8_ai8": [("equalize", {SAMPLES}), ("qat", {SCHEME, SAMPLES, TEACHER})],
+    "qat_wi4_ai8": [("equalize", {SAMPLES}), ("qat", {SCHEME, SAMPLES, TEACHER})],
     "dynamic_wi8_afp32": [("quantize", {SCHEME})],
     "weight_only_wi8_afp32": [("quantize", {SCHEME})],
     "weight_only_wi4_afp32": [("quantize", {SCHEME})],
@@ -48,8 +50,8 @@ def test_a_recipe_is_named_after_what_it_does(name):
     assert f"wi{step.get('weight_bits', 8)}" == weights
 
 
-@pytest.mark.parametrize("name", [name for name in STEPS if name.startswith("static_")])
-def test_a_static_recipe_is_named_after_its_bits(name):
+@pytest.mark.parametrize("name", [name for name in STEPS if name.startswith(("static_", "qat_"))])
+def test_a_recipe_of_static_integers_is_named_after_its_bits(name):
     step = read_recipe(name).step[-1]
 
-    assert name == f"static_wi{step['weight_bits']}_ai{step['activation_bits']}"
+    assert name == f"{name.partition('_')[0]}_wi{step['weight_bits']}_ai{step['activation_bits']}"
