@@ -36,9 +36,9 @@ def costing(one: Chosen, plan: Plan, bench: Bench, workshop: Workshop) -> Cost:
         def make(out: Path) -> None:
             engine = backend.compile(model, one.target, None, out)
             if reason := why_not_here(engine, bench):
-                raise UsageError(f"{one.key}: its latency cannot be measured: {reason}", hint="--set prune.of=macs goes by multiply-adds")
+                raise UsageError(f"{one.key}: its latency cannot be measured: {reason}", hint="of = macs goes by multiply-adds instead")
             if bench.device.facts.emulated:
-                raise UsageError(f"{one.key}: an emulated device has no latency", hint="--set prune.of=macs goes by multiply-adds")
+                raise UsageError(f"{one.key}: an emulated device has no latency", hint="of = macs goes by multiply-adds instead")
             found = measure(out, engine, timing_feeds(None, model.signature), bench.device, LOAD, signature=model.signature)
             (out / LATENCY_FILE).write_bytes(msgspec.json.encode(float(np.median(found.latencies_ns)) / 1e6))
 

@@ -35,7 +35,6 @@ class Factorize:
         multiple_of: ranks are multiples of it: kernels compute channels in groups.
     """
 
-    needs: ClassVar[frozenset[Need]] = frozenset()
     uses: ClassVar[frozenset[Need]] = frozenset({Need.SAMPLES})
     pays_as: ClassVar[str] = "low_rank"
 
@@ -59,6 +58,11 @@ class Factorize:
             raise ValueError(f"max_loss = {self.max_loss!r}: 0 or more, less than 1")
         if self.multiple_of < 1:
             raise ValueError(f"multiple_of = {self.multiple_of!r}: at least 1")
+
+    @property
+    def needs(self) -> frozenset[Need]:
+        """The target's latency, where the ratio is of that."""
+        return frozenset({Need.COST}) if self.of == "latency" else frozenset()
 
     def __call__(self, model: Model, supplies: Supplies, out: Path) -> Model:
         """Write the factorized model into ``out``.
