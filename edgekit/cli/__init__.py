@@ -9,7 +9,25 @@ from typing import Any
 
 import typer
 
-from edgekit.cli import bench, build, clean, compare, debug, devices, distill, doctor, init, inspect, plan, recipes, report, schema, targets, version
+from edgekit.cli import (
+    bench,
+    build,
+    clean,
+    compare,
+    debug,
+    devices,
+    distill,
+    doctor,
+    init,
+    inspect,
+    plan,
+    recipes,
+    report,
+    schema,
+    sensitivity,
+    targets,
+    version,
+)
 from edgekit.errors import EdgekitError
 
 INTERRUPTED = 130
@@ -31,6 +49,7 @@ app.command("bench")(bench.bench)
 app.command("report")(report.report)
 app.command("compare")(compare.compare)
 app.command("distill")(distill.distill)
+app.command("sensitivity")(sensitivity.sensitivity)
 app.add_typer(debug.app, name="debug")
 app.add_typer(targets.app, name="targets")
 app.add_typer(recipes.app, name="recipes")

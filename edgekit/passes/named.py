@@ -9,6 +9,13 @@ from edgekit.graph.view import View
 from edgekit.strict import nearest
 
 
+def literally(name: str) -> str:
+    """A pattern that fits the node of this name and no other, be it called as an operator or hold signs of patterns."""
+    first, rest = name[:1], name[1:]
+    begun = first if first in "!^" else f"[{first}]"  # these two mean something else in brackets
+    return begun + rest.translate({ord(sign): f"[{sign}]" for sign in "*?["})
+
+
 def named(view: View, patterns: tuple[str, ...], option: str) -> list[str]:
     """Names of the nodes that fit one of the patterns.
 

@@ -9,12 +9,14 @@ from edgekit.pipeline.engine_debugging import debug_engine
 from edgekit.pipeline.fleet import Fleet, bench_fleet, build_fleet
 from edgekit.pipeline.look import Inspection, Rehearsal, look_at, rehearse
 from edgekit.pipeline.outcome import exit_status
+from edgekit.pipeline.sensitivity import Question, sensitivity
 from edgekit.report.debugged import Debugged
 
 __all__ = [
     "Debugged",
     "Fleet",
     "Inspection",
+    "Question",
     "Rehearsal",
     "bench",
     "bench_fleet",
@@ -27,4 +29,5 @@ __all__ = [
     "look_at",
     "rehearse",
     "run",
+    "sensitivity",
 ]

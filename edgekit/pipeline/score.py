@@ -173,7 +173,7 @@ def _scores(built: Built, run: _Run, bench: Bench) -> Scores:
         samples=near.samples,
         judged_on=bench.measured_on(built.chosen.target),
     )
-    right, reason = _accuracy(run.classes, samples)
+    right, reason = accuracy_on(run.classes, samples)
     metrics = _metrics(run, labelled=right is not None)
     if right is not None and metrics:
         right = msgspec.structs.replace(right, confusion=_confusion(run))
@@ -223,7 +223,7 @@ def _opened(model: Model) -> tuple[Runner, bool]:
     return Runner(rounded_in_float32(onnx_file.infer_shapes(proto)).SerializeToString()), True
 
 
-def _accuracy(classes: list[tuple[Any, Any]], samples: Samples) -> tuple[Accuracy | None, str]:
+def accuracy_on(classes: list[tuple[Any, Any]], samples: Samples) -> tuple[Accuracy | None, str]:
     """Accuracy of the engine beside that of the original, or why there is none."""
     from edgekit.numerics.fidelity import accuracy
 

@@ -3,7 +3,7 @@
 from edgekit.report.compare import ComparedEngine, ReportComparison, compare_reports
 from edgekit.report.debug_html import render_debug_html
 from edgekit.report.debugged import Debugged
-from edgekit.report.files import read_report, write_debug_page, write_reports
+from edgekit.report.files import read_report, write_debug_page, write_reports, write_sensitivity
 from edgekit.report.html import render_html
 from edgekit.report.markdown import render_markdown
 from edgekit.report.npu import lines as npu_lines
@@ -22,6 +22,8 @@ from edgekit.report.record import (
     StepEntry,
     TargetEntry,
 )
+from edgekit.report.sensitivity import Sensitivity
+from edgekit.report.sensitivity_html import render_sensitivity_html
 from edgekit.report.summary import COLUMNS, TEXT_COLUMNS, notes, summary_row, summary_rows
 from edgekit.report.words import verdict_sentence
 
@@ -42,6 +44,7 @@ __all__ = [
     "Report",
     "ReportComparison",
     "SamplesEntry",
+    "Sensitivity",
     "StepEntry",
     "TargetEntry",
     "compare_reports",
@@ -51,9 +54,11 @@ __all__ = [
     "render_debug_html",
     "render_html",
     "render_markdown",
+    "render_sensitivity_html",
     "summary_row",
     "summary_rows",
     "verdict_sentence",
     "write_debug_page",
     "write_reports",
+    "write_sensitivity",
 ]

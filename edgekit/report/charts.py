@@ -219,6 +219,31 @@ def _running_median(samples_ns: Sequence[int], axis: Axis) -> str:
     return "M" + "L".join(points)
 
 
+def falling(curves: Sequence[tuple[int, Sequence[tuple[float, float]]]], most: float, name: str) -> Markup:
+    """Lines of decibels, 0 to ``most``, by the share of bits that is left, a thirty-second to all, as a logarithm.
+
+    Args:
+        curves: colour's number, and (share, decibels) of each point; what lies below 0 dB is drawn at 0.
+        most: decibels at the top.
+        name: of what is shown.
+    """
+    across, upward = Axis(low=1 / 40, high=1.0, log=True), Axis(low=0.0, high=most, log=False)
+    marks = [element("line", x1=0, x2=WIDTH, y1=_y(upward, tick), y2=_y(upward, tick), class_="grid") for tick in upward.ticks()]
+    for series, points in curves:
+        places = [f"{across.share(share) * WIDTH:.0f} {_y(upward, value)}" for share, value in sorted(points)]
+        marks.append(element("path", d="M" + "L".join(places), class_=f"curve s{series}"))
+        marks.append(element("path", d="".join(f"M{place}h0" for place in places), class_=f"points s{series}"))
+    labels = [
+        element("span", number(tick), style=f"top:{(1 - upward.share(tick)) * 100:.1f}%", class_="level")
+        for tick in upward.ticks()
+        if 0.08 <= upward.share(tick) <= 0.92
+    ]
+    ends = [element("span", f"{bits}/32", style=f"left:{across.share(bits / 32) * 100:.2f}%", class_="tick") for bits in (1, 2, 4, 8, 16)]
+    drawn = _svg(*marks, label=f"{name}: decibels by the share of bits that is left")
+    scale = element("div", *ends, element("span", "dB", class_="unit"), class_="scale")
+    return element("div", element("div", drawn, *labels, class_="canvas"), scale, class_="plot")
+
+
 def mark(outcome: str) -> Markup:
     """The sign of an outcome: its shape says as much as its colour."""
     shapes = {

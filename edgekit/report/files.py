@@ -1,4 +1,4 @@
-"""Reports as files: ``report.json``, ``report.md`` and ``report.html``; the page of a diagnosis."""
+"""Reports as files: ``report.json``, ``report.md`` and ``report.html``; the page of a diagnosis; curves of sensitivity."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from edgekit.report.debugged import Debugged
 from edgekit.report.html import render_html
 from edgekit.report.markdown import render_markdown
 from edgekit.report.record import Report
+from edgekit.report.sensitivity import Sensitivity
+from edgekit.report.sensitivity_html import render_sensitivity_html
 
 JSON_FILE = "report.json"
 MARKDOWN_FILE = "report.md"
@@ -72,6 +74,27 @@ def write_debug_page(found: Sequence[Debugged], path: Path, *, top: int = 10) ->
     with writing(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
         _replace(path, rendered)
+
+
+def write_sensitivity(found: Sensitivity, folder: Path) -> tuple[Path, Path]:
+    """Write curves as ``sensitivity.json`` and as a page; each appears whole or not at all.
+
+    Args:
+        found: the curves.
+        folder: made if it is not there.
+
+    Returns:
+        Paths of both.
+
+    Raises:
+        StoreError: the folder cannot be written.
+    """
+    data, shown = folder / "sensitivity.json", folder / "sensitivity.html"
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        _replace(data, msgspec.json.format(msgspec.json.encode(found), indent=1) + b"\n")
+        _replace(shown, render_sensitivity_html(found).encode())
+    return data, shown
 
 
 def _replace(path: Path, content: bytes) -> None:

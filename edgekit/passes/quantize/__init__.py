@@ -41,7 +41,7 @@ class Quantize:
             ``learned``: from there on, which way each goes is learned block by block, minutes for what the others do in
             seconds, with the extra torch.
         correct_bias: take the average error that rounded weights make out of the biases.
-        keep_float: nodes that stay float32: names, patterns such as ``/head/*``, or operators.
+        keep_float: of ``static`` and ``weight_only``: nodes that stay float32: names, patterns such as ``/head/*``, or operators.
         min_sqnr_db: least fidelity to the float graph on the samples; where int8 alone does not reach it, the nodes that
             cost least for what they give stay float32 until it is reached. None keeps none.
         min_agreement: least share of the samples that calibrate whose top-1 class is that of the float graph, 0 to 1.
@@ -132,8 +132,8 @@ class Quantize:
         elif self.mode == "weight_only":
             from edgekit.passes.quantize.weight_only import quantize_weights_alone
 
-            bits, block = self.weight_bits, self.block
-            proto, did = quantize_weights_alone(proto, scheme, bits=bits, block=block, symmetric=self.symmetric)
+            bits, block, keep = self.weight_bits, self.block, self.keep_float
+            proto, did = quantize_weights_alone(proto, scheme, bits=bits, block=block, symmetric=self.symmetric, keep_float=keep)
         else:
             did = static(model, proto, supplies)
         onnx_file.save(onnx_file.infer_shapes(proto), out)

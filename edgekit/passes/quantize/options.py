@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 
 _OF_STATIC = {
     "activation_bits": 8,
-    "keep_float": (),
     "min_sqnr_db": None,
     "min_agreement": None,
     "max_accuracy_drop": None,
@@ -27,6 +26,8 @@ def contradiction(given: Quantize) -> str:
     of_static = [f"{name} = {getattr(given, name)}" for name, nothing in _OF_STATIC.items() if getattr(given, name) != nothing]
     if given.rounding == "learned":
         of_static.append("rounding = learned")
+    if given.mode not in ("static", "weight_only") and given.keep_float:
+        of_static.insert(0, f"keep_float = {given.keep_float}")
     if given.mode != "static" and of_static:
         return f"{', '.join(of_static)}: of mode static alone, mode is {given.mode}"
     if given.mode == "weight_only":

@@ -9,6 +9,8 @@ from edgekit.graph.edit import Graph
 from edgekit.graph.quantized import PRODUCTS
 from edgekit.graph.view import View
 from edgekit.graph.weighted import weighted_nodes
+from edgekit.passes.named import named
+from edgekit.passes.quantize.reasons import BY_USER
 from edgekit.passes.quantize.stored import Form, Storing
 from edgekit.target import Scheme
 
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def quantize_weights_alone(
-    proto: onnx.ModelProto, scheme: Scheme, *, bits: int, block: int, symmetric: bool
+    proto: onnx.ModelProto, scheme: Scheme, *, bits: int, block: int, symmetric: bool, keep_float: tuple[str, ...] = ()
 ) -> tuple[onnx.ModelProto, dict[str, Any]]:
     """A graph whose products read their weights from integers.
 
@@ -27,13 +29,18 @@ def quantize_weights_alone(
         bits: of each weight: 8, 4 or 2; 8 where the runtime takes an operator's weights in no fewer.
         block: inputs that share a scale; 0 if all of a channel do, and where the runtime knows no blocks.
         symmetric: without a zero point.
+        keep_float: nodes whose weights stay float: names, patterns or operators.
 
     Returns:
         The new graph, and what was done: ``eight_bits`` and ``left_float`` have every product that differs from what was
         asked for, with the reason.
+
+    Raises:
+        UsageError: ``keep_float`` names what is not there.
     """
     view, graph = View(proto), Graph(proto)
     weighted = weighted_nodes(view)
+    kept = {*named(view, keep_float, "quantize: keep_float")}
     storing = Storing(graph, view)
     per_tensor = scheme.weights == "int8 symmetric per-tensor"
     left_float: dict[str, str] = {}
@@ -41,6 +48,9 @@ def quantize_weights_alone(
     taken: Counter[str] = Counter()
     for node in graph.walk(*sorted(PRODUCTS)):
         one = weighted.get(node.name)
+        if node.name in kept:
+            left_float[node.name] = BY_USER
+            continue
         if one is None or node.op not in scheme.weight_only_ops:
             computed = "its weights are computed, or of a form that is not understood"
             left_float[node.name] = computed if one is None else f"this runtime reads no integer weights for a {node.op} in float"

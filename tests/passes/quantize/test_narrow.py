@@ -80,6 +80,12 @@ def test_it_is_asked_for_along_with_4_bits_alone():
 
 @pytest.mark.parametrize("mode", ["dynamic", "weight_only", "float16"])
 def test_what_only_static_quantization_heeds_is_refused_elsewhere(mode):
+    with pytest.raises(ValueError, match=r"max_accuracy_drop = 0.1: of mode static alone"):
+        Quantize(mode=mode, max_accuracy_drop=0.1)
+
+
+@pytest.mark.parametrize("mode", ["dynamic", "float16"])
+def test_modes_that_take_a_whole_graph_keep_no_nodes_by_name(mode):
     with pytest.raises(ValueError, match=r"keep_float = \('Conv',\), min_sqnr_db = 20.0: of mode static alone"):
         Quantize(mode=mode, min_sqnr_db=20.0, keep_float=("Conv",))
 

@@ -5,7 +5,7 @@ from edgekit.passes.contract import Need
 from edgekit.plugins import load
 from edgekit.recipe import read_recipe, recipe_files
 
-SAMPLES, SCHEME, TEACHER = Need.SAMPLES, Need.SCHEME, Need.TEACHER
+SAMPLES, SCHEME, TEACHER, MULTIPLE = Need.SAMPLES, Need.SCHEME, Need.TEACHER, Need.CHANNEL_MULTIPLE
 STEPS = {
     "float": [],
     "fp16": [("quantize", {SCHEME})],
@@ -19,6 +19,13 @@ STEPS = {
     "weight_only_wi8_afp32": [("quantize", {SCHEME})],
     "weight_only_wi4_afp32": [("quantize", {SCHEME})],
     "weight_only_wi2_afp32": [("quantize", {SCHEME})],
+    "prune50": [("prune", {SAMPLES, MULTIPLE}), ("finetune", {SAMPLES, TEACHER})],
+    "prune50_distill_qat8": [
+        ("prune", {SAMPLES, MULTIPLE}),
+        ("finetune", {SAMPLES, TEACHER}),
+        ("equalize", {SAMPLES}),
+        ("qat", {SCHEME, SAMPLES, TEACHER}),
+    ],
     "cluster4bit": [("equalize", {SAMPLES}), ("cluster", set()), ("finetune", {SAMPLES, TEACHER}), ("quantize", {SCHEME, SAMPLES})],
     "lowrank50": [("factorize", set()), ("finetune", {SAMPLES, TEACHER})],
     "ternary": [("equalize", {SAMPLES}), ("binarize", {SAMPLES}), ("quantize", {SCHEME, SAMPLES})],

@@ -24,8 +24,8 @@ class Prune:
             become zero where they are; ``2:4``: two of every four along the input channels; ``soft``: channels are zeroed after
             every epoch of learning and may come back until they go.
         ratio: share that goes, 0 to 1.
-        of: what ``structured`` and ``soft`` take the share of: multiply-adds, parameters, bytes of constants, or the latency
-            measured on the target. Zeros where they are take it of the weights.
+        of: what ``structured`` and ``soft`` take the share of: multiply-adds, parameters, bytes of constants, the channels that
+            can be cut, or the latency measured on the target. Zeros where they are take it of the weights.
         importance: of channels: ``magnitude`` of all weights that make and read them; what they carry (``activation``); to
             first order the change of the outputs (``taylor``, with the extra torch); the ``error`` that the others cannot take over. Of
             weights: ``magnitude``, or times what they are multiplied with (``activation``).
@@ -42,7 +42,7 @@ class Prune:
 
     kind: Literal["structured", "unstructured", "2:4", "soft"] = "structured"
     ratio: float = 0.5
-    of: Literal["macs", "parameters", "bytes", "latency"] = "macs"
+    of: Literal["macs", "parameters", "bytes", "channels", "latency"] = "macs"
     importance: Literal["magnitude", "taylor", "activation", "error"] = "magnitude"
     scope: Literal["global", "layer", "sensitivity"] = "global"
     multiple_of: int = 0

@@ -1,4 +1,4 @@
-"""What is left of a graph's multiply-adds, numbers and bytes, by how many units each group keeps."""
+"""What is left of a graph's multiply-adds, numbers, bytes and channels, by how many units each group keeps."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from edgekit.graph.edit import Graph
 if TYPE_CHECKING:
     from edgekit.passes.compress.prune.choose import Kept
 
-Of = Literal["macs", "parameters", "bytes", "latency"]
+Of = Literal["macs", "parameters", "bytes", "channels", "latency"]
 COUNTED: tuple[Of, ...] = ("macs", "parameters")
 """What every record says of a graph before and after."""
 Axis = tuple[int, dict[int, float]]
@@ -61,8 +61,10 @@ def cost_of(found: ChannelGroups, of: Of) -> Total:
 
     Args:
         found: the channels of the graph.
-        of: multiply-adds; float numbers in constants; or their bytes.
+        of: multiply-adds; float numbers in constants; their bytes; or the channels that may be cut at all.
     """
+    if of == "channels":
+        return Total([Part(group.name, float(group.width), ((0, {number: 1.0}),)) for number, group in enumerate(found.groups)])
     graph = Graph(found.proto)
     if of == "macs":
         return Total([part_of(term, found) for term in found.macs])
