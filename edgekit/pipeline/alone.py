@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
     from edgekit.target import Scheme
 
+_SLACK = 1e-9
+"""So little fewer channels are asked for that roundings of the ratio do not cost one more."""
+
 
 @dataclass(frozen=True, slots=True)
 class Layer:
@@ -27,15 +30,22 @@ class Layer:
         name: of the node.
         op: its operator.
         parameters: numbers in its weights.
-        share: of all channels that can be cut, those that go with it; 0 where none can.
+        units: of channels that can be cut; 0 where none can.
+        share: of all channels that can be cut, its own.
         with_layers: other nodes that make channels which go with its own.
     """
 
     name: str
     op: str
     parameters: int
+    units: int = 0
     share: float = 0.0
     with_layers: tuple[str, ...] = ()
+
+    def gone(self, share: float) -> float:
+        """Share of all channels that can be cut, if so much of its own goes: whole units, at least one and not all."""
+        units = max(min(round(share * self.units), self.units - 1), 1)
+        return self.share * units / self.units * (1.0 - _SLACK)
 
 
 class Layers:
@@ -57,15 +67,18 @@ class Layers:
         groups = channel_groups(proto).groups
         total = sum(group.units * group.width for group in groups)
         channels: dict[str, int] = {}
+        units: dict[str, int] = {}
         makers: dict[str, dict[str, None]] = {}
         for group in groups:
             channels[group.name] = channels.get(group.name, 0) + group.units * group.width
+            units[group.name] = units.get(group.name, 0) + group.units
             makers.setdefault(group.name, {}).update(dict.fromkeys(place.node for place in group.places if place.role == "makes"))
         return {
             name: Layer(
                 name,
                 self._ops.get(name, ""),
                 self.weighted[name].parameters if name in self.weighted else 0,
+                units=units[name],
                 share=count / total,
                 with_layers=tuple(maker for maker in makers[name] if maker != name),
             )
@@ -86,7 +99,7 @@ class Layers:
         if level.technique == "prune" and given.get("kind", "structured") == "structured":
             makers = {layer.name, *layer.with_layers}
             keep = tuple(literally(name) for name in self.groups if name not in makers)
-            return {**given, "ratio": int(level.value) / 100 * layer.share, "of": "channels", "multiple_of": 1, "keep": keep}
+            return {**given, "ratio": layer.gone(int(level.value) / 100), "of": "channels", "multiple_of": 1, "keep": keep}
         keep = tuple(literally(name) for name in self.weighted if name != layer.name)
         if level.technique == "prune":
             return {**given, "ratio": int(level.value) / 100, "keep": keep}

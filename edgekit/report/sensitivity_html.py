@@ -15,7 +15,7 @@ _HUES: dict[Technique, int] = {"prune": 1, "cluster": 2, "factorize": 3, "binari
 
 _CURVES = (
     "SQNR of the outputs, decibels, when this layer alone is compressed, by the share of its bits that a level leaves; "
-    "what lies above the line of the others may be compressed further."
+    "levels of those that lie high can go further than levels of those that lie low."
 )
 _TABLES = {
     "prune": "Channels of a layer go with all that hangs on them, or its weights become zero.",

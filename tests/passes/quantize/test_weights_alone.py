@@ -195,3 +195,14 @@ def test_the_pass_keeps_its_contract(model_of, tmp_path, options):
     (tmp_path / "work").mkdir()
 
     check_pass(Quantize(mode="weight_only", **options), model, Supplies(scheme=SCHEME), tmp_path / "work")
+
+
+def test_a_node_that_is_kept_reads_its_weights_as_they_are(model_of, quantize):
+    text = "net (float[2,8] x) => (float[2,8] y) { a = MatMul(x, w) y = MatMul(a, v) }"
+    weights = {"w": normal(8, 8), "v": normal(8, 8)}
+
+    found = values(quantize(model_of(text, **weights), SCHEME, None, mode="weight_only", weight_bits=4, keep_float=("MatMul_0",)))
+
+    np.testing.assert_array_equal(found["w"], weights["w"])
+    assert "v" not in found
+    assert "v/quantized" in found
