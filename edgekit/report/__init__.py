@@ -19,6 +19,7 @@ from edgekit.report.record import (
     ModelEntry,
     Report,
     SamplesEntry,
+    Stage,
     StepEntry,
     TargetEntry,
 )
@@ -42,6 +43,7 @@ __all__ = [
     "Report",
     "ReportComparison",
     "SamplesEntry",
+    "Stage",
     "StepEntry",
     "TargetEntry",
     "compare_reports",
