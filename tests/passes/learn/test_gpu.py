@@ -11,7 +11,8 @@ from edgekit.passes.learn import fit
 torch = pytest.importorskip("torch")
 needs_gpu = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU here")]
 
-NET = "net (float[1,3,8,8] x) => (float[1,5] y) { c = Conv<pads=[1,1,1,1]>(x, w, b)  r = Relu(c)  p = GlobalAveragePool(r)  f = Flatten(p)  y = Gemm(f, v, d) }"
+NET = """net (float[1,3,8,8] x) => (float[1,5] y) {
+    c = Conv<pads=[1,1,1,1]>(x, w, b)  r = Relu(c)  p = GlobalAveragePool(r)  f = Flatten(p)  y = Gemm(f, v, d) }"""
 
 
 def net(proto_of, seed):
