@@ -25,6 +25,7 @@ from edgekit.pipeline.publish import Logged, claim, publish_engine, publish_mode
 from edgekit.pipeline.reference import publish_reference, reference_entry
 from edgekit.pipeline.remarks import on_steps
 from edgekit.pipeline.score import scored
+from edgekit.pipeline.stages import stages
 from edgekit.pipeline.steps import Workshop
 from edgekit.plan import Plan, Request, check, runtime_of
 from edgekit.plugins import version_of
@@ -75,12 +76,14 @@ def run(request: Request, *, out: Path, bench: bool = True, watcher: Watcher = S
             scores = scored(one, source_model, plan, place, workshop)
             found = timed(one, plan, place, workshop, load) if bench else not_taken(NO_BENCH)
             entries.append(entry_of(one, scores, found, plan, place))
+        passed_through = stages(engines, source_model, plan, workshop)
         publish_reference(ready, out)
         reference = reference_entry(ready, plan, place, log, load if bench else None, reason="" if bench else NO_BENCH)
     finally:
         device.close()
     remarks = (*boards.remarks, *(one.sentence() for one in judged))
     report = _report(plan, source, source_model, ready, entries, reference, workshop, time.perf_counter() - began, remarks)
+    report = msgspec.structs.replace(report, stages=passed_through)
     publish_steps(workshop.entries, log.lines, out)
     write_reports(report, out)
     return report

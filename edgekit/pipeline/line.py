@@ -6,7 +6,7 @@ import hashlib
 import shutil
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -61,12 +61,14 @@ class Built:
         model: the last Model before the backend.
         engine: what the backend made of it.
         folder: where the engine lies in the store.
+        way: the Models that led to it, each with the step it came from; the first with none.
     """
 
     chosen: Chosen
     model: Model
     engine: Engine
     folder: Path
+    way: tuple[tuple[str, Model], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,8 +294,9 @@ def built(plan: Plan, model: Model, workshop: Workshop, costs: Costs, boards: Bo
     """The engines of all targets, in order; what targets share is done once. ``costs`` says what models cost on a target."""
     engines = []
     for one in plan.chosen:
-        branch = model
+        branch, way = model, [("", model)]
         for step in () if takes_source(one) else plan.steps:
             branch = passed(step, branch, plan, workshop, one=one, teachers=Teachers(before=model), cost=costs(one))
-        engines.append(compiled(one, branch, plan, workshop, boards))
+            way.append((step.name, branch))
+        engines.append(replace(compiled(one, branch, plan, workshop, boards), way=tuple(way)))
     return tuple(engines)

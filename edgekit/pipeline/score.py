@@ -77,6 +77,18 @@ def scored(built: Built, reference: Model, plan: Plan, bench: Bench, workshop: W
     return msgspec.structs.replace(scores, fidelity=msgspec.structs.replace(scores.fidelity, judged_on=judged_on))
 
 
+def graph_scored(model: Model, reference: Model, samples: Samples, workshop: Workshop) -> tuple[float | None, float | None, float | None, int]:
+    """A Model's graph in ONNX Runtime on the judging samples: SQNR, share of equal classes, of right ones, and how many samples."""
+    from edgekit.numerics.fidelity import fidelity
+
+    feeds, same_feeds = itertools.tee(samples.feeds("judging", reference.signature))
+    runner, _ = _opened(model)
+    run = _Run(reference, samples, workshop, ())
+    near = fidelity(run.pairs(feeds, map(runner, same_feeds)))
+    right, _ = accuracy_on(run.classes, samples)
+    return near.sqnr_db, near.top1_agreement, right.top1 if right is not None else None, near.samples
+
+
 def _is_judged_by_its_graph(built: Built, bench: Bench) -> bool:
     """Whether there is no engine yet, or one that was built without its GPU and cannot be opened here."""
     return built.engine.status != "built" or (built.engine.runtime == RTX and bool(why_not_here(built.engine, bench)))

@@ -19,6 +19,7 @@ from edgekit.report.record import (
     ModelEntry,
     Report,
     SamplesEntry,
+    Stage,
     StepEntry,
     TargetEntry,
 )
@@ -45,6 +46,7 @@ __all__ = [
     "ReportComparison",
     "SamplesEntry",
     "Sensitivity",
+    "Stage",
     "StepEntry",
     "TargetEntry",
     "compare_reports",

@@ -9,6 +9,7 @@ from edgekit.report.charts import Bar, histogram, lines_legend, mark, over_time,
 from edgekit.report.markup import Markup, element, joined
 from edgekit.report.page import file_name, navigation, page, section
 from edgekit.report.record import EngineEntry, Latency, MeasuredOn, Report
+from edgekit.report.stages import STAGE_INTRO
 from edgekit.report.summary import speed
 from edgekit.report.words import (
     REFERENCE,
@@ -46,6 +47,7 @@ def render_html(report: Report) -> str:
         ("npu", "NPU", npu.INTRO, tables.npu_tables(report)),
         ("fidelity", "Fidelity", "Against the float original, on samples that did not calibrate.", tables.fidelity_table(report)),
         ("metrics", "Metrics", "On the same samples; of classes the mean over them.", tables.metrics_table(report)),
+        ("compression", "Compression", STAGE_INTRO, tables.stages_table(report)),
         ("delegation", "Own kernels", "What the runtime's delegate leaves to the runtime's own kernels.", tables.delegation_table(report)),
         ("steps", "Steps", f"What each did and what it cost. The whole build took {seconds(report.wall_s)}.", tables.steps_table(report)),
         ("conditions", "Conditions", "What the times were taken under.", tables.conditions_table(report)),

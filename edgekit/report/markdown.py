@@ -9,6 +9,7 @@ from itertools import pairwise
 from edgekit.report import npu
 from edgekit.report.metrics import METRIC_COLUMNS, confusion_lines, metric_rows
 from edgekit.report.record import EngineEntry, Report
+from edgekit.report.stages import STAGE_COLUMNS, STAGE_INTRO, STAGE_TEXT, stage_rows
 from edgekit.report.summary import COLUMNS, TEXT_COLUMNS, condition, condition_keys, notes, summary_rows
 from edgekit.report.words import (
     NONE,
@@ -43,6 +44,7 @@ def render_markdown(report: Report) -> str:
         _verdict(report),
         _fidelity(report),
         _metrics(report),
+        _stages(report),
         _delegation(report),
         _latency(report),
         _npu(report),
@@ -170,6 +172,11 @@ def sparkline(samples_ns: Sequence[int], stretches: int = 32) -> str:
     if most - least < 0.02 * least:
         return _BARS[0] * stretches
     return "".join(_BARS[round((median - least) / (most - least) * (len(_BARS) - 1))] for median in medians)
+
+
+def _stages(report: Report) -> str:
+    rows = stage_rows(report)
+    return f"## Compression\n\n{STAGE_INTRO}\n\n" + table(STAGE_COLUMNS, rows, left=STAGE_TEXT) if rows else ""
 
 
 def _steps(report: Report) -> str:

@@ -276,6 +276,34 @@ class StepEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     tools: dict[str, str] = {}
 
 
+class Stage(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A model as it is before a recipe that compresses begins, and after each of its steps; its graph, run in ONNX Runtime.
+
+    Attributes:
+        target: key of the target it is on its way to.
+        after: the step; empty for the model before the first.
+        parameters: constants of its layers.
+        macs: multiply-adds of a query.
+        zeros: share of its weights that are zero, 0 to 1.
+        zip_bytes: its constants after DEFLATE at level 9, as in a zip.
+        sqnr_db: of its outputs against the float original's; None where they are equal bit for bit, or without samples.
+        top1_agreement: share of samples whose largest output stays the same; None where there are no classes.
+        top1: share of labelled samples that are right; None without labels.
+        samples: how many were judged; 0 where there were none.
+    """
+
+    target: str
+    after: str
+    parameters: int
+    macs: int
+    zeros: float
+    zip_bytes: int
+    sqnr_db: float | None = None
+    top1_agreement: float | None = None
+    top1: float | None = None
+    samples: int = 0
+
+
 class Host(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The machine that ran edgekit."""
 
@@ -299,6 +327,7 @@ class Report(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         tools: versions of the packages that decided results, by package.
         steps: in the order they ran.
         engines: one a target, in the order of ``targets``.
+        stages: of recipes that compress: what each step made of size, work and fidelity.
         references: the float original as measured, one a device, for before and after.
         wall_s: the whole build by the clock.
         host: the machine that ran edgekit.
@@ -316,6 +345,7 @@ class Report(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     steps: tuple[StepEntry, ...]
     engines: tuple[EngineEntry, ...]
     references: tuple[EngineEntry, ...] = ()
+    stages: tuple[Stage, ...] = ()
     wall_s: float
     host: Host
     remarks: tuple[str, ...] = ()

@@ -9,6 +9,7 @@ from edgekit.report.charts import mark
 from edgekit.report.markup import Markup, element, joined
 from edgekit.report.metrics import METRIC_COLUMNS, confusion_lines, metric_rows
 from edgekit.report.record import EngineEntry, Report, StepEntry
+from edgekit.report.stages import STAGE_COLUMNS, STAGE_TEXT, stage_rows
 from edgekit.report.summary import COLUMNS, TEXT_COLUMNS, condition, condition_keys, summary_rows
 from edgekit.report.words import (
     NONE,
@@ -119,6 +120,12 @@ def npu_tables(report: Report) -> Markup | None:
         return None
     estimates = table(columns, rows, left=frozenset(columns), kind="wide")
     return joined(estimates, table(npu.CPU_COLUMNS, on_cpu, left=npu.CPU_TEXT)) if on_cpu else estimates
+
+
+def stages_table(report: Report) -> Markup | None:
+    """What each step that compresses made of the model."""
+    rows = stage_rows(report)
+    return table(STAGE_COLUMNS, rows, left=STAGE_TEXT, kind="wide") if rows else None
 
 
 def steps_table(report: Report) -> Markup:

@@ -58,3 +58,40 @@ def test_the_plan_refuses_what_comes_too_late(project):
         check(Request(source=project / "net.onnx", targets=("x86-64-avx2",), recipe=str(project / "few.toml")))
 
     assert "step 2 (factorize): belongs before step 1 (cluster)" in str(caught.value)
+
+
+PRUNED = """schema = 1
+name = "thin"
+[[step]]
+pass = "prune"
+kind = "unstructured"
+ratio = 0.75
+"""
+
+
+def test_the_report_says_what_each_step_made_of_work_zeros_size_and_fidelity(project, store, arrays):
+    (project / "thin.toml").write_text(PRUNED)
+    samples = arrays("x", (64,))
+
+    report = edgekit.build(
+        project / "net.onnx", target="x86-64-avx2", recipe=str(project / "thin.toml"), samples=samples, out=project / "out", bench=False, store=store
+    )
+
+    before, after = report.stages
+    assert [(stage.after, stage.target) for stage in report.stages] == [("", "x86-64-avx2-onnxruntime"), ("prune", "x86-64-avx2-onnxruntime")]
+    assert (before.parameters, before.macs) == (64 * 128 + 128 * 8, 64 * 128 + 128 * 8)
+    assert (before.zeros, after.zeros) == (0.0, pytest.approx(0.75, abs=0.01))
+    assert (before.sqnr_db, before.samples) == (None, after.samples)  # equal to itself, bit for bit
+    assert after.zip_bytes < before.zip_bytes / 2
+    assert after.sqnr_db == pytest.approx(report.engines[0].fidelity.sqnr_db, abs=0.1)
+    text = (project / "out" / "report.md").read_text()
+    assert "## Compression" in text
+    assert f"| prune | 9,216 | 9,216 | 75.0 % | {size(after.zip_bytes)} |" in text
+    assert ">Compression</h2>" in (project / "out" / "report.html").read_text()
+
+
+def test_a_recipe_that_compresses_nothing_has_no_such_table(project, store):
+    report = edgekit.build(project / "net.onnx", target="x86-64-avx2", recipe="float", out=project / "out", bench=False, store=store)
+
+    assert report.stages == ()
+    assert "## Compression" not in (project / "out" / "report.md").read_text()

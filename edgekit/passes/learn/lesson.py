@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -126,12 +127,16 @@ class Lesson:
         return self._order[1][at * self.options.batch :][: self.options.batch]
 
     def _inputs(self, places: Places) -> dict[str, Torch]:
-        return {name: torch.from_numpy(np.ascontiguousarray(values[places])) for name, values in self._material.inputs.items()}
+        return {name: self._there(np.ascontiguousarray(values[places])) for name, values in self._material.inputs.items()}
 
     def _wanted(self, places: Places, inputs: Mapping[str, Torch]) -> Wanted:
-        answers, inner = self._answers.of(places, {name: value.numpy() for name, value in inputs.items()})
-        said = None if answers is None else [torch.from_numpy(one) for one in answers]
-        return Wanted(said, {name: torch.from_numpy(one) for name, one in inner.items()}, torch.from_numpy(self._material.labels[places]))
+        answers, inner = self._answers.of(places, {name: value.cpu().numpy() for name, value in inputs.items()})
+        said = None if answers is None else [self._there(one) for one in answers]
+        return Wanted(said, {name: self._there(one) for name, one in inner.items()}, self._there(self._material.labels[places]))
+
+    def _there(self, values: NDArray[Any]) -> Torch:
+        """On the processor that computes."""
+        return torch.from_numpy(values).to(self.options.processor)
 
 
 def _split(count: int, options: TrainOptions) -> tuple[Places, Places]:

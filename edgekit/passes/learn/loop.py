@@ -57,9 +57,11 @@ def fit(  # noqa: PLR0913 - see edgekit.passes.learn.fit
     ends = heads(proto, first=options.outputs, has_labels=material.has_labels)
     pairs = [(own, theirs or own) for own, _, theirs in (one.partition("=") for one in options.match)]
     _check(material, ends, options, pairs, proto)
-    with _reproducible(options.threads):
+    if options.processor == "cuda" and not torch.cuda.is_available():
+        raise UsageError("processor = cuda: torch sees no GPU here", hint="processor = cpu, or a torch that was built for this GPU's driver")
+    with _reproducible(options.threads, options.processor), torch.device(options.processor):
         graph = trainable(with_open_batch(proto), outputs=list(dict.fromkeys([*(head.tensor for head in ends), *(own for own, _ in pairs)])))
-        student = Student(graph, [*keepers(structures(proto), graph), *techniques])
+        student = Student(graph, [*keepers(structures(proto), graph), *techniques]).to(options.processor)
         lesson = Lesson(student, ends, material, options, pairs)
         if options.trainer:
             return _by_own_loop(lesson, watcher)
@@ -297,20 +299,23 @@ def _key(proto: onnx.ModelProto, material: Material, student: Student, options: 
     for value in material.inputs.values():
         digest.update(np.ascontiguousarray(value).data)
     for value in student.state_dict().values():
-        digest.update(value.detach().contiguous().numpy())
+        digest.update(value.detach().cpu().contiguous().numpy())
     return digest.hexdigest()
 
 
 @contextmanager
-def _reproducible(threads: int) -> Iterator[None]:
+def _reproducible(threads: int, processor: str) -> Iterator[None]:
     """The same bits for the same number of threads; the caller's torch is left as it was."""
     before, strict = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    has_gpu = processor == "cuda"
+    if has_gpu:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # https://docs.nvidia.com/cuda/cublas: results reproducibility
     fills = torch.utils.deterministic.fill_uninitialized_memory
     torch.set_num_threads(threads or os.cpu_count() or 1)
-    torch.use_deterministic_algorithms(mode=True)
+    torch.use_deterministic_algorithms(mode=True, warn_only=has_gpu)
     torch.utils.deterministic.fill_uninitialized_memory = False
     try:
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[torch.cuda.current_device()] if has_gpu else []):
             yield
     finally:
         torch.set_num_threads(before)

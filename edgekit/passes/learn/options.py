@@ -46,6 +46,8 @@ class TrainOptions:
         noise: standard deviation of noise, 1 being the range of a picture; of other inputs their own standard deviation.
         seed: of all that is drawn.
         threads: of torch; 0 for one a core. The result is the same bit for bit for the same number.
+        processor: what computes; on ``cuda`` the result is the same bit for bit where torch has a deterministic form of every
+            operator.
     """
 
     epochs: int = 10
@@ -77,6 +79,7 @@ class TrainOptions:
     noise: float = 0.0
     seed: int = 0
     threads: int = 0
+    processor: Literal["cpu", "cuda"] = "cpu"
 
     def __post_init__(self) -> None:
         """Refuse what no training can follow.

@@ -107,9 +107,10 @@ class Curve(Technique):
 
     def run(self, x: Array) -> Array:
         name, output = self._ports
-        with torch.no_grad():
-            made = self._graph[0]({name: torch.from_numpy(x)}, self._of[0].instead(self._graph[0].constant))
-        return np.asarray(made[output].numpy())
+        processor = next(self._graph[0].parameters()).device
+        with torch.no_grad(), processor:
+            made = self._graph[0]({name: torch.from_numpy(x).to(processor)}, self._of[0].instead(self._graph[0].constant))
+        return np.asarray(made[output].cpu().numpy())
 
     def after_step(self, moment: Any) -> None:
         if moment.step % max(moment.steps // self._looks, 1) == 0:

@@ -178,8 +178,8 @@ class _Shared(nn.Module):  # type: ignore[misc]  # torch is not typed here
 
     def affine(self) -> Affine:
         """The numbers to write."""
-        zero_point = np.asarray(self.zero_point().numpy()).astype(self._grid.dtype)
-        return Affine(np.asarray(self.scale().numpy(), np.float32), zero_point, self._grid)
+        zero_point = np.asarray(self.zero_point().cpu().numpy()).astype(self._grid.dtype)
+        return Affine(np.asarray(self.scale().cpu().numpy(), np.float32), zero_point, self._grid)
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,12 +204,12 @@ class _Numbers:
 
     def weights(self) -> Weights:
         """To be written."""
-        bias_scale = np.asarray(self.bias_scale.numpy(), np.float32)
-        bias = None if self.bias is None else self.bias.numpy()
+        bias_scale = np.asarray(self.bias_scale.cpu().numpy(), np.float32)
+        bias = None if self.bias is None else self.bias.cpu().numpy()
         if bias is not None and _is_integer_bias(self.start):
             bias = np.rint(bias.astype(np.float64) / bias_scale.astype(np.float64)).astype(np.int32)
-        affine = Affine(np.asarray(self.scale.numpy(), np.float32), self.start.affine.zero_point, self.start.affine.grid)
-        return Weights(self.integers.numpy().astype(np.int8), affine, self.axis, bias, bias_scale)
+        affine = Affine(np.asarray(self.scale.cpu().numpy(), np.float32), self.start.affine.zero_point, self.start.affine.grid)
+        return Weights(self.integers.cpu().numpy().astype(np.int8), affine, self.axis, bias, bias_scale)
 
 
 class _Product(nn.Module):  # type: ignore[misc]  # torch is not typed here
