@@ -171,13 +171,13 @@ def by_unit(values: NDArray[Any], units: NDArray[np.int64], count: int) -> F64:
     return np.asarray(np.bincount(units[inside], weights=values[inside], minlength=count), np.float64)
 
 
-def moments_seen(found: ChannelGroups, feeds: Iterable[Feed]) -> dict[tuple[str, int], Moments]:
-    """Means and products of the channels of every tensor that units are read off, by tensor and axis.
+def moments_seen(found: ChannelGroups, feeds: Iterable[Feed], groups: Iterable[Group]) -> dict[tuple[str, int], Moments]:
+    """Means and products of the channels of every tensor that units of some groups are read off, by tensor and axis.
 
     Raises:
         SamplesError: samples do not fit the graph, or there are none.
     """
-    flows = sorted({(place.flow, place.flow_axis) for group in found.groups for place in carried(group)})
+    flows = sorted({(place.flow, place.flow_axis) for group in groups for place in carried(group)})
     runner = Runner(found.proto.SerializeToString(), outputs=sorted({name for name, _ in flows}), threads=1)
 
     def look(chunk: Numbered) -> dict[tuple[str, int], Moments]:

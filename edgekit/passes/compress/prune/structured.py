@@ -88,7 +88,9 @@ def choose(proto: onnx.ModelProto, how: Prune, multiple: int, feeds: Sequence[Fe
             f"prune: no channel of this graph may be cut: {'; '.join(list(reasons)[:3])}",
             hint="--set prune.kind=unstructured, or fewer in prune.keep",
         )
-    seen = moments_seen(found, feeds) if feeds else None
+    asks_all = how.importance in ("activation", "error")
+    looked_at = [group for group, is_free in zip(found.groups, free, strict=True) if is_free or asks_all]
+    seen = moments_seen(found, feeds, looked_at) if feeds else None
     candidates = [
         Candidate(order, damage, sizes(group.units, group.width, multiple) if is_free else (group.units,))
         for group, (order, damage), is_free in zip(found.groups, _curves(found, how, feeds, seen), free, strict=True)
