@@ -36,7 +36,8 @@ POINT_FILE = "point.json"
 JUDGED = 64
 """Judging samples that every level runs on, unless more or fewer are asked for."""
 
-NO_TARGET = "quantize is left out: which integers it is about is up to a target (--target NAME)"
+NO_TARGET = "which integers it is about is up to a target, and none is given"
+NO_SCHEME = "this target's runtime has no quantization scheme"
 UNTOUCHED = "the step leaves this layer as it is"
 
 
@@ -85,10 +86,11 @@ def sensitivity(request: Request, question: Question, *, watcher: Watcher = SILE
     samples, scheme = _judging(plan, question.judged), _scheme(plan)
     remarks = list(plan.remarks)
     if "quantize" in asked and scheme is None:
+        why = NO_SCHEME if plan.chosen else NO_TARGET
         if "quantize" in question.techniques:
-            raise UsageError("quantize: which integers it is about is up to a target", hint="--target NAME; `edgekit targets list` names them")
+            raise UsageError(f"quantize: {why}", hint="--target NAME; `edgekit targets list` names them")
         del asked["quantize"]
-        remarks.append(NO_TARGET)
+        remarks.append(f"quantize is left out: {why}")
     asked = {name: _fitting(name, found, given, question) for name, found in asked.items()}
     workshop = Workshop(store=store or Store(), watcher=watcher)
     model, _ = ingested(plan, workshop)

@@ -145,7 +145,7 @@ def test_without_a_target_what_is_quantized_is_left_out_aloud_or_refused_where_i
 
     assert "quantize" not in found.techniques
     assert any(remark.startswith("quantize is left out") for remark in found.remarks)
-    with pytest.raises(UsageError, match="which integers it is about is up to a target"):
+    with pytest.raises(UsageError, match="quantize: which integers it is about is up to a target"):
         find("quantize")
 
 
