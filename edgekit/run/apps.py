@@ -104,6 +104,8 @@ def answer(arguments: List[str]) -> Dict[str, Any]:
         error = {"kind": kind, "reason": one_line("%s: %s" % (refused.filename or "a file", refused.strerror or refused))}
     except MemoryError:
         error = {"kind": "memory", "reason": "not enough memory on this device"}
+    except Exception as wrong:  # noqa: BLE001 - what nobody foresaw is said, too, and not thrown at whoever waits
+        error = {"kind": "defect", "reason": one_line("%s: %s" % (type(wrong).__name__, wrong))}
     return {"schema": SCHEMA, "error": error}
 
 

@@ -207,6 +207,8 @@ def _run(arguments: List[str], folder: str, timeout_s: float) -> str:
         with suppress(OSError):
             os.killpg(child.pid, signal.SIGKILL)
         child.wait()
+        if child.stdout is not None:
+            child.stdout.close()
     if child.returncode < 0:
         with suppress(ValueError):
             return "it was ended by %s" % signal.Signals(-child.returncode).name

@@ -152,12 +152,15 @@ def _must_be_ours(manifest: Dict[str, Any], members: List[Member]) -> None:
         raise RefusedError("arch", "it is for %s, and this device is %s" % (manifest["target"]["arch"], arch))
     try:
         needed = {manifest["engine"]["file"], "health/inputs.json", "health/outputs.json", "runner/edgekit_run/agent.py"}
-        manifest["health"]["max_difference"], manifest["health"]["max_latency_ms"], manifest["health"]["timeout_s"], manifest["build"]
+        limits, _ = manifest["health"], manifest["build"]
+        numbers = (limits["max_difference"], limits["timeout_s"], limits["max_latency_ms"] or 0)
         missing = sorted(needed - {member.path for member in members})
     except (KeyError, TypeError) as wrong:
         raise RefusedError("format", "its manifest lacks %s" % wrong) from wrong
     if missing:
         raise RefusedError("format", "it has no %s" % ", ".join(missing))
+    if not all(type(one) in (int, float) and one >= 0 for one in numbers):
+        raise RefusedError("format", "its manifest allows %r for numbers" % (numbers,))
 
 
 def _must_have_room(root: str, members: List[Member]) -> None:
