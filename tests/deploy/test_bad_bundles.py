@@ -29,19 +29,8 @@ def flipped(content, position, bit=0):
 def tampered(toy, signer):
     """Each byte class of a bundle that was signed: fields of headers, signatures, manifest, contents, padding, end."""
     whole = toy.content(signer)
-    parts, position = [], 0
-    while whole[position : position + BLOCK].strip(b"\0"):
-        size = int(whole[position + 124 : position + 135], 8)
-        parts.append((position, size))
-        position += BLOCK + size + -size % BLOCK
-    for number in (0, 1, 2, len(parts) - 1):
-        start, size = parts[number]
-        for field, offset in HEADER.items():
-            yield f"header {number}: {field}", flipped(whole, start + offset)
-        for where, offset in (("first", 0), ("middle", size // 2), ("last", size - 1)):
-            yield f"content {number}: {where}", flipped(whole, start + BLOCK + offset, 3)
-        if size % BLOCK:
-            yield f"padding {number}", flipped(whole, start + BLOCK + size)
+    parts = parts_of(whole)
+    yield from tampered_headers(whole, parts)
     for offset in range(0, parts[0][1], 9):
         yield f"signatures at {offset}", flipped(whole, BLOCK + offset, offset % 7)
     for offset in range(0, parts[1][1], 211):
@@ -56,6 +45,27 @@ def tampered(toy, signer):
     yield "preceded by a byte", b"\0" + whole
     yield "twice the first member", whole[: BLOCK * 2] + whole
     yield "two members change places", swapped(whole, parts)
+
+
+def parts_of(whole):
+    """Where each member begins, and its size."""
+    parts, position = [], 0
+    while whole[position : position + BLOCK].strip(b"\0"):
+        size = int(whole[position + 124 : position + 135], 8)
+        parts.append((position, size))
+        position += BLOCK + size + -size % BLOCK
+    return parts
+
+
+def tampered_headers(whole, parts):
+    for number in (0, 1, 2, len(parts) - 1):
+        start, size = parts[number]
+        for field, offset in HEADER.items():
+            yield f"header {number}: {field}", flipped(whole, start + offset)
+        for where, offset in (("first", 0), ("middle", size // 2), ("last", size - 1)):
+            yield f"content {number}: {where}", flipped(whole, start + BLOCK + offset, 3)
+        if size % BLOCK:
+            yield f"padding {number}", flipped(whole, start + BLOCK + size)
 
 
 def swapped(whole, parts):
@@ -209,7 +219,8 @@ def unhealthy(bundles, signer):
         toy = bundles.Toy(9)
         toy.files[path] = b"def x(:"
         yield name, toy.content(signer)
-    for name, content in (("has no recorded outputs", b'{"sets": []}'), ("has recorded outputs that are none", b"x"), ("points beyond", b'{"sets": [[{"name": "y", "dtype": "float32", "shape": [3], "offset": 0, "bytes": 9999}]]}')):  # fmt: skip
+    beyond = b'{"sets": [[{"name": "y", "dtype": "float32", "shape": [3], "offset": 0, "bytes": 9999}]]}'
+    for name, content in (("records nothing", b'{"sets": []}'), ("records what is none", b"x"), ("points beyond", beyond)):
         toy = bundles.Toy(9)
         toy.files["health/outputs.json"] = content
         yield name, toy.content(signer)
