@@ -118,6 +118,6 @@ def _sha256(digest: str) -> HashType:
 
 
 def _licences(text: str) -> list[License]:
-    from cyclonedx.factory.license import LicenseFactory
+    from cyclonedx.contrib.license.factories import LicenseFactory
 
     return [LicenseFactory().make_from_string(text)] if text else []

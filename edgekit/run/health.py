@@ -20,7 +20,7 @@ from .tensors import Tensor, read_tensors
 
 FOLDER = "health"
 DESK = ".health-"
-LATENCY = {"warmup_s": 0.2, "warmup_queries": 3, "min_queries": 20, "min_duration_s": 0.2, "max_duration_s": 5.0}
+LATENCY = {"warmup_s": 0.1, "warmup_queries": 3, "min_queries": 20, "min_duration_s": 0.1, "max_duration_s": 5.0}
 BUILD_RESULT = "build-result.json"
 PR_SET_PDEATHSIG = 1  # Linux, <sys/prctl.h>
 

@@ -2,8 +2,8 @@
 
 After each the device must answer with the old or the new engine, whole, and the next deploy must succeed.
 
-    PYTHONPATH=. python tests/benchmarks/deploy/trials.py            # all of them, some 20 minutes
-    PYTHONPATH=. python tests/benchmarks/deploy/trials.py --every 9  # a ninth
+    PYTHONPATH=. python tests/benchmarks/deploy/trials.py            # all of them, more than an hour
+    PYTHONPATH=. python tests/benchmarks/deploy/trials.py --every 3  # a third of them
 
 Kinds: ``before`` and ``after`` (kill -9 of the process on the device at a step on its file system), ``full`` (the disk is full from
 that step on), ``cut`` (the connection is closed after so many bytes), ``pull`` (the cable is pulled, and stays out), ``host`` (kill
@@ -53,13 +53,16 @@ class Ground:
     def __init__(self, folder: Path, sshd, bundles) -> None:
         self.folder, self.sshd, self.bundles = folder, sshd, bundles
         self.faults = folder / "faults"
-        self.faults.mkdir()
+        self.faults.mkdir(parents=True)
         self.apps = folder / "apps"
         self.signer = bundles.Signer("release")
         (folder / "release.pub").write_text(self.signer.public)
         self.version = 0
         sshd.stop()
-        sshd.start({"PYTHONPATH": FAULTS, "EDGEKIT_FAULTS": self.faults, "EDGEKIT_APPS": self.apps})
+        (folder / "bin").mkdir()
+        (folder / "bin" / "python3").symlink_to(sys._base_executable)  # without this environment's packages: a device has none of them
+        path = f"{folder / 'bin'}:/usr/bin:/bin"
+        sshd.start({"PATH": path, "PYTHONPATH": FAULTS, "EDGEKIT_FAULTS": self.faults, "EDGEKIT_APPS": self.apps})
         self.next()
         self.deploy()
 
@@ -76,7 +79,7 @@ class Ground:
     def answers(self) -> int:
         """The version that answers, its outputs held against what was recorded, as a device that was restarted would."""
         run = self.apps / "toy" / "current" / "run.py"
-        ran = subprocess.run([sys.executable, run, "--check"], capture_output=True, text=True, timeout=60, check=False)
+        ran = subprocess.run([sys._base_executable, run, "--check"], capture_output=True, text=True, timeout=60, check=False)
         assert ran.returncode == 0, f"nothing answers: {ran.stderr or ran.stdout}"
         return json.loads(ran.stdout)["version"]
 
@@ -196,6 +199,7 @@ def small_disk(folder: Path):
 def main() -> int:
     arguments = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     arguments.add_argument("--every", type=int, default=1, help="take each so many-th trial")
+    arguments.add_argument("--first", type=int, default=0, help="beginning with this one")
     options = arguments.parse_args()
     with tempfile.TemporaryDirectory(prefix="edgekit-") as temporary, small_disk(Path(temporary, "disk")) as is_small:
         folder = Path(temporary)
@@ -203,19 +207,19 @@ def main() -> int:
         os.environ["EDGEKIT_SSH"] = str(sshd.program)
         os.environ["EDGEKIT_KEYS"] = str(folder / "keys")
         try:
-            return run(Ground(folder / "disk", sshd, loaded("bundles")), is_small=is_small, every=options.every)
+            return run(Ground(folder / "disk", sshd, loaded("bundles")), is_small=is_small, first=options.first, every=options.every)
         finally:
             sshd.close()
 
 
-def run(ground: Ground, *, is_small: bool, every: int = 1) -> int:
+def run(ground: Ground, *, is_small: bool, first: int = 0, every: int = 1) -> int:
     """All trials; how many failed."""
     before = ground.sshd.cable.carried
     ground.next()
     ground.deploy("cable")
     bytes_up = ground.sshd.cable.carried - before
     steps = ground.steps()
-    trials = plan_of(steps, bytes_up, is_small=is_small)[::every]
+    trials = plan_of(steps, bytes_up, is_small=is_small)[first::every]
     print(f"{steps} steps, {bytes_up} bytes go up, {len(trials)} trials", flush=True)
     counts: collections.Counter[tuple[str, str]] = collections.Counter()
     failures = []

@@ -63,4 +63,4 @@ if FOLDER:
     for name in STEPS:
         setattr(os, name, _wrapped(getattr(os, name), name))
     os.open = _wrapped(_open, "open", lambda path, flags, *_, **__: flags & (os.O_WRONLY | os.O_RDWR))
-    builtins.open = _wrapped(open, "open", lambda path, mode="r", *_, **__: isinstance(path, str) and mode[0] in "wxa+" or "+" in mode)
+    builtins.open = _wrapped(open, "open", lambda path, mode="r", *_, **__: (isinstance(path, str) and mode[0] in "wxa+") or "+" in mode)
