@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+import edgekit.run
 from edgekit.bundle.manifest import Manifest
 from edgekit.engine.contract import Engine
 from edgekit.errors import UsageError
@@ -72,14 +74,21 @@ def write_outputs(stage: Path, manifest: Manifest) -> None:
     Raises:
         UsageError: it does not run here.
     """
-    opened = manifest.engine
-    if manifest.build is not None:
-        opened = msgspec.structs.replace(opened, runtime="onnxruntime", options={})
-    told = msgspec.to_builtins(msgspec.structs.replace(manifest, engine=opened))
     try:
-        outputs, _ = health.answers(str(stage), told)
+        outputs, _ = _from_graph(stage, manifest) if manifest.build is not None else health.answers(str(stage), msgspec.to_builtins(manifest))
     except RunError as error:
         raise UsageError(
             f"{manifest.title}: what it answers cannot be recorded here: {error.reason}", hint="`edgekit doctor` says what runs its engines"
         ) from error
     write_tensors(str(stage / health.FOLDER / "outputs"), outputs)
+
+
+def _from_graph(stage: Path, manifest: Manifest) -> Any:
+    """What the graph answers that the device builds from; the adapter for ONNX Runtime does not stay in the bundle."""
+    opened = msgspec.structs.replace(manifest.engine, runtime="onnxruntime", options={})
+    adapter = stage / "runner" / "edgekit_run" / "onnxruntime.py"
+    shutil.copyfile(Path(edgekit.run.__file__).with_name(adapter.name), adapter)
+    try:
+        return health.answers(str(stage), msgspec.to_builtins(msgspec.structs.replace(manifest, engine=opened)))
+    finally:
+        adapter.unlink()

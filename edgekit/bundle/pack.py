@@ -26,6 +26,7 @@ from edgekit.samples import read_samples, with_preprocess
 
 SUFFIX = ".edgekit"
 SBOM = "sbom.cdx.json"
+NOT_BUILT = "not built: needs the device"
 TOLERANCE = 0.05  # int8 kernels of two processors were seen to differ by 5 steps of 256 (tflite-runtime 2.14)
 TOLERANCE_BUILT = 0.1  # what TensorRT builds is held against its graph in ONNX Runtime, which rounds otherwise
 HEALTH_S = 300.0
@@ -167,8 +168,8 @@ def _chosen(build: Path, asked: str) -> tuple[Report, EngineEntry, TargetEntry]:
 
 
 def _put_engine(folder: Path, entry: EngineEntry, build: Path, stage: Path) -> None:
-    """The engine and what belongs to it; code that shows how to call it stays behind."""
-    snippets = {(build / one).resolve() for one in entry.snippets}
+    """The engine and what belongs to it; code that shows how to call a built one stays behind, a builder comes along."""
+    snippets = {(build / one).resolve() for one in entry.snippets} if entry.status != NOT_BUILT else set()
     for path in sorted(folder.rglob("*")):
         if path.is_file() and path.resolve() not in snippets:
             there = stage / "engine" / path.relative_to(folder)
@@ -218,7 +219,7 @@ def _manifest(report: Report, entry: EngineEntry, target: TargetEntry, engine: E
     built = datetime.datetime.fromisoformat(report.created)
     name = wanted.name or re.sub(r"[^a-z0-9]+", "-", Path(report.model.source).stem.lower()).strip("-") or "model"
     budget = report.recipe.budget.max_latency_ms if wanted.max_latency_ms is None else wanted.max_latency_ms
-    is_built_there = engine.status != "built"
+    is_built_there = engine.status == NOT_BUILT
     again = ("build_engine.py", "--run-only", "--warmup", "0.5", "--duration", "1", "--queries", "20")
     manifest = Manifest(
         name=name,

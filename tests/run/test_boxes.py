@@ -33,8 +33,13 @@ def test_boxes_of_two_classes_may_lie_on_each_other():
 
 @pytest.mark.parametrize(
     ("corners", "unit", "box"),
-    [("xyxy", "pixels", [10, 20, 30, 60]), ("yxyx", "pixels", [20, 10, 60, 30]), ("cxcywh", "pixels", [20, 40, 20, 40]), ("cxcywh", "share", [0.2, 0.4, 0.2, 0.4])],
-)  # fmt: skip
+    [
+        ("xyxy", "pixels", [10, 20, 30, 60]),
+        ("yxyx", "pixels", [20, 10, 60, 30]),
+        ("cxcywh", "pixels", [20, 40, 20, 40]),
+        ("cxcywh", "share", [0.2, 0.4, 0.2, 0.4]),
+    ],
+)
 def test_corners_are_read_as_they_are_written(corners, unit, box):
     assert found([box], [[0.9]], corners=corners, unit=unit)[0].corners == pytest.approx([10, 20, 30, 60], rel=1e-6)
 
