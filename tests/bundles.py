@@ -93,7 +93,7 @@ class Toy:
         self.files = {f"runner/edgekit_run/{name}.py": (ROOM / f"{name}.py").read_bytes() for name in RUNNER}
         self.files["runner/edgekit_run/toy.py"] = TOY.encode()
         run = (
-            "import os, sys\nHERE = os.path.dirname(os.path.realpath(__file__))\nsys.path.insert(0, os.path.join(HERE, 'runner'))\n"
+            "import os, sys\nHERE = os.path.dirname(os.path.abspath(__file__))\nsys.path.insert(0, os.path.join(HERE, 'runner'))\n"
             "from edgekit_run.application import main\nsys.exit(main(HERE, sys.argv[1:]))\n"
         )
         self.files["run.py"] = run.encode()

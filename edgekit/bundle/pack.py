@@ -54,7 +54,9 @@ _RUN = '''"""Runs the engine of this folder: files in, a line of JSON each out; 
 import os
 import sys
 
-HERE = os.path.dirname(os.path.realpath(__file__))  # the slot itself, whatever "current" points to by the time this ends
+HERE = os.path.dirname(os.path.abspath(__file__))
+if os.path.islink(HERE):  # the slot itself, whatever "current" points to by the time this ends
+    HERE = os.path.join(os.path.dirname(HERE), os.readlink(HERE))
 sys.path.insert(0, os.path.join(HERE, "runner"))
 sys.dont_write_bytecode = True
 

@@ -32,8 +32,8 @@ ROOM = (
 )
 """Modules that install, and watch what was installed."""
 _ROOT = 'root="${EDGEKIT_APPS:-$HOME/.local/share/edgekit/apps}"; '
-_INSTALLED = _ROOT + '[ -d "$root/agent" ] || exit 3; cd "$root/agent" && exec "$0" -B -m edgekit_run.apps "$@"'
-_PUT = 'cd "$1" && shift && exec "$0" -B -m edgekit_run.apps "$@"'
+_INSTALLED = _ROOT + '[ -d "$root/agent" ] || exit 3; cd "$root/agent" && EDGEKIT_PYTHON="$0" exec "$0" -B -m edgekit_run.apps "$@"'
+_PUT = 'cd "$1" && shift && EDGEKIT_PYTHON="$0" exec "$0" -B -m edgekit_run.apps "$@"'
 NOTHING = 3
 _HINTS = {
     "disk": "make room there: df -h; `edgekit deploy --keep 1` keeps fewer slots",

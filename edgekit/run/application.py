@@ -130,6 +130,9 @@ def main(slot: str, arguments: List[str]) -> int:
     except (RunError, RefusedError) as wrong:
         sys.stderr.write("run.py: %s\n" % wrong.reason)
         return 1
+    except OSError as refused:
+        sys.stderr.write("run.py: %s: %s\n" % (refused.filename, refused.strerror))
+        return 1
     return 0
 
 

@@ -168,6 +168,11 @@ def _json(path: str) -> Any:
         return None
 
 
+def interpreter() -> str:
+    """This Python, as it was called; an emulator may name it as it lies within."""
+    return os.environ.get("EDGEKIT_PYTHON") or sys.executable
+
+
 @contextmanager
 def _desk(slot: str) -> Iterator[str]:
     """A folder to work in, below the slot: nothing is written elsewhere."""
@@ -190,7 +195,7 @@ def _run(arguments: List[str], folder: str, timeout_s: float) -> str:
     """
     environment = dict(os.environ, PYTHONDONTWRITEBYTECODE="1")
     child = subprocess.Popen(
-        [sys.executable, *arguments],
+        [interpreter(), *arguments],
         cwd=folder,
         env=environment,
         stdin=subprocess.DEVNULL,
