@@ -14,7 +14,7 @@ from edgekit.bundle.manifest import Manifest
 from edgekit.deploy.site import Health, Installed, Site, Slot
 from edgekit.deploy.unit import unit_of
 from edgekit.device import open_device
-from edgekit.errors import BundleError, DeviceError, EdgekitError, UsageError
+from edgekit.errors import BundleError, DeviceError, EdgekitError, UnreachableError, UsageError
 from edgekit.watch import SILENT, Watcher
 
 TRIAL_S = 120.0
@@ -142,15 +142,17 @@ def _installed(site: Site, bundle: Path, wish: dict[str, Any], manifest: Manifes
     try:
         return site.install(bundle, wish, timeout_s)
     except (BundleError, DeviceError) as error:
-        raise type(error)(f"{error.message}{_what_runs(site, manifest.name)}", hint=error.hint) from error
+        raise type(error)(
+            f"{error.message}{_what_runs(site, manifest.name, is_refused=not isinstance(error, UnreachableError))}", hint=error.hint
+        ) from error
 
 
-def _what_runs(site: Site, name: str) -> str:
+def _what_runs(site: Site, name: str, *, is_refused: bool) -> str:
     try:
         running = [one.running for one in site.status(name) if one.running is not None]
     except EdgekitError:
         return ""  # what is said already matters more
-    return f"; version {running[0].version} goes on running" if running else ""
+    return f"; version {running[0].version} {'goes on running' if is_refused else 'runs there'}" if running else ""
 
 
 def _tried(site: Site, found: Deployed, terms: Terms, watcher: Watcher, sleep: Callable[[float], None]) -> Deployed:

@@ -57,7 +57,9 @@ def test_a_bundle_is_deployed_there_tried_there_and_rolled_back(board, net, arra
         assert (found.health.difference <= 0.05, found.health.is_timed) == (True, False)
     device = SshDevice("ssh://pi")
     assert deploy.Site(device).back("net").running.version == 1
-    ran = device.run(["sh", "-c", 'EDGEKIT_PYTHON="$0" "$0" ~/.local/share/edgekit/apps/net/current/run.py --check', device.facts.python], timeout_s=300)
+    ran = device.run(
+        ["sh", "-c", 'EDGEKIT_PYTHON="$0" "$0" ~/.local/share/edgekit/apps/net/current/run.py --check', device.facts.python], timeout_s=300
+    )
     device.close()
 
     assert b'"version": 1' in ran.stdout, ran.stderr

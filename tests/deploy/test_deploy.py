@@ -176,6 +176,22 @@ def test_deploys_do_not_come_between_a_measurement(bundles, signer, sshd, terms,
     assert found.running.version == 1
 
 
+def test_a_lab_gets_it_side_by_side_and_what_fails_on_one_takes_nothing_from_the_others(bundles, signer, sshd, terms, tmp_path):
+    from edgekit.pipeline.rollout import deploy_fleet
+
+    names = sshd.multiply(3)
+    inventory = [f'[[device]]\nname = "{name}"\nurl = "ssh://{name}"\ntags = ["field"]\n' for name in names]
+    inventory.append('[[device]]\nname = "gone"\nurl = "ssh://no-such-host.invalid"\ntags = ["field"]\n')
+    (tmp_path / "devices.toml").write_text("schema = 1\n" + "".join(inventory))
+
+    arrivals = deploy_fleet(bundles.Toy(1).write(tmp_path / "1.edgekit", signer), "lab:field", terms())
+
+    assert [one.device for one in arrivals] == [*names, "gone"]
+    assert [one.deployed.running.version for one in arrivals[:3]] == [1, 1, 1]
+    assert all((sshd.folder / "devices" / name / "apps" / "toy" / "current").exists() for name in names)
+    assert (arrivals[3].deployed, arrivals[3].exit_status) == (None, 4)
+
+
 def test_a_small_share_of_the_trials_holds(sshd, tmp_path, bundles, monkeypatch):
     """The whole of them: tests/benchmarks/deploy/trials.py."""
     import importlib.util
