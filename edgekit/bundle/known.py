@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -80,6 +81,10 @@ def write_outputs(stage: Path, manifest: Manifest) -> None:
         raise UsageError(
             f"{manifest.title}: what it answers cannot be recorded here: {error.reason}", hint="`edgekit doctor` says what runs its engines"
         ) from error
+    if not math.isfinite(health.difference(outputs, outputs)):
+        raise UsageError(
+            f"{manifest.title}: some of what it answers is not finite, and cannot be compared", hint="--samples with inputs that it is made for"
+        )
     write_tensors(str(stage / health.FOLDER / "outputs"), outputs)
 
 

@@ -16,9 +16,9 @@ import edgekit.run
 from edgekit import strict
 from edgekit.bundle import known, sbom
 from edgekit.bundle.manifest import Boxes, Build, Descriptor, ForTarget, HealthLimits, Licences, Listed, Manifest, Opened, Origin
-from edgekit.engine.contract import Engine, read_engine
+from edgekit.engine.contract import Engine, Port, read_engine
 from edgekit.errors import BundleError, StoreError, UnsupportedError, UsageError
-from edgekit.model import Signature, file_sha256
+from edgekit.model import Signature, Tensor, file_sha256
 from edgekit.report import EngineEntry, Report, TargetEntry, read_report
 from edgekit.run import bundle_file, trust
 from edgekit.run.bundle_file import Member, RefusedError
@@ -189,12 +189,9 @@ def _put_runner(stage: Path, runtime: str) -> None:
 
 
 def _put_descriptor(stage: Path, engine: Engine, signature: Signature, boxes: Boxes | None) -> None:
-    """The ports as the engine has them, layouts as the source has where the engine says none."""
-    layouts = {tensor.name: tensor.layout for tensor in (*signature.inputs, *signature.outputs)}
-    inputs, outputs = (
-        tuple(msgspec.structs.replace(port, layout=port.layout or layouts.get(port.name, "")) for port in ports)
-        for ports in (engine.inputs, engine.outputs)
-    )
+    """The ports as the engine has them; layouts as the source has where the engine says none, scales where the source has real numbers."""
+    tensors = {tensor.name: tensor for tensor in (*signature.inputs, *signature.outputs)}
+    inputs, outputs = (tuple(_port(port, tensors.get(port.name)) for port in ports) for ports in (engine.inputs, engine.outputs))
     is_picture = len(inputs) == 1 and len(inputs[0].shape) == 4
     told = Descriptor(
         inputs=inputs,
@@ -204,6 +201,13 @@ def _put_descriptor(stage: Path, engine: Engine, signature: Signature, boxes: Bo
         postprocess=boxes,
     )
     (stage / "descriptor.json").write_bytes(msgspec.json.format(msgspec.json.encode(told), indent=1))
+
+
+def _port(port: Port, source: Tensor | None) -> Port:
+    if source is None:
+        return port
+    known = msgspec.structs.replace(port, layout=port.layout or source.layout)
+    return known if source.dtype.startswith("float") else msgspec.structs.replace(known, scale=None, zero_point=None)
 
 
 def _boxes(path: Path | None, engine: Engine) -> Boxes | None:

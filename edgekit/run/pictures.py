@@ -67,7 +67,7 @@ def to_stored(values: Any, port: Dict[str, Any]) -> Any:
     """Real values as a port holds them."""
     import numpy as np
 
-    if port["scale"] is None:
+    if port["scale"] is None or values.dtype.kind != "f":
         return values.astype(port["dtype"])
     grid = np.iinfo(port["dtype"])
     return np.clip(np.rint(values / np.float32(port["scale"])) + (port["zero_point"] or 0), grid.min, grid.max).astype(port["dtype"])
