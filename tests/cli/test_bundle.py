@@ -243,3 +243,29 @@ def test_a_service_for_systemd_is_written_beside_the_application(edgekit, built,
     assert Path(said.data["unit"]) == tmp_path / "apps" / "tiny" / "edgekit-tiny.service"
     assert f"ExecStart=/usr/bin/env {sys.executable} -m edgekit_run.apps keep tiny 600 3600\n" in unit
     assert f"Environment=EDGEKIT_APPS={tmp_path / 'apps'} " in unit
+
+
+def test_a_detectors_boxes_come_back_in_the_pictures_own_pixels(edgekit, key, tmp_path):
+    """Two boxes on one thing and a weak one, in shares of the input; the picture is twice as wide as the input, and as high."""
+    import onnx
+    from PIL import Image
+
+    model = onnx.parser.parse_model("""<ir_version: 10, opset_import: ["" : 21]>
+        detect (float[1,3,16,16] image) => (float[1,3,4] boxes, float[1,3,2] scores)
+        <float[1,3,4] places = {0.0, 0.0, 0.5, 0.5, 0.0, 0.0, 0.5, 0.4375, 0.5, 0.5, 1.0, 1.0},
+         float[1,3,2] sure = {0.8, 0.1, 0.7, 0.1, 0.1, 0.15}, float zero = {0.0}, int64[4] axes = {0, 1, 2, 3}> {
+            mean = ReduceMean<keepdims=0>(image, axes)  none = Mul(mean, zero)  boxes = Add(places, none)  scores = Add(sure, none) }""")
+    onnx.save(model, "detect.onnx")
+    Path("boxes.toml").write_text('boxes = "boxes"\nscores = "scores"\nunit = "share"\n')
+    Path("wrong.toml").write_text('boxes = "boxs"\n')
+    Image.fromarray(np.full((16, 32, 3), 90, np.uint8)).save("a.png")
+    words = ("--recipe", "float", "--no-bench", "--set", "preprocess.std=255", "--set", "preprocess.mean=0")
+    assert edgekit("build", "detect.onnx", "-t", "x86", *words, "-o", "out").status == 0
+
+    misspelt = edgekit("bundle", "out", "--boxes", "wrong.toml")
+    edgekit("bundle", "out", "--boxes", "boxes.toml", "--key", key, "-o", "b.edgekit")
+    edgekit("deploy", "b.edgekit", "--device", "local", "--trial-s", 0, "--trust-keys", tmp_path / "keys" / "release.pub")
+    ran = subprocess.run([sys.executable, tmp_path / "apps/detect/current/run.py", "a.png"], capture_output=True, text=True, check=True)
+
+    assert (misspelt.status, "did you mean boxes?" in misspelt.err) == (2, True)
+    assert json.loads(ran.stdout)["boxes"] == [{"label": "0", "index": 0, "score": pytest.approx(0.8), "box": pytest.approx([0, 0, 16, 8])}]
