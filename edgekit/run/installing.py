@@ -16,11 +16,12 @@ from typing import IO, Any, Callable, Dict, List, NamedTuple, Optional
 
 from . import health, trust
 from .bundle_file import MANIFEST, SIGNATURES, BundleFile, Member, RefusedError, members_of, read_manifest, size_of
-from .slots import GOOD, TRIAL, App, app_names, link_whole, locked, make_folder, sync, write_whole
+from .slots import BAD, GOOD, TRIAL, App, app_names, link_whole, locked, make_folder, sync, write_whole
 
 RESERVE_BYTES = 4 * 1024 * 1024  # what else the device may need to write meanwhile
 AGENTS = ".agent"
 AGENTS_KEPT = 2
+AGAIN = "-again"  # the slot of a bundle whose first one was damaged
 
 
 class Wish(NamedTuple):
@@ -79,10 +80,10 @@ def install(root: str, wish: Wish, clock: Callable[[], float] = time.time) -> Di
             _remember_time(app, checked.told, clock())
             keep_agent(root)
             before = app.current()
-            found = (_again if before == checked.slot else _new)(app, bundle, checked, wish.trial_s)
+            found = _put(app, bundle, checked, wish.trial_s)
         with suppress(OSError):  # the new one runs already; a disk too full to say what goes is asked again next time
             app.prune(wish.keep)
-    told = {"app": app.name, "slot": checked.slot, "version": checked.manifest["version"], "signer": checked.signer.name}
+    told = {"app": app.name, "version": checked.manifest["version"], "signer": checked.signer.name}
     return dict(found, before=before, trial_s=wish.trial_s, **told)
 
 
@@ -170,32 +171,44 @@ def _must_have_room(root: str, members: List[Member]) -> None:
         raise RefusedError("disk", "it needs %.1f MB, and %.1f MB are free" % (need / 1e6, told.f_bavail * told.f_frsize / 1e6))
 
 
-def _again(app: App, _: BundleFile, checked: Checked, trial_s: float) -> Dict[str, Any]:
-    """What runs already is asked once more, and goes on trial again if it was not known to be good."""
-    name = checked.slot
+def _put(app: App, bundle: BundleFile, checked: Checked, trial_s: float) -> Dict[str, Any]:
+    """Have the bundle run; what runs already is asked once more, and made anew beside itself if its files were damaged since."""
+    current = app.current()
+    if current not in (checked.slot, checked.slot + AGAIN):
+        return _new(app, bundle, checked, checked.slot, trial_s)
     try:
-        found = health.check(app.slot(name), checked.manifest)
-    except RefusedError as wrong:
-        raise RefusedError(wrong.kind, "it runs already, and %s" % wrong.reason) from wrong
-    known = app.state()["slots"].get(name)
-    if known is None:  # whoever restored an older state by hand
-        app.adopt(app.slot(name), name, _known(checked, trial_s))
-    elif known["status"] != GOOD:
+        return _again(app, current, checked, trial_s)
+    except (RefusedError, OSError) as damaged:
+        other = checked.slot if current != checked.slot else checked.slot + AGAIN
+        found = _new(app, bundle, checked, other, trial_s)
+        if current in app.state()["slots"]:
+            app.mark(current, BAD, getattr(damaged, "reason", str(damaged)))
+        return found
+
+
+def _again(app: App, name: str, checked: Checked, trial_s: float) -> Dict[str, Any]:
+    """It goes on trial again if it was not known to be good."""
+    found = health.check(app.slot(name), checked.manifest)
+    state = app.state()
+    known = state["slots"].setdefault(name, dict(_known(checked, trial_s), since=0.0, before=None, reason="", status=BAD))
+    if known["status"] != GOOD:
+        known["trial_s"] = trial_s
+        app.save(state)
         app.mark(name, TRIAL if trial_s else GOOD)
-    return {"was_installed": True, "health": found}
+    return {"was_installed": True, "slot": name, "health": found}
 
 
-def _new(app: App, bundle: BundleFile, checked: Checked, trial_s: float) -> Dict[str, Any]:
-    folder = app.slot(".new-" + checked.slot)
+def _new(app: App, bundle: BundleFile, checked: Checked, name: str, trial_s: float) -> Dict[str, Any]:
+    folder = app.slot(".new-" + name)
     try:
         _unpack(folder, bundle, checked)
         found = health.check(folder, checked.manifest, is_new=True)
         _sync_all(folder)
-        app.adopt(folder, checked.slot, _known(checked, trial_s))
+        app.adopt(folder, name, _known(checked, trial_s))
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
-    return {"was_installed": False, "health": found}
+    return {"was_installed": False, "slot": name, "health": found}
 
 
 def _known(checked: Checked, trial_s: float) -> Dict[str, Any]:

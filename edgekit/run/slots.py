@@ -180,12 +180,11 @@ class App:
                 that is installed.
         """
         before = self.current()
-        if before != name:
-            self.forget(name)
-            os.rename(folder, self.slot(name))
-            sync(self.slots)
+        self.forget(name)
+        os.rename(folder, self.slot(name))
+        sync(self.slots)
         state = self.state()
-        state["slots"][name] = dict(known, since=time.time(), before=before if before != name else None, reason="")
+        state["slots"][name] = dict(known, since=time.time(), before=before, reason="")
         self.save(state)
         self.switch(name)
         if known["status"] == GOOD:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -65,6 +66,25 @@ def test_a_file_of_a_slot_that_was_written_to_is_not_what_a_bundle_is_installed_
 
     assert install(one)["error"] is None
     assert answers(apps_folder) == 1
+
+
+@pytest.mark.parametrize("how", ["a byte changed", "a file is gone", "all of it is gone"])
+def test_a_slot_whose_files_were_damaged_is_made_anew_by_the_same_bundle(how, bundles, signer, install, status, apps_folder, tmp_path):
+    path = bundles.Toy(1).write(tmp_path / "1", signer)
+    for _ in range(2):  # the one made anew, too
+        slot = apps_folder / "toy" / "slots" / install(path)["slot"]
+        if how == "all of it is gone":
+            shutil.rmtree(slot)
+        elif how == "a file is gone":
+            (slot / "runner" / "edgekit_run" / "toy.py").unlink()
+        else:
+            (slot / "engine" / "toy.json").write_text('{"factor": 3, "does": ""}')
+
+        told = install(path)
+
+        assert (told["error"], told["was_installed"]) == (None, False)
+        assert answers(apps_folder) == 1
+        assert [one["status"] for one in status()["slots"] if one["runs"]] == ["good"]
 
 
 def test_an_engine_that_fails_in_its_first_minutes_gives_way_by_itself(bundles, signer, install, status, apps_folder, tmp_path):
