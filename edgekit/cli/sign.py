@@ -7,10 +7,14 @@ from typing import Annotated
 
 import typer
 
+from edgekit.cli.completion import key_names
 from edgekit.cli.keys import Passphrase, asked_passphrase
 from edgekit.cli.terminal import AsJson, print_json, say
 
-KeyOption = Annotated[str, typer.Option("--key", "-k", metavar="NAME", help="Key to sign with; `edgekit keys list`.", show_default=False)]
+KeyOption = Annotated[
+    str,
+    typer.Option("--key", "-k", metavar="NAME", help="Key to sign with; `edgekit keys list`.", show_default=False, autocompletion=key_names),
+]
 Expires = Annotated[
     str, typer.Option(metavar="TIME", help="never, days such as 90d, or a date; no device installs it later (default: 365d).", show_default=False)
 ]

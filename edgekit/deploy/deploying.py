@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -137,9 +138,11 @@ def _refuse_foreign(manifest: Manifest, arch: str, name: str, bundle: Path) -> N
 
 
 def _installed(site: Site, bundle: Path, wish: dict[str, Any], manifest: Manifest) -> dict[str, Any]:
-    """The device's answer; an error says what runs there."""
+    """The device's answer; an error says what runs there. A connection that breaks is made anew once: to install twice does no harm."""
     timeout_s = CHECK_S + manifest.health.timeout_s + (manifest.build.timeout_s if manifest.build else 0.0)
     try:
+        with suppress(UnreachableError):
+            return site.install(bundle, wish, timeout_s)
         return site.install(bundle, wish, timeout_s)
     except (BundleError, DeviceError) as error:
         raise type(error)(

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from threading import Timer
+from threading import Thread, Timer
 
 import pytest
 
@@ -153,6 +153,23 @@ def test_a_deploy_that_was_killed_is_taken_up_by_the_next_one(bundles, signer, s
 
     assert version_of(device_apps) == "1"
     assert sshd.cable.carried - before < 3_000_000
+
+
+def test_a_connection_that_breaks_while_the_device_installs_is_made_anew(bundles, signer, sshd, terms, device_apps, tmp_path):
+    deploy(bundles.Toy(1).write(tmp_path / "1.edgekit", signer), "ssh://pi", terms())
+
+    def cut():
+        sshd.tools.until(lambda: any(path.name.startswith(".new") for path in (device_apps / "toy" / "slots").iterdir()), 30)
+        sshd.signal_sessions(signal.SIGKILL)
+
+    cutting = Thread(target=cut)
+    cutting.start()
+    found = deploy(bundles.Toy(2).write(tmp_path / "2.edgekit", signer), "ssh://pi", terms())
+    cutting.join()
+
+    assert sshd.log().count("Accepted publickey") >= 3
+    assert found.running.version == 2
+    assert version_of(device_apps) == "2"
 
 
 def test_a_device_that_does_not_answer_is_said(bundles, signer, sshd, terms, tmp_path):
