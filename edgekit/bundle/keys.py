@@ -117,8 +117,9 @@ def rotate(old: str, new: str, passphrase: str = "", *, signed: int) -> Path:
     going = _entry(old, entries)
     if going.gave_way_to:
         raise UsageError(f"{old} gave way to {going.gave_way_to} already", hint=f"edgekit keys rotate {going.gave_way_to}")
-    if old == new:
-        raise UsageError(f"{old} cannot give way to itself", hint="--to NAME")
+    gone = [old] if old == new else [name for name in (new,) if name in entries and entries[name].gave_way_to]
+    if gone:
+        raise UsageError(f"{old} cannot give way to {new}, which is no key of the time to come", hint="--to NAME, of a new key")
     leaving = private_key(old, passphrase)
     if new not in entries:
         new_key(new, passphrase)
@@ -143,7 +144,7 @@ def private_key(name: str, passphrase: str = "") -> Ed25519PrivateKey:
     """The private half of a key.
 
     Raises:
-        UsageError: it is not here, others may read it, or the passphrase is not its own.
+        UsageError: it is not here, gave way to another, others may read it, or the passphrase is not its own.
     """
     with extra("bundle"):
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -151,6 +152,8 @@ def private_key(name: str, passphrase: str = "") -> Ed25519PrivateKey:
 
     entry = _entry(name, {entry.name: entry for entry in list_keys()})
     path = keys_folder() / f"{name}.key"
+    if entry.gave_way_to:
+        raise UsageError(f"{name} gave way to {entry.gave_way_to}, and no device takes what it signs", hint=f"--key {entry.gave_way_to}")
     if not entry.can_sign:
         raise UsageError(f"{path}: only the public half of that key is here", hint="sign where the private half is")
     if path.stat().st_mode & 0o077:

@@ -208,6 +208,8 @@ def test_a_key_that_gave_way_signs_nothing_more_for_a_device(edgekit, built, key
     old = edgekit("deploy", "old.edgekit", "--device", "local", "--trial-s", 0)
 
     assert rotated.status == 0
+    assert "--key next" in edgekit("sign", "2.edgekit", "--key", key).err
+    assert edgekit("keys", "rotate", "next", "--to", key).status == 2
     assert (new.status, "signed by next" in new.out) == (0, True), new.err
     assert (old.status, "which is revoked" in old.err) == (5, True)
     assert [(one["name"], one["gave_way_to"]) for one in edgekit("keys", "list", "--json").data["keys"]] == [("next", ""), ("release", "next")]
