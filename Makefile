@@ -1,5 +1,6 @@
 # make demo, make test: each makes its own virtual environment and installs what it needs.
 # make arm: the userlands of --device emulated:…, on Debian or Ubuntu with qemu-user; make test then runs engines in them.
+# make adbd: a real adbd of Debian's sources, as root on Debian; make test then tries adb:// on it.
 #
 #   PYTHON       a Python of 3.11 or newer                          (python3)
 #   VENV         where the environments lie                         (.venv)
@@ -12,10 +13,12 @@ TORCH_INDEX ?=
 TORCH ?= torch==2.13.0
 PIP = -m pip --disable-pip-version-check --quiet install
 
-.PHONY: help demo test arm lint wheel-test docker-lint clean
+ADBD ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/edgekit/adbd
+
+.PHONY: help demo test arm adbd lint wheel-test docker-lint clean
 
 help:
-	@sed -n 's/^#  *//p' Makefile; echo "targets: demo test arm lint wheel-test docker-lint clean"
+	@sed -n 's/^#  *//p' Makefile; echo "targets: demo test arm adbd lint wheel-test docker-lint clean"
 
 $(VENV)/demo/ready: pyproject.toml
 	@$(PYTHON) tools/check_python.py
@@ -30,18 +33,21 @@ $(VENV)/test/ready: pyproject.toml
 	@echo "test: installing edgekit with all frameworks into $(VENV)/test: about 1 GB to download, 4 GB on disk"
 	@$(PYTHON) -m venv $(VENV)/test
 	@$(VENV)/test/bin/python $(PIP) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) '$(TORCH)'
-	@$(VENV)/test/bin/python $(PIP) -e '.[tflite,torch,keras,dev]'
+	@$(VENV)/test/bin/python $(PIP) -e '.[tflite,torch,augment,metrics,keras,dev]'
 	@touch $@
 
 demo: $(VENV)/demo/ready
 	@$(VENV)/demo/bin/python tools/demo.py
 
 test: $(VENV)/test/ready
-	@$(VENV)/test/bin/python -m pytest -q -n 2 --dist loadfile
+	@EDGEKIT_ADBD="$${EDGEKIT_ADBD-$(ADBD)/adbd}" $(VENV)/test/bin/python -m pytest -q -n 2 --dist loadfile
 
 # Kept in the user's cache folder; what is there already is not made again.
 arm: $(VENV)/test/ready
 	@for name in aarch64 aarch64-tflite-runtime armv7l; do $(VENV)/test/bin/python tools/arm_userland.py $$name || exit 1; done
+
+adbd:
+	@sh tools/build_adbd.sh $(ADBD)
 
 lint: $(VENV)/test/ready
 	$(VENV)/test/bin/ruff check .
@@ -59,7 +65,7 @@ wheel-test: $(VENV)/test/ready
 
 docker-lint: $(VENV)/test/ready
 	$(VENV)/test/bin/hadolint docker/Dockerfile.host docker/Dockerfile.arm64-runtime docker/Dockerfile.jetpack-builder
-	$(VENV)/test/bin/shellcheck docker/*.sh .ci/run
+	$(VENV)/test/bin/shellcheck docker/*.sh .ci/run tools/build_adbd.sh
 
 clean:
 	rm -rf $(VENV) dist out demo

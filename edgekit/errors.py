@@ -7,6 +7,7 @@
     ├── SourceError              exit 1   the model file cannot be read or does not match itself
     ├── SamplesError             exit 1   samples are missing, unreadable or do not fit the model
     ├── StoreError               exit 1   the store cannot be read or written (full, not writable, damaged)
+    ├── TrainingError            exit 1   training came to numbers that are none
     ├── ChildError               exit 1   a child process failed, ran too long or used too much
     ├── DeviceError              exit 4   a device did not do what it was asked
     │   └── UnreachableError     exit 4   … or did not answer at all
@@ -80,6 +81,10 @@ class SamplesError(EdgekitError):
 
 class StoreError(EdgekitError):
     """A file edgekit writes or keeps cannot be written or read."""
+
+
+class TrainingError(EdgekitError):
+    """Training came to numbers that are none; what it had before stays in its checkpoint."""
 
 
 class ChildError(EdgekitError):

@@ -20,6 +20,7 @@ from edgekit.ingest.contract import IngestOptions
 from edgekit.ingest.sniff import kind_of
 from edgekit.model import Model, Preprocess, Step
 from edgekit.passes.contract import Need, Pass
+from edgekit.passes.order import out_of_order
 from edgekit.recipe import Budget, Recipe, read_recipe
 from edgekit.samples import Description, Samples, preprocess_faults, read_samples
 from edgekit.target import Chosen, Runtime, Target, choose, read_target, unsourced
@@ -78,6 +79,7 @@ class Request:
         factory: ``module.py:function`` for a PyTorch state dict.
         skip_bad_samples: leave unreadable samples out.
         require_full_delegation: refuse engines of which the runtime's delegate leaves operators to its own kernels.
+        teachers: models that the source learns from before anything else.
     """
 
     source: Path
@@ -91,6 +93,7 @@ class Request:
     factory: str = ""
     skip_bad_samples: bool = False
     require_full_delegation: bool = False
+    teachers: tuple[Path, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -111,6 +114,7 @@ class Plan:
         chosen: targets and their runtimes, in the order asked for.
         recipe: as read.
         preparation: steps every build begins with.
+        distill: how the model learns from other models before the recipe's steps; None if there are no teachers.
         steps: the recipe's steps.
         samples: None if the user gave none.
         ingest: how the source is read.
@@ -133,6 +137,7 @@ class Plan:
     load: dict[str, Any]
     names: tuple[str, ...]
     remarks: tuple[str, ...]
+    distill: PlannedStep | None = None
 
 
 def parse_settings(texts: Iterable[str]) -> Settings:
@@ -179,6 +184,8 @@ def check(request: Request, *, targets_needed: bool = True) -> Plan:
     recipe = faults.catch(read_recipe, request.recipe) or Recipe(schema=1, name=request.recipe)
     settings = {step: dict(fields) for step, fields in request.settings.items()}
     preparation = tuple(_planned(faults, index=0, name=name, options=settings.pop(name, {})) for name in PREPARATION)
+    _metrics_installed(faults, recipe)
+    distill = _distill(faults, request, settings)
     steps = _recipe_steps(faults, recipe, settings)
     chosen = tuple({one.key: one for one in reversed(chosen)}.values())[::-1]  # one kind asked for by two names is built once
     chosen = tuple(faults.catch(asked.with_ports, one, settings.get("io", {})) or one for one in chosen)
@@ -203,7 +210,7 @@ def check(request: Request, *, targets_needed: bool = True) -> Plan:
     _integers_made(faults, good, chosen, recipe.name, is_quantized=_may_be_quantized(request))
     for one in filter(takes_source, chosen):
         faults.catch(_check_conversion, request, one, good)
-    if dtype != "float32" and not any(Need.SAMPLES in step.pass_.needs for step in good):
+    if dtype != "float32" and not any(map(makes_integers, good)):
         faults.add(f"--set io.dtype={dtype}: recipe {recipe.name} makes no integers; static_wi8_ai8 does")
     faults.raise_any(request)
     return Plan(
@@ -218,7 +225,8 @@ def check(request: Request, *, targets_needed: bool = True) -> Plan:
         budget=budget,
         load=load,
         names=_names(chosen),
-        remarks=(*_remarks(chosen, recipe.name), *_stretched(samples, preprocess)),
+        remarks=(*_remarks(chosen, recipe.name), *_paid(chosen, good), *_stretched(samples, preprocess)),
+        distill=distill,
     )
 
 
@@ -322,6 +330,25 @@ def _planned(faults: _Faults, *, index: int, name: str, options: dict[str, Any])
     return PlannedStep(name=name, pass_=pass_, options=options)
 
 
+def _metrics_installed(faults: _Faults, recipe: Recipe) -> None:
+    known = plugins.names("edgekit.metrics")
+    for name in recipe.metrics:
+        if name not in known:
+            faults.add(f"metric {name}: not installed{strict.nearest(name, known)}")
+
+
+def _distill(faults: _Faults, request: Request, settings: Settings) -> PlannedStep | None:
+    """The step in which the model learns from teachers, if there are any."""
+    if not request.teachers:
+        return None
+    for teacher in request.teachers:
+        if not teacher.exists():
+            faults.add(f"{teacher}: no such file")
+    if request.samples is None:
+        faults.add("distill: needs samples: --samples DIR")
+    return _planned(faults, index=0, name="distill", options=settings.pop("distill", {}))
+
+
 def _recipe_steps(faults: _Faults, recipe: Recipe, settings: Settings) -> list[PlannedStep | None]:
     steps = []
     for index, table in enumerate(recipe.step, start=1):
@@ -332,6 +359,8 @@ def _recipe_steps(faults: _Faults, recipe: Recipe, settings: Settings) -> list[P
             continue
         options.update(settings.pop(name, {}))
         steps.append(_planned(faults, index=index, name=name, options=options))
+    for line in out_of_order([str(table.get("pass", "")) for table in recipe.step]):
+        faults.add(line)
     return steps
 
 
@@ -369,12 +398,16 @@ def _needs_met(faults: _Faults, steps: tuple[PlannedStep, ...], chosen: tuple[Ch
         only_integers = any(scheme is not None and scheme.integers_alone for scheme in schemes)
         faults.add(f"{said} samples: --samples DIR" if only_integers else f"{said} samples: --samples DIR, or --recipe fp16")
     for index, step in enumerate(steps, start=1):
+        if Need.TEACHERS in step.pass_.needs:
+            faults.add(f"step {index} ({step.name}): comes before every recipe: edgekit distill --teacher FILE --student FILE --recipe …")
         for one in chosen:
             scheme = one.target.runtime(one.runtime).scheme
             if takes_source(one):
                 continue
             if Need.SCHEME in step.pass_.needs and scheme is None:
                 faults.add(f"step {index} ({step.name}): {one.target.name} has no scheme for {one.runtime}")
+            if Need.COST in step.pass_.needs and one.builds_on == "device":
+                faults.add(f"step {index} ({step.name}): {one.key}: engines are built on the device, so that no latency is measured: of = macs")
             # A pass may say what of its options a scheme has no form for; not every pass has something to ask.
             lacking = getattr(step.pass_, "lacking", None)
             if lacking is not None and scheme is not None and (lack := lacking(scheme)):
@@ -383,12 +416,17 @@ def _needs_met(faults: _Faults, steps: tuple[PlannedStep, ...], chosen: tuple[Ch
 
 def _integers_made(faults: _Faults, steps: tuple[PlannedStep, ...], chosen: tuple[Chosen, ...], recipe: str, *, is_quantized: bool) -> None:
     """A processor that computes in integers alone has nothing to do for a recipe that makes none."""
-    if is_quantized or any(Need.SAMPLES in step.pass_.needs for step in steps):
+    if is_quantized or any(map(makes_integers, steps)):
         return
     for one in chosen:
         scheme = one.target.runtime(one.runtime).scheme
         if scheme is not None and scheme.integers_alone:
             faults.add(f"{one.key} computes in integers alone, and recipe {recipe} makes none between ports: --recipe static_wi8_ai8")
+
+
+def makes_integers(step: PlannedStep) -> bool:
+    """Whether a step stores activations as integers: it goes by a scheme, and by samples for their ranges."""
+    return {Need.SCHEME, Need.SAMPLES} <= step.pass_.needs
 
 
 def _check_conversion(request: Request, one: Chosen, steps: tuple[PlannedStep, ...]) -> None:
@@ -423,6 +461,33 @@ def _remarks(chosen: tuple[Chosen, ...], recipe: str) -> tuple[str, ...]:
     for one in chosen:
         remarks = one.target.runtime(one.runtime).remarks
         lines += [f"{one.key}: {remarks[key]}" for key in ("*", recipe) if key in remarks]
+    return tuple(lines)
+
+
+_TECHNIQUES = {
+    "structured": "fewer channels",
+    "unstructured": "zeros anywhere",
+    "sparse_2_4": "two zeros in every four",
+    "codebook": "shared values",
+    "low_rank": "products of smaller layers",
+    "binary": "weights of one magnitude a channel",
+}
+_COMES_OF = {
+    "speed": "make engines of this runtime faster",
+    "size": "make engines of this runtime no faster, only smaller once they are compressed (zip)",
+    "neither": "make engines of this runtime neither faster nor smaller",
+    None: "nobody has measured whether they make engines of this runtime faster or smaller",
+}
+
+
+def _paid(chosen: tuple[Chosen, ...], steps: tuple[PlannedStep, ...]) -> tuple[str, ...]:
+    """What each target's runtime turns compression into, before anybody waits for it."""
+    lines = []
+    for index, step in enumerate(steps, start=1):
+        technique = getattr(step.pass_, "pays_as", "")
+        for one in chosen if technique else ():
+            named = _TECHNIQUES.get(technique, technique.replace("_", " "))
+            lines.append(f"{one.key}: step {index} ({step.name}): {named}: {_COMES_OF[getattr(runtime_of(one).pays, technique)]}")
     return tuple(lines)
 
 

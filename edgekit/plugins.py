@@ -9,7 +9,7 @@ from typing import Any, Literal
 from edgekit.errors import UsageError
 from edgekit.strict import nearest
 
-Group = Literal["edgekit.frontends", "edgekit.passes", "edgekit.backends", "edgekit.devices"]
+Group = Literal["edgekit.frontends", "edgekit.passes", "edgekit.backends", "edgekit.devices", "edgekit.trainers", "edgekit.losses", "edgekit.metrics"]
 
 
 @functools.cache
@@ -33,6 +33,12 @@ def load(group: Group, name: str) -> Any:
         kind = group.rpartition(".")[2]
         raise UsageError(f"{name}: unknown{nearest(name, found)}", hint=f"installed {kind}: {', '.join(found)}")
     return found[name].load()
+
+
+def origin_of(group: Group, name: str) -> str:
+    """The package that a plugin comes from, and its version; "" if it is not installed."""
+    point = _found(group).get(name)
+    return f"{point.dist.name} {point.dist.version}" if point is not None and point.dist is not None else ""
 
 
 def version_of(*packages: str) -> dict[str, str]:

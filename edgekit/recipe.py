@@ -30,13 +30,23 @@ class Budget(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Steps in order; each is a table with ``pass`` and that pass's own options."""
+    """Steps in order; each is a table with ``pass`` and that pass's own options.
+
+    Attributes:
+        schema: version of this file format.
+        name: what reports call it.
+        title: in one line what it does.
+        step: the steps.
+        budget: what they may cost.
+        metrics: what else engines are judged by: entry points of the group ``edgekit.metrics``.
+    """
 
     schema: Literal[1]
     name: str
     title: str = ""
     step: tuple[dict[str, Any], ...] = ()
     budget: Budget = Budget()
+    metrics: tuple[str, ...] = ()
 
 
 def recipe_files() -> dict[str, Path]:

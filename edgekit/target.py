@@ -35,6 +35,7 @@ class Scheme(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             gets no Q/DQ, and what is no convolution or matrix product stays float.
         reduce_range: 7-bit weights, for processors whose int8 products saturate (x86 without VNNI).
         float16: what the recipe ``fp16`` makes: float16 ``weights`` with a Cast, or a whole float16 ``graph``.
+        float_rest: what the parts of a graph of int8 that stay float compute in, where the runtime takes formats from the graph.
         dynamic_ops: ops that the runtime computes faster than in float when int8 weights meet activations that it rounds
             to 8 bits within the product; of convolutions those in one group.
         weight_only_ops: ops that it computes in float with weights stored as integers.
@@ -62,6 +63,7 @@ class Scheme(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     float_output_ops: tuple[str, ...] = ()
     reduce_range: bool = False
     float16: Literal["weights", "graph"] = "weights"
+    float_rest: Literal["float32", "float16"] = "float32"
     dynamic_ops: tuple[str, ...] = ()
     weight_only_ops: tuple[str, ...] = ()
     low_bit_ops: tuple[str, ...] = ()
@@ -79,6 +81,29 @@ class Scheme(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return msgspec.structs.replace(self, low_bit_static_ops=())
 
 
+Pay = Literal["speed", "size", "neither"]
+
+
+class Pays(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a runtime turns each technique of compression into: speed, a smaller engine once it is compressed (zip), or neither.
+
+    Attributes:
+        structured: fewer channels.
+        unstructured: weights that are zero here and there.
+        sparse_2_4: two zeros in every four weights along the input channels.
+        codebook: weights that share a few values.
+        low_rank: layers as products of smaller ones.
+        binary: weights of one magnitude a channel, with or without zeros.
+    """
+
+    structured: Pay | None = None
+    unstructured: Pay | None = None
+    sparse_2_4: Pay | None = None
+    codebook: Pay | None = None
+    low_rank: Pay | None = None
+    binary: Pay | None = None
+
+
 class Runtime(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A runtime of a target: what it can execute, and how it wants it.
 
@@ -91,6 +116,8 @@ class Runtime(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         options: fields of the backend's own options.
         remarks: what a plan should tell the user, by recipe or ``*``.
         builds_on: where its engines are built, if not where the target's others are.
+        pays: what comes of each technique of compression; None where nobody knows.
+        channel_multiple: numbers of channels that fill the kernels of its convolutions and products are multiples of it.
     """
 
     name: str
@@ -101,6 +128,8 @@ class Runtime(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     options: dict[str, Any] = {}
     remarks: dict[str, str] = {}
     builds_on: Literal["", "host", "device"] = ""
+    pays: Pays = Pays()
+    channel_multiple: int = 1
 
 
 class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -163,7 +192,7 @@ def unsourced(target: Target) -> tuple[str, ...]:
     """Facts of a target that have no source, and sources that belong to no fact; one line each.
 
     A source's key is the fact's name; of a runtime's facts ``RUNTIME.version``, ``.max_opset``, ``.dtypes``, ``.scheme``,
-    ``.remarks``, ``.options``; of one field of a scheme ``RUNTIME.scheme.FIELD``.
+    ``.remarks``, ``.options``, ``.channel_multiple``, ``.pays``; of one field of a scheme ``RUNTIME.scheme.FIELD``, of pays alike.
     """
     facts = ["arch", *(name for name in ("cpu", "features", "ram_mib") if getattr(target, name)), *target.facts]
     if target.builds_on == "device":
@@ -171,7 +200,10 @@ def unsourced(target: Target) -> tuple[str, ...]:
     single: list[str] = []
     for runtime in target.runtimes:
         held = [name for name in ("version", "dtypes", "scheme", "remarks", "options") if getattr(runtime, name)]
+        held += ["pays"] if runtime.pays != Pays() else []
+        held += ["channel_multiple"] if runtime.channel_multiple != 1 else []
         facts += [f"{runtime.name}.{name}" for name in ("max_opset", *held)]
+        single += [f"{runtime.name}.pays.{name}" for name in runtime.pays.__struct_fields__ if getattr(runtime.pays, name)]
         if runtime.scheme is not None:
             single += [f"{runtime.name}.scheme.{name}" for name in runtime.scheme.__struct_fields__]
             facts += [f"{runtime.name}.scheme.{name}" for name in ("reduce_range", "integers_alone") if getattr(runtime.scheme, name)]

@@ -138,7 +138,7 @@ def test_the_device_puts_gets_and_runs(example, tmp_path):
 
 
 def test_every_named_example_is_run_here():
-    assert set(FILES) == {"orange-pi-5.toml", "forget.py", "xor_lowering.py", "plain_backend.py", "nice_device.py"}
+    assert set(FILES) == {"orange-pi-5.toml", "forget.py", "bounded.py", "xor_lowering.py", "plain_backend.py", "nice_device.py"}
 
 
 def test_every_file_that_the_text_names_is_there():
@@ -163,3 +163,23 @@ def test_commits_are_checked_with_the_tools_that_make_lint_uses():
     hooks = re.findall(r"^ +entry: (.+)$", (ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"), re.MULTILINE)
 
     assert hooks == ["ruff check --fix", "ruff format", "mypy", "lint-imports"]
+
+
+def test_the_technique_is_trained_with(example):
+    pytest.importorskip("torch")
+    from edgekit.passes.learn import Material, Teacher, TrainOptions, fit
+
+    def line(w):
+        proto = onnx.parser.parse_model('<ir_version: 10, opset_import: ["" : 21]> net (float[1,2] x) => (float[1,1] y) { y = MatMul(x, w) }')
+        proto.graph.initializer.append(onnx.numpy_helper.from_array(np.array(w, np.float32), "w"))
+        return onnx_file.infer_shapes(proto)
+
+    student, teacher = line([[0.0], [0.0]]), line([[2.0], [0.1]])
+    signature = signature_of(student)
+    x = np.random.default_rng(0).normal(size=(32, 1, 2)).astype(np.float32)
+    material = Material({"x": x}, np.full(32, -1), signature, (Teacher(teacher, signature, threads=1),))
+    bounded = example("bounded.py").Bounded("w", 0.5)
+    w = fit(student, material, TrainOptions(epochs=40, rate=0.05, threads=1), techniques=[bounded]).values["w"]
+
+    assert abs(w[0, 0]) == pytest.approx(float(bounded.bound.detach()))
+    assert 0.5 < w[0, 0] < 2.0  # the bound learned, slowly, to let more through

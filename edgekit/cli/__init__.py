@@ -18,6 +18,7 @@ from edgekit.cli import (
     debug,
     deploy,
     devices,
+    distill,
     doctor,
     init,
     inspect,
@@ -53,6 +54,7 @@ app.command("inspect")(inspect.inspect)
 app.command("bench")(bench.bench)
 app.command("report")(report.report)
 app.command("compare")(compare.compare)
+app.command("distill")(distill.distill)
 app.add_typer(debug.app, name="debug")
 app.add_typer(targets.app, name="targets")
 app.add_typer(recipes.app, name="recipes")

@@ -127,15 +127,15 @@ def setup(
 
 @app.command("shell")
 def shell(device: Asked, as_json: Annotated[bool, typer.Option("--json", help="Print the command as JSON, and do not run it.")] = False) -> None:
-    """Open a shell on a device behind SSH; an unknown host key is asked about."""
-    from edgekit.device.address import parsed
-    from edgekit.device.inventory import entry_of, is_name
+    """Open a shell on a device behind SSH or adb; an unknown host key is asked about."""
+    from edgekit.device.inventory import ADDRESSED, entry_of, is_name
     from edgekit.errors import UsageError
 
     url = entry_of(device).url if is_name(device) else device
-    if not url.startswith("ssh:"):
-        raise UsageError(f"{device}: no device behind SSH", hint="a shell of this machine is the one you are in")
-    command = parsed(url).shell()
+    scheme = url.partition(":")[0]
+    if scheme not in ADDRESSED:
+        raise UsageError(f"{device}: no device behind SSH or adb", hint="a shell of this machine is the one you are in")
+    command = ADDRESSED[scheme](url).shell()
     if as_json:
         print_json({"command": command})
         return

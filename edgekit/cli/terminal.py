@@ -31,6 +31,7 @@ Settings = Annotated[
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say more on stderr.")]
 
 PROGRESS_AFTER_S = 1.0
+TOLD_EVERY_S = 30.0
 _MOST_LEFT = 10
 
 
@@ -109,20 +110,52 @@ def keep_traceback(error: Exception) -> Path:
     return Path(stream.name)
 
 
+class _Pace:
+    """How long work will take, by its pace so far.
+
+    Args:
+        total: units there are to do.
+        now: when it begins, seconds.
+    """
+
+    def __init__(self, total: int, now: float) -> None:
+        self._total, self._said = total, now
+        self._first: tuple[int, float] | None = None
+        self._done = 0
+
+    def told(self, units: int, now: float) -> str:
+        """What to say after so many more units, which is nothing most of the time. What is done at once, as by an earlier run,
+        says nothing of the pace."""
+        self._done += units
+        if self._first is None:
+            self._first = self._done, now
+        before, since = self._first
+        if now - self._said < TOLD_EVERY_S or self._done <= before:
+            return ""
+        self._said = now
+        left_s = (self._total - self._done) * (now - since) / (self._done - before)
+        return f"{100 * self._done // self._total} %, {left_s:.0f} s left"
+
+
 class _Plain:
     """A Watcher for logs and pipes: one line when a piece of work is done."""
 
     def __init__(self, *, verbose: bool) -> None:
         self._verbose = verbose
         self._what, self._since = "", time.monotonic()
+        self._pace: _Pace | None = None
 
     def begin(self, what: str, total: int | None = None) -> None:
         self._what, self._since = what, time.monotonic()
+        self._pace = _Pace(total, self._since) if total else None
         if self._verbose:
             _err(f"{what} …")
 
     def advance(self, units: int = 1) -> None:
-        """Nothing: a pipe has no use for a moving bar."""
+        """A pipe has no use for a moving bar; of long work it is told from time to time how much is left."""
+        left = self._pace.told(units, time.monotonic()) if self._pace is not None else ""
+        if left:
+            _err(f"{self._what}: {left}")
 
     def end(self, note: str = "") -> None:
         seconds = time.monotonic() - self._since

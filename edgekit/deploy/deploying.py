@@ -103,8 +103,8 @@ def deploy(bundle: Path, asked: str, terms: Terms, *, watcher: Watcher = SILENT,
     keys = read_keys(terms.trust_keys).text() if terms.trust_keys is not None else ""
     device = open_device(asked, as_it_is=True)
     try:
-        if device.facts.url.startswith("emulated"):
-            raise UsageError(f"{asked}: nothing is installed on an emulated device", hint="deploy to a board, or to local")
+        if not device.facts.url.startswith(("ssh:", "local")):
+            raise UsageError(f"{asked}: nothing is installed on such a device", hint="deploy to one behind SSH, or to local")
         _refuse_foreign(told.manifest, device.facts.arch, device.facts.name, bundle)
         site = Site(device)
         watcher.begin(f"deploy {told.manifest.name} {told.manifest.version} to {device.facts.name}")

@@ -8,9 +8,9 @@ import shutil
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from edgekit.device.attended import CONNECT_S
 from edgekit.errors import DeviceError, UnreachableError, UsageError
 
-CONNECT_S = 10
 FORM = "ssh://[USER@]HOST[:PORT]"
 
 # A cable that was pulled is noticed after 3 x 2 s. Host keys are never accepted by themselves, whatever the user's
@@ -75,6 +75,32 @@ class Address(NamedTuple):
         words = [word for word in self.arguments if word != "--"]
         return " ".join(["ssh", *words, "true"])
 
+    def fault_of(self, status: int, said: str) -> DeviceError:
+        """The error that a connection stands for which never came about.
+
+        Args:
+            status: exit status of ``ssh``: 255 if the fault is the connection's, else the command's.
+            said: what it printed.
+        """
+        lines = [line.strip() for line in said.splitlines() if line.strip()]
+        last = lines[-1] if lines else f"ssh ended with status {status}"
+        for pattern, message, hint in _FAULTS:
+            if found := re.search(pattern, said):
+                words = {
+                    "url": self.url,
+                    "try": self.by_hand,
+                    "host": _known_as(self),
+                    "found": found[found.lastindex or 0].strip(),
+                    "last": last,
+                }
+                kind = DeviceError if status != 255 else UnreachableError
+                return kind(f"{self.url}: {message.format(**words)}", hint=hint.format(**words))
+        if status == 255:
+            return UnreachableError(f"{self.url}: {last}", hint=self.by_hand)
+        return DeviceError(
+            f"{self.url}: the connection opens, and nothing answers on it: {last}", hint=f"does `{self.by_hand}` end well and print nothing?"
+        )
+
 
 def parsed(url: str) -> Address:
     """The address that a URL names.
@@ -101,34 +127,6 @@ def _client() -> str:
     if found is None:
         raise UnreachableError("ssh is not installed here", hint="apt-get install openssh-client")
     return found
-
-
-def fault_of(address: Address, status: int, said: str) -> DeviceError:
-    """The error that a connection stands for which never came about.
-
-    Args:
-        address: where it went.
-        status: exit status of ``ssh``: 255 if the fault is the connection's, else the command's.
-        said: what it printed.
-    """
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
-    last = lines[-1] if lines else f"ssh ended with status {status}"
-    for pattern, message, hint in _FAULTS:
-        if found := re.search(pattern, said):
-            words = {
-                "url": address.url,
-                "try": address.by_hand,
-                "host": _known_as(address),
-                "found": found[found.lastindex or 0].strip(),
-                "last": last,
-            }
-            kind = DeviceError if status != 255 else UnreachableError
-            return kind(f"{address.url}: {message.format(**words)}", hint=hint.format(**words))
-    if status == 255:
-        return UnreachableError(f"{address.url}: {last}", hint=address.by_hand)
-    return DeviceError(
-        f"{address.url}: the connection opens, and nothing answers on it: {last}", hint=f"does `{address.by_hand}` end well and print nothing?"
-    )
 
 
 def _known_as(address: Address) -> str:

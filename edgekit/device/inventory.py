@@ -11,13 +11,14 @@ from typing import Literal
 import msgspec
 
 from edgekit import plugins, strict
-from edgekit.device import power
-from edgekit.device.address import parsed
+from edgekit.device import adb, address, power
 from edgekit.errors import StoreError, UsageError
 from edgekit.target import choose
 
 FILE = "devices.toml"
 LAB = "lab:"
+ADDRESSED: dict[str, Callable[[str], address.Address | adb.Serial]] = {"ssh": address.parsed, "adb": adb.parsed}
+"""Kinds of device whose URL holds an address: what reads it."""
 """Begins what names several devices at once: ``lab:all``, ``lab:TAG``."""
 
 
@@ -95,13 +96,13 @@ def entry_faults(entry: Entry) -> list[str]:
         faults.append("name: letters, digits, `-`, `_`, `.`, and no kind of device")
     if scheme not in schemes:
         faults.append(f"url {scheme}: no such kind of device{strict.nearest(scheme, schemes)}; known are {', '.join(schemes)}")
-    if scheme == "ssh":
-        faults += _fault_of(parsed, entry.url)
+    if scheme in ADDRESSED:
+        faults += _fault_of(ADDRESSED[scheme], entry.url)
     faults += [f"tag {tag!r}: one word of letters, digits, `-`, `_`" for tag in entry.tags if not re.fullmatch(r"[\w-]+", tag)]
     if entry.power_mode and not power.is_mode(entry.power_mode):
         faults.append(f"power_mode {entry.power_mode}: {power.FORM}")
-    if entry.python and scheme != "ssh":
-        faults.append("python: only of a device reached by SSH")
+    if entry.python and scheme not in ADDRESSED:
+        faults.append("python: only of a device reached by SSH or adb")
     return faults + (_fault_of(choose, entry.target) if entry.target else [])
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from edgekit.device.contract import Device
-from edgekit.device.travel import PROBE, script_of
-from edgekit.errors import DeviceError
+from edgekit.device.travel import PROBE, answer_of, script_of
 
 PROBE_S = 120.0
 
@@ -45,14 +44,4 @@ def probe(device: Device) -> Probe:
     Raises:
         DeviceError: it has no Python that will do.
     """
-    ran = device.run([device.facts.python, "-"], timeout_s=PROBE_S, stdin=script_of(PROBE, "probe.main", "[]"))
-    name = device.facts.name
-    if ran.status:
-        last = ran.stderr.decode(errors="replace").strip().splitlines()[-1:]
-        raise DeviceError(f"{name}: {device.facts.python} ended with status {ran.status}: {''.join(last)}", hint="it takes Python 3.8 or newer")
-    try:
-        return msgspec.json.decode(ran.stdout, type=Probe)
-    except msgspec.DecodeError as error:
-        raise DeviceError(
-            f"{name}: what it says of itself cannot be read: {error}", hint=f"does {device.facts.python} print something else?"
-        ) from error
+    return answer_of(device, script_of(PROBE, "probe.main", "[]"), Probe, timeout_s=PROBE_S)

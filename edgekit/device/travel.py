@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeVar
+
+import msgspec
 
 import edgekit.run
+from edgekit.device.contract import Device
+from edgekit.errors import DeviceError
+
+T = TypeVar("T")
 
 ROOM = Path(edgekit.run.__file__).parent
 
-PROBE = ("errors", "state", "probe")
+PROBE = ("errors", "state", "trtexec_path", "probe")
 ATTENDANT = (*PROBE, "frames", "lease", "depot", "attendant")
 
 # Python 3.8; the sources stand in the script itself, so that nothing is written on the device.
@@ -40,3 +47,20 @@ def script_of(modules: Sequence[str], call: str, arguments: str = "") -> bytes:
     sources = {"edgekit_run": "", **{f"edgekit_run.{name}": (ROOM / f"{name}.py").read_text(encoding="utf-8") for name in modules}}
     module, _, function = call.partition(".")
     return _SCRIPT.format(sources=sources, module=module, function=function, arguments=arguments).encode()
+
+
+def answer_of(device: Device, script: bytes, kind: type[T], *, timeout_s: float) -> T:
+    """What a script prints as JSON that runs under a device's Python; nothing is written there by this.
+
+    Raises:
+        DeviceError: the device has no Python that will do, or what it prints is something else.
+    """
+    name, python = device.facts.name, device.facts.python
+    ran = device.run([python, "-"], timeout_s=timeout_s, stdin=script)
+    if ran.status:
+        last = ran.stderr.decode(errors="replace").strip().splitlines()[-1:]
+        raise DeviceError(f"{name}: {python} ended with status {ran.status}: {''.join(last)}", hint="it takes Python 3.8 or newer")
+    try:
+        return msgspec.json.decode(ran.stdout, type=kind)
+    except msgspec.DecodeError as error:
+        raise DeviceError(f"{name}: what it says cannot be read: {error}", hint=f"does {python} print something else?") from error

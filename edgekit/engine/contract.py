@@ -278,7 +278,9 @@ class Backend(Protocol):
     the delegate would take of a Model, asked before anything is built; ``assumed`` says what of the Model is made up. Its
     options then have ``require_full_delegation``. Options are a class variable ``options``, if there are any: what a target's
     ``[runtimes.options]`` and ``--set RUNTIME.…`` may hold. One that has somebody else's parser to ask may have
-    ``preflight(model, target, *, assumed) -> Preflight``.
+    ``preflight(model, target, *, assumed) -> Preflight``. One that builds on the device is asked ``survey(device) -> dict``,
+    what the device is, ``why_not_on(machine, target) -> str`` and ``deciding(machine) -> dict``, what of that decides an engine; its
+    ``compile`` takes a ``watcher`` besides, and ``build(device, package, out, *, watcher) -> Engine`` makes an engine of a package.
 
     The exception is a yardstick: a backend that has somebody else's converter take the source itself. It names the formats
     of source it takes in a class variable ``takes`` (as the history's first step has them), is made with ``conversion``

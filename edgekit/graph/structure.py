@@ -24,10 +24,25 @@ class Structure(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         kind: ``sparse``: what is zero stays zero, 2:4 too. ``codebook``: what is equal stays equal. ``ternary``: each number is
             0, +a or -a. ``binary``: each is +a or -a.
         axis: slices along it have a codebook, or an a, of their own; None if the whole tensor has one.
+        is_scaled: of a codebook with an axis: that of each slice is a multiple of one codebook, so that the same integers
+            stand for it in all slices; its ends are opposite, and each slice that is not all 0 has at least one of them.
+
+    An entry of a codebook that is 0 stays so.
     """
 
     kind: Literal["sparse", "codebook", "ternary", "binary"]
     axis: int | None = None
+    is_scaled: bool = False
+
+    @property
+    def has_few_values(self) -> bool:
+        """Whether equal weights have to stay equal: no rounding may go by what each is multiplied with."""
+        return self.kind != "sparse"
+
+    @property
+    def is_of_one_scale(self) -> bool:
+        """Whether equal weights of different slices have to become equal integers: all slices need the same scale."""
+        return self.has_few_values and self.axis is None
 
 
 def structures(proto: onnx.ModelProto) -> dict[str, Structure]:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgekit.graph.structure import Structure, structures
+
 if TYPE_CHECKING:
     import onnx
 
@@ -33,6 +35,7 @@ class View:
         constants: initializers by name.
         inputs: names of the graph's inputs, initializers left out.
         outputs: names of the graph's outputs.
+        structures: what constants have to keep, by name.
     """
 
     def __init__(self, proto: onnx.ModelProto) -> None:
@@ -43,6 +46,7 @@ class View:
         self.constants = {tensor.name: tensor for tensor in graph.initializer}
         self.inputs = tuple(value.name for value in graph.input if value.name not in self.constants)
         self.outputs = frozenset(value.name for value in graph.output)
+        self.structures: dict[str, Structure] = structures(proto)
         self._makers = {name: node for node in self.nodes for name in node.output if name}
         self._readers: dict[str, list[tuple[onnx.NodeProto, int]]] = {}
         for node in self.nodes:

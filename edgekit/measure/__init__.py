@@ -5,6 +5,7 @@ from edgekit.measure.counting import Instructions
 from edgekit.measure.interleaved import joined, measure_interleaved
 from edgekit.measure.measurement import Conditions, Load, Measurement, Memory, State
 from edgekit.measure.measuring import count, infer, measure
+from edgekit.measure.metrics import Metric
 from edgekit.measure.summary import Latency, refuse_invalid, remarks_on, summarize
 from edgekit.measure.verdict import Found, Judged, judge, why_foreign
 
@@ -18,6 +19,7 @@ __all__ = [
     "Load",
     "Measurement",
     "Memory",
+    "Metric",
     "State",
     "Timings",
     "compare",

@@ -17,7 +17,7 @@ import msgspec
 
 import edgekit.run
 from edgekit.device.contract import Device, Ran
-from edgekit.engine.contract import ENGINE_RECORD, Engine
+from edgekit.engine.contract import Engine
 from edgekit.errors import DeviceError, EdgekitError, SamplesError, UsageError
 from edgekit.graph.external import external_files
 from edgekit.measure.counting import Instructions, counts_between
@@ -25,6 +25,7 @@ from edgekit.measure.measurement import Conditions, Load, Measurement, Memory, S
 from edgekit.model import Signature
 from edgekit.run.agent import SCHEMA, TIMED_FEEDS
 from edgekit.run.counting import FILE, Counting
+from edgekit.run.plan_header import RESULT_FILE
 from edgekit.run.tensors import Tensor, read_tensors, write_tensors
 
 if TYPE_CHECKING:
@@ -242,13 +243,14 @@ def _put(device: Device, folder: Path, engine: Engine, feeds: list[list[Tensor]]
     (stage / "desk" / "job.json").write_bytes(msgspec.json.encode(job))
     desk = device.workspace() / "desk"
     device.push(stage / "desk", desk)
-    device.push(folder if (folder / ENGINE_RECORD).is_file() else _apart(folder, engine, stage / "engine"), desk / "engine")
+    device.push(_needed(folder, engine, stage / "engine"), desk / "engine")
     return desk
 
 
-def _apart(folder: Path, engine: Engine, stage: Path) -> Path:
-    """An engine of no build, and its weights beside it, in a folder without what else lies there."""
-    for path in (folder / engine.file, *external_files(folder / engine.file)):
+def _needed(folder: Path, engine: Engine, stage: Path) -> Path:
+    """An engine, its weights beside it and where it was built, in a folder without what else lies there."""
+    where_built = [path for path in (folder / RESULT_FILE,) if path.is_file()]  # a plan is not opened elsewhere
+    for path in (folder / engine.file, *external_files(folder / engine.file), *where_built):
         link = stage / path.relative_to(folder)
         link.parent.mkdir(parents=True, exist_ok=True)
         link.symlink_to(path.absolute())

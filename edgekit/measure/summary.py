@@ -129,7 +129,10 @@ def remarks_on(measurement: Measurement) -> tuple[str, ...]:
 def _about_load(measurement: Measurement) -> Iterator[str]:
     seen = measurement.conditions
     others = seen.others_cores
-    if measurement.load.threads == 1 and seen.processor_share < BUSY_SHARE:
+    computes_elsewhere = measurement.runtime.startswith("tensorrt")  # on a GPU, whose work is no processor's time
+    if "trtexec" in seen.versions:
+        yield "Run by trtexec: times are of its clock, copies to the GPU and back within them; the first query includes its start and loading."
+    if not computes_elsewhere and measurement.load.threads == 1 and seen.processor_share < BUSY_SHARE:
         besides = f"; others kept {others:.1f} of {seen.facts.get('cpus')} processors busy" if others else ""
         yield f"The machine was shared: the engine had a processor {seen.processor_share:.0%} of the time{besides}."
     elif others is not None and others > 1 - BUSY_SHARE:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import hashlib
+import itertools
 import os
 import shutil
 import tempfile
@@ -93,6 +94,10 @@ class Store:
         """Where the result of ``key`` lies or would lie."""
         return self.root / "steps" / key[:2] / key
 
+    def unfinished(self, key: str) -> Path:
+        """Where whoever makes the result of ``key`` leaves, in files that are always whole, how far it is; perhaps not there yet."""
+        return self.root / "unfinished" / key
+
     def has(self, key: str) -> bool:
         """Whether the result of ``key`` is there, whole."""
         return self.path(key).is_dir()
@@ -150,7 +155,7 @@ class Store:
             yield
 
     def clean(self, *, older_than_s: float = 0.0, keep_bytes: int = 0) -> tuple[int, int]:
-        """Remove results, least recently used first.
+        """Remove results, and what interrupted steps left, least recently used first.
 
         Args:
             older_than_s: keep what was used within so many seconds.
@@ -180,7 +185,7 @@ class Store:
             shutil.rmtree(doomed, ignore_errors=True)
 
     def _results(self) -> Iterator[tuple[Path, float, int]]:
-        for folder in self.root.glob("steps/*/*"):
+        for folder in itertools.chain(self.root.glob("steps/*/*"), self.root.glob("unfinished/*")):
             with suppress(OSError):
                 size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
                 yield folder, folder.stat().st_mtime, size

@@ -19,6 +19,10 @@ class Need(enum.Enum):
 
     SAMPLES = "samples"
     SCHEME = "a quantization scheme"
+    TEACHER = "the model before compression"
+    CHANNEL_MULTIPLE = "the multiple of channels that the target's kernels like"
+    COST = "the latency on the target"
+    TEACHERS = "other models to learn from"
 
 
 def is_fed(pass_: Pass) -> bool:
@@ -45,12 +49,24 @@ class Supplies:
         watcher: told about progress.
         shared: ``shared(name, decided_by, make)`` returns a folder that ``make`` filled, now or in an earlier build:
             for results that do not depend on the scheme, such as ranges.
+        teacher: the model before compression, simplified and fused, for passes that need one.
+        channel_multiple: that the target's kernels like.
+        cost: ``cost(model)`` returns the milliseconds that a model takes on the target, measured now or in an earlier
+            build; None where nothing is measured.
+        teachers: other models to learn from, simplified and fused, for the pass that makes one of them of another architecture.
+        unfinished: folder in which a long step leaves where it stands, and finds it when it is run again after an
+            interruption; it may not be there yet. None if nothing can be left.
     """
 
     samples: Samples | None = None
     scheme: Scheme | None = None
     watcher: Watcher = SILENT
     shared: Callable[[str, Mapping[str, Any], Callable[[Path], None]], Path] = make_now
+    teacher: Model | None = None
+    channel_multiple: int = 1
+    cost: Callable[[Model], float] | None = None
+    teachers: tuple[Model, ...] = ()
+    unfinished: Path | None = None
 
 
 class Pass(Protocol):
@@ -60,6 +76,9 @@ class Pass(Protocol):
     and what can be done about it, or "". The plan asks before anything runs.
 
     A pass may have ``uses`` besides, a set like ``needs``: what it can do without and goes by where it is there.
+
+    A pass that compresses may have ``pays_as`` besides, a field of :class:`edgekit.target.Pays`: the plan then says what a
+    target's runtime turns it into.
 
     A pass that needs samples and changes what runs in which numbers may have ``foresee(model, supplies, out) -> Model``: the
     model as it would be, with made-up numbers where samples would decide them. Only its types and shapes mean anything.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from edgekit.errors import InvalidMeasurementError, UsageError
 from edgekit.measure import Load
 from edgekit.model import Signature, Tensor, file_sha256
 from edgekit.pipeline.assess import judged, take, with_taken
+from edgekit.pipeline.boards import built_there
 from edgekit.pipeline.place import Bench, require_runtimes
 from edgekit.plan import Settings
 from edgekit.report import EngineEntry, Report, read_report, write_reports
@@ -153,16 +155,27 @@ class Meter:
         signature = self.found.report.model.signature if self.found.report else own_signature(engine)
         if self.samples is not None:
             signature = with_preprocess(signature, self.samples)
-        entry = _entry(folder, engine, self.found)
-        self.watcher.begin(f"measure {engine.target}-{engine.runtime}")
-        found = take(folder, engine, self.samples, signature, self.place, self.load)
-        self.watcher.end(found.note)
-        target = _target(engine.target)
+        entry, target = _entry(folder, engine, self.found), _target(engine.target)
+        with tempfile.TemporaryDirectory(prefix="edgekit-engine-") as stage:
+            if engine.status != "built" and self.place.is_named:
+                there = built_there(folder, engine, target, self.place, Path(stage), self.watcher)
+                entry = with_engine(entry, engine, there)
+                folder, engine = (folder, engine) if there is None else (Path(stage), there)
+            self.watcher.begin(f"measure {engine.target}-{engine.runtime}")
+            found = take(folder, engine, self.samples, signature, self.place, self.load)
+            self.watcher.end(found.note)
         entry = entry if found.measurement is None else msgspec.structs.replace(entry, remarks=())
         entry = with_taken(entry, found, self.place.measured_on(target))
         if self.found.report is None or target is None:
             return entry
         return judged(entry, self.found.report.recipe.budget, self.place, target)
+
+
+def with_engine(entry: EngineEntry, package: Engine, there: Engine | None) -> EngineEntry:
+    """The entry of a package, of the engine that a device made of it where it did."""
+    if there is None:
+        return entry
+    return msgspec.structs.replace(entry, status="built", bytes=there.bytes, sha256=there.sha256, details={**package.details, **there.details})
 
 
 def own_signature(engine: Engine) -> Signature:

@@ -12,6 +12,7 @@ import msgspec
 from edgekit.engine.contract import Engine
 from edgekit.measure import Found, Instructions, Judged, Load, Measurement, count, judge, measure, remarks_on, summarize
 from edgekit.model import Signature
+from edgekit.passes.compress.compressed import COMPRESSING, compressed
 from edgekit.pipeline.line import Built
 from edgekit.pipeline.place import Bench, why_not_here
 from edgekit.pipeline.remarks import on_engine
@@ -116,6 +117,7 @@ def entry_of(built: Built, scores: Scores, found: Taken, plan: Plan, bench: Benc
         runtime=one.runtime,
         path=f"engines/{one.key}/{engine.file}",
         bytes=engine.bytes,
+        compressed_bytes=_compressed(built),
         sha256=engine.sha256,
         precision=engine.precision,
         status=engine.status,
@@ -123,6 +125,7 @@ def entry_of(built: Built, scores: Scores, found: Taken, plan: Plan, bench: Benc
         fidelity_reason=scores.fidelity_reason,
         accuracy=scores.accuracy,
         accuracy_reason=scores.accuracy_reason,
+        metrics=scores.metrics,
         details=engine.details,
         delegation=engine.delegation,
         npu=engine.npu,
@@ -130,6 +133,13 @@ def entry_of(built: Built, scores: Scores, found: Taken, plan: Plan, bench: Benc
         snippets=tuple(f"engines/{one.key}/{path.name}" for path in sorted(built.folder.iterdir()) if path.suffix in CODE_SUFFIXES),
     )
     return judged(with_taken(entry, found, bench.measured_on(one.target)), plan.budget, bench, one.target)
+
+
+def _compressed(built: Built) -> int | None:
+    """What is left of an engine's file in a zip, where a step of compression may have made that less."""
+    if not any(step.name in COMPRESSING for step in built.model.history):
+        return None
+    return compressed([(built.folder / built.engine.file).read_bytes()]).compressed
 
 
 def with_taken(entry: EngineEntry, found: Taken, where: MeasuredOn) -> EngineEntry:

@@ -15,10 +15,13 @@ from edgekit.device import open_device
 from edgekit.measure import Load
 from edgekit.model import Model, Store
 from edgekit.pipeline.assess import entry_of, not_taken, timed
+from edgekit.pipeline.boards import surveyed
+from edgekit.pipeline.costing import costing
+from edgekit.pipeline.distilling import Judged, distilled
 from edgekit.pipeline.foresee import check_delegations, foreseen
 from edgekit.pipeline.line import Source, built, counted, ingested, prepared
 from edgekit.pipeline.place import Bench, require_runtimes
-from edgekit.pipeline.publish import Logged, claim, publish_engine, publish_steps
+from edgekit.pipeline.publish import Logged, claim, publish_engine, publish_model, publish_steps
 from edgekit.pipeline.reference import publish_reference, reference_entry
 from edgekit.pipeline.remarks import on_steps
 from edgekit.pipeline.score import scored
@@ -47,7 +50,7 @@ def run(request: Request, *, out: Path, bench: bool = True, watcher: Watcher = S
     began = time.perf_counter()
     log = Logged(watcher)
     workshop = Workshop(store=store or Store(), watcher=log)
-    plan = check(request)
+    plan = check(request, targets_needed=not request.teachers)
     load = strict.convert(plan.load, Load, where="load")
     claim(out)
     for name in (*plan.names, *(f"left out: {reason}" for reason in (plan.samples.skipped if plan.samples else ()))):
@@ -55,22 +58,29 @@ def run(request: Request, *, out: Path, bench: bool = True, watcher: Watcher = S
     device = open_device(request.device or "local")  # first: who waits for a build should not learn then that the device does not answer
     try:
         place = Bench(device=device, is_named=bool(request.device))
-        require_runtimes((one.runtime for one in plan.chosen if one.target.builds_on == "host"), place)
+        require_runtimes((one.runtime for one in plan.chosen if one.builds_on == "host"), place)
+        boards = surveyed(plan.chosen, place)
         source_model, source = ingested(plan, workshop)
         ready = prepared(plan, source_model, workshop)
+        judged: tuple[Judged, ...] = ()
+        if plan.distill is not None:
+            ready, judged = distilled(plan, plan.distill, ready, workshop)
+            source_model = ready  # what engines are compared with is the student as it learned
+            publish_model(ready, out)
         check_delegations(plan, foreseen(plan, ready, workshop, required_alone=True))
-        engines = built(plan, ready, workshop)
+        engines = built(plan, ready, workshop, lambda one: costing(one, plan, place, workshop), boards)
         entries = []
         for one in engines:
             publish_engine(one, out)
-            scores = scored(one, source_model, plan.samples, place, workshop)
+            scores = scored(one, source_model, plan, place, workshop)
             found = timed(one, plan, place, workshop, load) if bench else not_taken(NO_BENCH)
             entries.append(entry_of(one, scores, found, plan, place))
         publish_reference(ready, out)
         reference = reference_entry(ready, plan, place, log, load if bench else None, reason="" if bench else NO_BENCH)
     finally:
         device.close()
-    report = _report(plan, source, source_model, ready, entries, reference, workshop, time.perf_counter() - began)
+    remarks = (*boards.remarks, *(one.sentence() for one in judged))
+    report = _report(plan, source, source_model, ready, entries, reference, workshop, time.perf_counter() - began, remarks)
     publish_steps(workshop.entries, log.lines, out)
     write_reports(report, out)
     return report
@@ -85,6 +95,7 @@ def _report(  # noqa: PLR0913 - a report holds everything
     reference: EngineEntry,
     workshop: Workshop,
     wall_s: float,
+    remarks: tuple[str, ...],
 ) -> Report:
     counts = counted(ready, workshop)
     samples = plan.samples
@@ -133,7 +144,7 @@ def _report(  # noqa: PLR0913 - a report holds everything
         references=(reference,),
         wall_s=round(wall_s, 3),
         host=Host(arch=os.uname().machine, cpu=_cpu_name(), os=platform.platform(), python=platform.python_version()),
-        remarks=(*plan.names, *plan.remarks, *on_steps(workshop.entries)),
+        remarks=(*plan.names, *plan.remarks, *remarks, *on_steps(workshop.entries)),
     )
 
 

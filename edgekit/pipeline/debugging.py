@@ -8,7 +8,7 @@ from edgekit.errors import UsageError
 from edgekit.model import Model, Store
 from edgekit.passes.contract import Supplies
 from edgekit.passes.quantize import Quantize
-from edgekit.pipeline.line import ingested, passed, prepared
+from edgekit.pipeline.line import Teachers, ingested, passed, prepared
 from edgekit.pipeline.steps import Workshop
 from edgekit.plan import Plan, PlannedStep, Request, check, runtime_of
 from edgekit.report.debugged import Debugged
@@ -49,14 +49,14 @@ def _quantizing(plan: Plan) -> tuple[int, Quantize]:
 def _debugged(plan: Plan, ready: Model, one: Chosen, before: tuple[PlannedStep, ...], pass_: Quantize, workshop: Workshop) -> Debugged:
     branch = ready
     for earlier in before:
-        branch = passed(earlier, branch, plan, workshop, one=one)
+        branch = passed(earlier, branch, plan, workshop, one=one, teachers=Teachers(ready))
     supplies = Supplies(samples=plan.samples, scheme=runtime_of(one).scheme, watcher=workshop.watcher, shared=workshop.shared)
     workshop.watcher.begin(f"debug {one.key}")
     diagnosis = pass_.diagnose(branch, supplies)
     if any(earlier.name == "equalize" for earlier in before):
         plain = ready
         for earlier in before:
-            plain = plain if earlier.name == "equalize" else passed(earlier, plain, plan, workshop, one=one)
+            plain = plain if earlier.name == "equalize" else passed(earlier, plain, plan, workshop, one=one, teachers=Teachers(ready))
         corrections = {"without equalize": pass_.sqnr_db(plain, supplies), **diagnosis.corrections}
         diagnosis = msgspec.structs.replace(diagnosis, corrections=corrections)
     workshop.watcher.end()

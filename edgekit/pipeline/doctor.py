@@ -17,7 +17,8 @@ import msgspec
 from edgekit import plugins
 from edgekit.child import sandbox_refusal
 from edgekit.model.store import default_root, writing
-from edgekit.pipeline.place import NO_SESSION, runs_here
+from edgekit.pipeline.place import RTX, runs_here
+from edgekit.run.cuda_memory import read_device
 from edgekit.target import cpu_features, host_target, read_target, target_files
 
 EXTRA_OF = {"tflite": "tflite", "ethos-u": "ethos-u", "tensorrt-rtx": "tensorrt-rtx"}
@@ -103,7 +104,7 @@ def target_needs() -> tuple[TargetNeed, ...]:
         runtime = target.runtimes[0].name
         runs = runs_here(runtime)
         present = bool(plugins.version_of(COMPILERS[runtime])) if runtime in COMPILERS else runs
-        runs = runs and runtime not in NO_SESSION
+        runs = runs and (runtime != RTX or bool(read_device()))
         on_device = (target.runtimes[0].builds_on or target.builds_on) == "device"
         remedy = ""
         if on_device:

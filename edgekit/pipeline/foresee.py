@@ -17,7 +17,7 @@ from edgekit.engine.tensorrt.preflight import Preflight
 from edgekit.errors import UnsupportedError, first_of
 from edgekit.model import Model, read_model
 from edgekit.passes.contract import Need, Supplies, is_fed
-from edgekit.pipeline.line import pass_inputs
+from edgekit.pipeline.line import Teachers, pass_inputs
 from edgekit.pipeline.steps import Workshop
 from edgekit.plan import Plan, runtime_of
 from edgekit.report import npu_lines
@@ -130,17 +130,19 @@ def check_delegations(plan: Plan, found: Mapping[str, Delegation]) -> None:
 @contextmanager
 def _as_it_would_be(plan: Plan, one: Chosen, model: Model, workshop: Workshop) -> Iterator[tuple[Model, str]]:
     """The last Model before the backend, or what is known of it, while it is looked at; and what of it is made up, if anything."""
-    is_assumed = False
+    is_assumed, ready = False, model
     with tempfile.TemporaryDirectory(prefix="edgekit-") as stage:
         for number, step in enumerate(plan.steps):
-            kept = None if is_assumed else workshop.find(step.name, pass_inputs(step, model, plan, one))
+            kept = None if is_assumed else workshop.find(step.name, pass_inputs(step, model, plan, one, Teachers(ready)))
             if kept is not None:
                 model = read_model(kept)
                 continue
             out = Path(stage, str(number))
             out.mkdir()
-            supplies = Supplies(scheme=runtime_of(one).scheme if Need.SCHEME in step.pass_.needs else None)
-            if Need.SAMPLES not in step.pass_.needs:
+            runtime = runtime_of(one)
+            scheme = runtime.scheme if Need.SCHEME in step.pass_.needs else None
+            supplies = Supplies(scheme=scheme, teacher=ready, channel_multiple=runtime.channel_multiple)
+            if not step.pass_.needs & {Need.SAMPLES, Need.COST}:
                 is_assumed = is_assumed or (is_fed(step.pass_) and plan.samples is not None)
                 model = step.pass_(model, supplies, out)
                 continue

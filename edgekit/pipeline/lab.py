@@ -7,8 +7,10 @@ import filecmp
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import msgspec
 
@@ -16,6 +18,8 @@ from edgekit import strict
 from edgekit.device import Device, open_device
 from edgekit.device.inventory import entry_of, is_name
 from edgekit.device.probe import Probe, probe
+from edgekit.engine.tensorrt.on_board import survey
+from edgekit.engine.tensorrt.probe import probed as board_of
 from edgekit.errors import DeviceError, StoreError, UsageError
 from edgekit.measure import why_foreign
 from edgekit.pipeline.place import RUNTIME_PACKAGES
@@ -25,6 +29,7 @@ from edgekit.target import Runtime, Target, choose, host_target, read_target, ta
 LEAST_DISK_MIB = 200.0  # an engine, its samples in lots of 64 MB, and outputs
 LEAST_MEMORY_MIB = 200.0
 TRIED_S = 60.0
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -155,12 +160,12 @@ def write_target(asked: str, *, name: str = "", like: str = "", out: Path | None
         UsageError: there is no target to start from, or a file of that name stands there.
         StoreError: the file cannot be written.
     """
-    told = probed(asked)
+    told, machine = _told(asked)
     name = name or (out.stem if out else asked if is_name(asked) else re.sub(r"[^\w.-]", "-", told.name).lower())
     file = out or Path("targets", f"{name}.toml")
     if file.exists():
         raise UsageError(f"{file} stands there already", hint="choose another with --out, or remove it")
-    text = strict.toml_of(target_of(told, name=name, like=like, asked=asked))
+    text = strict.toml_of(target_of(told, name=name, like=like, asked=asked, machine=machine))
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text, encoding="utf-8")
@@ -169,7 +174,18 @@ def write_target(asked: str, *, name: str = "", like: str = "", out: Path | None
     return file, read_target(file)
 
 
-def target_of(told: Probe, *, name: str, like: str = "", asked: str = "") -> Target:
+def _told(asked: str) -> tuple[Probe, dict[str, Any]]:
+    """What a device says of itself and, where it has TensorRT, what decides engines there."""
+    device = open_device(asked)
+    try:
+        told = probe(device)
+        has_tensorrt = bool(told.l4t or {"tensorrt", "trtexec"} & told.packages.keys())
+        return told, survey(device) if has_tensorrt else {}
+    finally:
+        device.close()
+
+
+def target_of(told: Probe, *, name: str, like: str = "", asked: str = "", machine: Mapping[str, Any] = NOTHING) -> Target:
     """The target of a device's kind: what it tells of itself, laid on a target that is known.
 
     Args:
@@ -177,12 +193,17 @@ def target_of(told: Probe, *, name: str, like: str = "", asked: str = "") -> Tar
         name: of the target.
         like: the target to start from; by architecture and features if empty.
         asked: how the device was reached, for the sources.
+        machine: what decides TensorRT's engines there (:func:`edgekit.run.board.describe_machine`), if it has TensorRT.
 
     Raises:
         UsageError: there is no target to start from.
     """
-    base = _base(told, like)
     read = f"read on {asked or told.name}, {datetime.datetime.now().astimezone().date().isoformat()}"
+    if machine.get("tensorrt") and machine.get("compute_capability"):
+        shipped = [choose(like).target] if like else [read_target(path) for path in target_files().values()]
+        base = board_of(machine, shipped, name=name, read=f"{read}: TensorRT, the CUDA driver, nvpmodel and jetson_clocks there")
+    else:
+        base = _base(told, like)
     known = {feature for path in target_files().values() for feature in read_target(path).features}
     told_facts = {
         "board": (told.model, "/proc/device-tree/model"),

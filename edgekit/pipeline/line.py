@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -19,6 +20,7 @@ from edgekit.ingest.sniff import kind_of
 from edgekit.model import Model, Signature
 from edgekit.model.source import keep_source, source_sha256, with_source
 from edgekit.passes.contract import Need, Supplies, is_fed
+from edgekit.pipeline.boards import NO_BOARDS, Boards
 from edgekit.pipeline.steps import Workshop, source_digest
 from edgekit.plan import Plan, PlannedStep, asked_steps, check_refusals, runtime_of, takes_source
 from edgekit.plugins import version_of
@@ -27,6 +29,10 @@ from edgekit.samples import with_preprocess
 from edgekit.target import Chosen, Scheme
 
 COUNTS_FILE = "counts.json"
+OF_TARGETS = frozenset({Need.SCHEME, Need.CHANNEL_MULTIPLE, Need.COST})
+"""What differs from target to target."""
+
+Costs = Callable[[Chosen], Callable[[Model], float]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +67,17 @@ class Built:
     model: Model
     engine: Engine
     folder: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Teachers:
+    """Who a pass may learn from: the model before compression, or other models."""
+
+    before: Model | None = None
+    others: tuple[Model, ...] = ()
+
+
+NO_TEACHERS = Teachers()
 
 
 def described(signature: Signature, plan: Plan) -> Signature:
@@ -151,19 +168,44 @@ def prepared(plan: Plan, model: Model, workshop: Workshop) -> Model:
     return model
 
 
-def passed(step: PlannedStep, model: Model, plan: Plan, workshop: Workshop, *, one: Chosen | None) -> Model:
-    """The Model after one pass; for a target's scheme where ``one`` is given."""
+def passed(  # noqa: PLR0913 - a pass, what it works on, and who supplies it
+    step: PlannedStep,
+    model: Model,
+    plan: Plan,
+    workshop: Workshop,
+    *,
+    one: Chosen | None,
+    teachers: Teachers = NO_TEACHERS,
+    cost: Callable[[Model], float] | None = None,
+) -> Model:
+    """The Model after one pass; for a target's facts where ``one`` is given, by ``teachers`` where the pass learns from them, by
+    what models ``cost`` there where it goes by that."""
     scheme = _scheme(step, one)
     samples = plan.samples if is_fed(step.pass_) else None
-    supplies = Supplies(samples=samples, scheme=scheme, watcher=workshop.watcher, shared=workshop.shared)
-    target = one.key if one is not None and scheme is not None else "all"
-    decided_by = pass_inputs(step, model, plan, one)
+    target = one.key if one is not None and OF_TARGETS & step.pass_.needs else "all"
+    decided_by = pass_inputs(step, model, plan, one, teachers)
+    supplies = Supplies(
+        samples=samples,
+        scheme=scheme,
+        watcher=workshop.watcher,
+        shared=workshop.shared,
+        teacher=teachers.before if Need.TEACHER in step.pass_.needs else None,
+        teachers=teachers.others if Need.TEACHERS in step.pass_.needs else (),
+        channel_multiple=_channel_multiple(step, one),
+        cost=cost if Need.COST in step.pass_.needs else None,
+        unfinished=workshop.unfinished(step.name, decided_by),
+    )
     return workshop.model_step(step.name, decided_by, lambda out: step.pass_(model, supplies, out), target=target, parent=model)
 
 
-def pass_inputs(step: PlannedStep, model: Model, plan: Plan, one: Chosen | None) -> dict[str, Any]:
+def pass_inputs(step: PlannedStep, model: Model, plan: Plan, one: Chosen | None, teachers: Teachers) -> dict[str, Any]:
     """All that decides what a pass makes."""
     samples = plan.samples if is_fed(step.pass_) else None
+    taught: dict[str, Any] = {}
+    if teachers.before is not None and Need.TEACHER in step.pass_.needs:
+        taught["teacher"] = teachers.before.sha256
+    if Need.TEACHERS in step.pass_.needs:
+        taught["teachers"] = [(one.sha256, one.signature) for one in teachers.others]
     return {
         "model": model.sha256,
         "signature": model.signature,
@@ -171,16 +213,34 @@ def pass_inputs(step: PlannedStep, model: Model, plan: Plan, one: Chosen | None)
         "tools": step.pass_.tools(),
         "scheme": _scheme(step, one),
         "samples": [samples.sha256, version_of("pillow")] if samples else None,
+        **taught,
+        **_of_target(step, plan, one),
     }
+
+
+def _channel_multiple(step: PlannedStep, one: Chosen | None) -> int:
+    return runtime_of(one).channel_multiple if one is not None and Need.CHANNEL_MULTIPLE in step.pass_.needs else 1
+
+
+def _of_target(step: PlannedStep, plan: Plan, one: Chosen | None) -> dict[str, Any]:
+    """What of a target's kernels and latency decides a pass that goes by them."""
+    found: dict[str, Any] = {}
+    if Need.CHANNEL_MULTIPLE in step.pass_.needs:
+        found["channel_multiple"] = _channel_multiple(step, one)
+    if Need.COST in step.pass_.needs and one is not None:
+        found["measured_on"] = [one.key, plan.request.device]
+    return found
 
 
 def _scheme(step: PlannedStep, one: Chosen | None) -> Scheme | None:
     return runtime_of(one).scheme if one is not None and Need.SCHEME in step.pass_.needs else None
 
 
-def engine_inputs(one: Chosen, model: Model, backend: Backend) -> dict[str, Any]:
+def engine_inputs(one: Chosen, model: Model, backend: Backend, boards: Boards = NO_BOARDS) -> dict[str, Any]:
     """All that decides an engine."""
     decided_by = {"model": model.sha256, "signature": model.signature, "target": one.target, "runtime": one.runtime, "tools": backend.tools()}
+    if one.key in boards.machines:
+        decided_by["machine"] = boards.machines[one.key]
     own = getattr(backend, "decided_by", None)
     return decided_by if own is None else {**decided_by, "source": source_sha256(model), "asked": own()}
 
@@ -201,15 +261,16 @@ def _conversion(plan: Plan) -> Conversion:
     )
 
 
-def compiled(one: Chosen, model: Model, plan: Plan, workshop: Workshop) -> Built:
+def compiled(one: Chosen, model: Model, plan: Plan, workshop: Workshop, boards: Boards = NO_BOARDS) -> Built:
     """The engine of one target, with the snippets that call it."""
-    backend = backend_of(one, plan)
+    backend, builder = backend_of(one, plan), boards.builder(one)
+    watching = {"watcher": workshop.watcher} if builder is not None else {}
 
     def make(out: Path) -> None:
-        engine = backend.compile(model, one.target, None, out)
+        engine = backend.compile(model, one.target, builder, out, **watching)
         write_snippets(engine, model.signature, out)
 
-    folder, cost, cached = workshop.folder("compile", engine_inputs(one, model, backend), make)
+    folder, cost, cached = workshop.folder("compile", engine_inputs(one, model, backend, boards), make)
     engine = read_engine(folder)
     workshop.entries.append(
         StepEntry(
@@ -227,12 +288,12 @@ def compiled(one: Chosen, model: Model, plan: Plan, workshop: Workshop) -> Built
     return Built(chosen=one, model=model, engine=engine, folder=folder)
 
 
-def built(plan: Plan, model: Model, workshop: Workshop) -> tuple[Built, ...]:
-    """The engines of all targets, in order; what targets share is done once."""
+def built(plan: Plan, model: Model, workshop: Workshop, costs: Costs, boards: Boards = NO_BOARDS) -> tuple[Built, ...]:
+    """The engines of all targets, in order; what targets share is done once. ``costs`` says what models cost on a target."""
     engines = []
     for one in plan.chosen:
         branch = model
         for step in () if takes_source(one) else plan.steps:
-            branch = passed(step, branch, plan, workshop, one=one)
-        engines.append(compiled(one, branch, plan, workshop))
+            branch = passed(step, branch, plan, workshop, one=one, teachers=Teachers(before=model), cost=costs(one))
+        engines.append(compiled(one, branch, plan, workshop, boards))
     return tuple(engines)

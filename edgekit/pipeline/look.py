@@ -14,11 +14,10 @@ from edgekit.engine.contract import Delegation
 from edgekit.engine.tensorrt.preflight import Preflight
 from edgekit.ingest.sniff import kind_of
 from edgekit.model import Model, Store, Tensor, file_sha256, read_model
-from edgekit.passes.contract import Need
 from edgekit.pipeline.foresee import check_delegations, drafted, foreseen, preflighted
-from edgekit.pipeline.line import backend_of, engine_inputs, ingested, pass_inputs, prepared
+from edgekit.pipeline.line import Teachers, backend_of, engine_inputs, ingested, pass_inputs, prepared
 from edgekit.pipeline.steps import Workshop
-from edgekit.plan import Plan, PlannedStep, Request, check, runtime_of, takes_source
+from edgekit.plan import Plan, PlannedStep, Request, check, makes_integers, runtime_of, takes_source
 from edgekit.target import Chosen
 from edgekit.watch import SILENT, Watcher
 
@@ -202,9 +201,9 @@ def _steps_of(one: Chosen, plan: Plan, model: Model, workshop: Workshop) -> Iter
     scheme = runtime_of(one).scheme
     branch: Model | None = model
     for step in () if is_own else plan.steps:
-        folder = workshop.find(step.name, pass_inputs(step, branch, plan, one)) if branch is not None else None
+        folder = workshop.find(step.name, pass_inputs(step, branch, plan, one, Teachers(model))) if branch is not None else None
         branch = read_model(folder) if folder is not None else None
-        rounds = scheme is not None and {Need.SCHEME, Need.SAMPLES} <= step.pass_.needs
+        rounds = scheme is not None and makes_integers(step)
         wide = getattr(step.pass_, "activation_bits", 8) == 16
         route = f"ONNX → ONNX, activations {'int16' if wide else scheme.activations}" if rounds and scheme else "ONNX → ONNX"
         yield RehearsedStep(target=one.key, step=step.name, route=route, needs=_needs(step), kept=branch is not None)

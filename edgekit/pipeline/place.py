@@ -16,11 +16,10 @@ from edgekit.target import Target, cpu_features, host_target
 RUNTIME_PACKAGES = {
     "onnxruntime": ("onnxruntime",),
     "tflite": ("ai-edge-litert", "tflite-runtime"),
-    "tensorrt": ("tensorrt",),
+    "tensorrt": ("tensorrt", "trtexec"),
     "tensorrt-rtx": ("tensorrt-rtx-cu12", "tensorrt-rtx-cu13"),
 }
-NO_SESSION = {"tensorrt-rtx": "built, and never opened: that takes an RTX card, and edgekit has no session for TensorRT yet"}
-"""Runtimes whose engines edgekit builds and does not run."""
+RTX = "tensorrt-rtx"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,14 +80,25 @@ def why_not_here(engine: Engine, bench: Bench) -> str:
     """Why an engine cannot be run on a device; "" if nothing is known against it."""
     if engine.status != "built":
         return engine.status
-    if engine.runtime in NO_SESSION:
-        return NO_SESSION[engine.runtime]
     if engine.stand_in is not None:
         return f"no device that edgekit reaches runs {engine.runtime} engines; what their compiler estimates is no latency"
     facts, packages = bench.device.facts, RUNTIME_PACKAGES.get(engine.runs_in, (engine.runs_in,))
     if facts.url == "local" and not runs_here(engine.runs_in):
         return f"{packages[0]} is not installed here"
+    if facts.url == "local" and engine.runtime == RTX and (reason := _other_gpu(engine)):
+        return reason
     there = facts.packages
     if there is not None and not any(package in there for package in packages):
         return f"{packages[0]} is not installed on {facts.name}"
     return ""
+
+
+def _other_gpu(engine: Engine) -> str:
+    """Why this machine's GPU does not open an engine that was built without one."""
+    from edgekit.run.cuda_memory import read_device
+
+    gpu, wanted = read_device(), str(engine.details.get("compute_capability", ""))
+    if not gpu:
+        return "built, and not opened: there is no NVIDIA GPU here"
+    here = gpu["compute_capability"]
+    return f"built for compute capability {wanted}, and not opened: the {gpu['gpu']} here has {here}" if here != wanted else ""

@@ -13,7 +13,8 @@ import msgspec
 
 from edgekit.engine.contract import ENGINE_RECORD, Engine, read_engine
 from edgekit.errors import UsageError
-from edgekit.model import file_sha256
+from edgekit.model import Model, file_sha256
+from edgekit.model.model import MODEL_FILE
 from edgekit.model.store import is_alive, writing
 from edgekit.pipeline.line import Built
 from edgekit.pipeline.steps import COST_FILE
@@ -87,6 +88,20 @@ def publish_engine(built: Built, out: Path) -> Path:
 
     replace_folder(final, fill)
     return final
+
+
+def publish_model(model: Model, out: Path) -> Path:
+    """Put a Model's ONNX file into ``out``.
+
+    Returns:
+        The file; weights above 1.5 GB lie beside it.
+    """
+    with writing(out):
+        for path in sorted(model.folder.glob(f"{MODEL_FILE}*"), reverse=True):  # what the file refers to first
+            temporary = out / f".{path.name}.{os.getpid()}"
+            shutil.copyfile(path, temporary)
+            temporary.replace(out / path.name)
+    return out / MODEL_FILE
 
 
 def is_published(engine: Engine, final: Path) -> bool:

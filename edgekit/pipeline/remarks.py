@@ -49,7 +49,7 @@ def on_engine(built: Built) -> tuple[str, ...]:
     scheme = runtime_of(built.chosen).scheme
     is_kept = scheme is None or not scheme.integers_alone
     kept = _on_kept(built.model.history, may_be_kept=is_kept)
-    return (*kept, *_on_foreign(built), *_on_converted(built.engine.details), *_on_preflight(built))
+    return (*kept, *_on_foreign(built), *_on_converted(built.engine.details), *_on_preflight(built), *_on_board(built.engine.details))
 
 
 def _on_preflight(built: Built) -> Iterator[str]:
@@ -61,6 +61,25 @@ def _on_preflight(built: Built) -> Iterator[str]:
     if dla is not None:
         rest = f"; on the GPU: {_some(dla['fallbacks'])}" if dla["fallbacks"] else ""
         yield f"On the DLA, {dla['said']}{rest}."
+
+
+def _on_board(details: Mapping[str, Any]) -> Iterator[str]:
+    """Where and how an engine was built that no host builds."""
+    built_on = details.get("built_on")
+    if built_on is None:
+        return
+    machine, stats = built_on.get("machine", {}), built_on.get("stats", {})
+    where = " ".join(str(part) for part in (machine.get("board") or machine.get("gpu") or "the device", machine.get("l4t")) if part)
+    told = [f"Built on {where} by TensorRT {machine.get('tensorrt')}"]
+    told += [f"power mode {machine['power_mode']}"] if machine.get("power_mode") else []
+    told += [f"in {built_on['build_s']:.1f} s"] if "build_s" in built_on else []
+    told += [f"{rail} {mw / 1000:.1f} W meanwhile" for rail, mw in list(stats.get("power_mean_mw", {}).items())[:1]]
+    told += [f"{max(heat.values()):.0f} °C at most"] if (heat := stats.get("temperatures_most_c")) else []
+    yield ", ".join(told) + "."
+    planned, limits = details.get("workspace_mib"), built_on.get("limits", {})
+    if limits and limits.get("workspace_mib") != planned:
+        less = f"{limits['workspace_mib']} MiB of workspace instead of {planned}, optimization level {limits['optimization_level']}"
+        yield f"Memory ran out there: it was built with {less}."
 
 
 def _on_converted(details: Mapping[str, Any]) -> Iterator[str]:

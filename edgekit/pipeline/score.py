@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from edgekit import plugins
 from edgekit.engine.contract import Engine
 from edgekit.errors import SamplesError, UnsupportedError
-from edgekit.measure import infer
+from edgekit.measure import Metric, infer
 from edgekit.model import Model, file_sha256
 from edgekit.pipeline.line import Built
-from edgekit.pipeline.place import NO_SESSION, RUNTIME_PACKAGES, Bench, why_not_here
+from edgekit.pipeline.place import RTX, RUNTIME_PACKAGES, Bench, why_not_here
 from edgekit.pipeline.steps import Workshop
+from edgekit.plan import Plan
 from edgekit.plugins import version_of
 from edgekit.report import Accuracy, Fidelity
 from edgekit.samples import Samples
@@ -40,20 +42,22 @@ class Scores(msgspec.Struct, frozen=True):
     accuracy: Accuracy | None
     accuracy_reason: str
     remarks: tuple[str, ...] = ()
+    metrics: dict[str, Metric] = {}
 
 
-def scored(built: Built, reference: Model, samples: Samples | None, bench: Bench, workshop: Workshop) -> Scores:
-    """Fidelity and accuracy of an engine on the judging samples, against the float original; kept in the store."""
+def scored(built: Built, reference: Model, plan: Plan, bench: Bench, workshop: Workshop) -> Scores:
+    """Fidelity, accuracy and the recipe's metrics of an engine on the judging samples, against the float original; kept in the store."""
+    samples = plan.samples
     if samples is None:
         return Scores(fidelity=None, fidelity_reason="no samples were given", accuracy=None, accuracy_reason="no samples were given")
-    is_graph, engine = _is_judged_by_its_graph(built), _judged(built)
+    is_graph, engine = _is_judged_by_its_graph(built, bench), _judged(built)
     runtime = "onnxruntime" if is_graph else engine.runs_in
     reason = "" if is_graph else why_not_here(engine, bench)
     if reason:
         return Scores(fidelity=None, fidelity_reason=reason, accuracy=None, accuracy_reason=reason)
 
     def make(out: Path) -> None:
-        scores = _scores(built, reference, samples, bench, workshop)
+        scores = _scores(built, _Run(reference, samples, workshop, plan.recipe.metrics), bench)
         (out / SCORES_FILE).write_bytes(msgspec.json.encode(scores))
 
     decided_by = {
@@ -62,7 +66,8 @@ def scored(built: Built, reference: Model, samples: Samples | None, bench: Bench
         "signature": reference.signature,
         "samples": samples.sha256,
         "device": bench.device.facts,
-        "tools": version_of("onnxruntime", "numpy", "pillow", *RUNTIME_PACKAGES.get(runtime, (runtime,))),
+        "tools": version_of("onnxruntime", "numpy", "pillow", *RUNTIME_PACKAGES.get(runtime, (runtime,)), "torchmetrics"),
+        "metrics": [(name, plugins.origin_of("edgekit.metrics", name)) for name in plan.recipe.metrics],
     }
     folder, _, _ = workshop.folder(f"check {engine.target}-{engine.runtime}", decided_by, make)
     scores = msgspec.json.decode((folder / SCORES_FILE).read_bytes(), type=Scores)
@@ -72,9 +77,9 @@ def scored(built: Built, reference: Model, samples: Samples | None, bench: Bench
     return msgspec.structs.replace(scores, fidelity=msgspec.structs.replace(scores.fidelity, judged_on=judged_on))
 
 
-def _is_judged_by_its_graph(built: Built) -> bool:
-    """Whether there is no engine yet, or none that edgekit could run on any machine."""
-    return built.engine.status != "built" or built.engine.runtime in NO_SESSION
+def _is_judged_by_its_graph(built: Built, bench: Bench) -> bool:
+    """Whether there is no engine yet, or one that was built without its GPU and cannot be opened here."""
+    return built.engine.status != "built" or (built.engine.runtime == RTX and bool(why_not_here(built.engine, bench)))
 
 
 def _judged(built: Built) -> Engine:
@@ -99,11 +104,14 @@ def _judged(built: Built) -> Engine:
 
 @dataclass(slots=True)
 class _Run:
-    """The float original and an engine, sample by sample; classes are kept for the accuracy."""
+    """The float original and an engine, sample by sample; classes are kept for the accuracy, all outputs only for metrics that a
+    recipe names."""
 
     reference: Model
     samples: Samples
     workshop: Workshop
+    metrics: tuple[str, ...]
+    kept: list[tuple[Outputs, Outputs]] = field(default_factory=list)
     classes: list[tuple[Any, Any]] = field(default_factory=list)
 
     def pairs(self, feeds: Iterable[Feed], outputs: Iterable[Outputs]) -> Iterator[tuple[Outputs, Outputs]]:
@@ -118,6 +126,8 @@ class _Run:
             self._check(wanted, got)
             if has_labels and class_rows(wanted[first]) is not None:
                 self.classes.append((wanted[first], got[first]))
+            if self.metrics:
+                self.kept.append((wanted, got))
             self.workshop.watcher.advance()
             yield wanted, got
 
@@ -138,12 +148,13 @@ class _Run:
                 )
 
 
-def _scores(built: Built, reference: Model, samples: Samples, bench: Bench, workshop: Workshop) -> Scores:
+def _scores(built: Built, run: _Run, bench: Bench) -> Scores:
     from edgekit.numerics.fidelity import fidelity
 
+    reference, samples = run.reference, run.samples
     feeds, same_feeds = itertools.tee(samples.feeds("judging", reference.signature))
     remarks = []
-    if _is_judged_by_its_graph(built):
+    if _is_judged_by_its_graph(built, bench):
         remarks.append(OF_THE_GRAPH.format("was" if built.engine.status == "built" else "will be"))
         runner, is_rounded = _opened(built.model)
         remarks += [ROUNDED] if is_rounded else []
@@ -151,7 +162,6 @@ def _scores(built: Built, reference: Model, samples: Samples, bench: Bench, work
     else:
         remarks += [built.engine.stand_in.remark] if built.engine.stand_in is not None else []
         outputs = infer(built.folder, _judged(built), same_feeds, bench.device, signature=reference.signature)
-    run = _Run(reference, samples, workshop)
     near = fidelity(run.pairs(feeds, outputs))
     if near.not_finite:
         remarks.append(f"{near.not_finite} outputs are not finite where the original's are, or the other way round.")
@@ -164,7 +174,41 @@ def _scores(built: Built, reference: Model, samples: Samples, bench: Bench, work
         judged_on=bench.measured_on(built.chosen.target),
     )
     right, reason = _accuracy(run.classes, samples)
-    return Scores(fidelity=kept, fidelity_reason="", accuracy=right, accuracy_reason=reason, remarks=tuple(remarks))
+    metrics = _metrics(run, labelled=right is not None)
+    if right is not None and metrics:
+        right = msgspec.structs.replace(right, confusion=_confusion(run))
+    return Scores(fidelity=kept, fidelity_reason="", accuracy=right, accuracy_reason=reason, remarks=tuple(remarks), metrics=metrics)
+
+
+def _metrics(run: _Run, *, labelled: bool) -> dict[str, Metric]:
+    """Of classes where there are labels and the extra ``metrics``; and those that the recipe names."""
+    from edgekit.measure import metrics
+
+    found: dict[str, Metric] = {}
+    if labelled and metrics.is_installed():
+        of_engine, of_reference, labels, classes = _predicted(run)
+        pairs = [metrics.of_classes(one, labels, classes) for one in (of_engine, of_reference)]
+        found |= {name: Metric(value=value, reference=pairs[1][name]) for name, value in pairs[0].items()}
+    if run.metrics:
+        outputs, reference = ([one[at] for one in run.kept] for at in (1, 0))
+        found |= metrics.own(run.metrics, outputs, reference, run.samples.judging)
+    return found
+
+
+def _confusion(run: _Run) -> tuple[tuple[int, ...], ...]:
+    from edgekit.measure import metrics
+
+    if not metrics.is_installed():
+        return ()
+    of_engine, _, labels, classes = _predicted(run)
+    return metrics.confusion(of_engine, labels, classes)
+
+
+def _predicted(run: _Run) -> tuple[list[int], list[int], list[int], int]:
+    """Classes by the engine, by the float original, and as labelled, of labelled samples; and how many classes there are."""
+    known = [(wanted, got, sample.label) for (wanted, got), sample in zip(run.classes, run.samples.judging, strict=True) if sample.label is not None]
+    labels = [label for _, _, label in known]
+    return [int(got.argmax()) for _, got, _ in known], [int(wanted.argmax()) for wanted, _, _ in known], labels, known[0][0].size
 
 
 def _opened(model: Model) -> tuple[Runner, bool]:

@@ -7,9 +7,9 @@ from pathlib import Path
 import msgspec
 
 from edgekit.device import Device, open_device
-from edgekit.device.inventory import entry_of, is_name
+from edgekit.device.attended import VENV
+from edgekit.device.inventory import ADDRESSED, entry_of, is_name
 from edgekit.device.probe import Probe, probe
-from edgekit.device.ssh import VENV
 from edgekit.errors import DeviceError, UsageError
 from edgekit.pipeline.place import RUNTIME_PACKAGES
 from edgekit.target import choose
@@ -52,8 +52,8 @@ def set_up(asked: str, *, runtimes: tuple[str, ...] = (), wheels: Path | None = 
         raise UsageError(f"{wheels}: no wheels are there", hint="pip download --only-binary=:all: -d DIR PACKAGE, for the device's platform")
     device = open_device(asked)
     try:
-        if not device.facts.url.startswith("ssh:"):
-            raise UsageError(f"{asked}: this is for devices behind SSH", hint="here: pip install 'edgekit[tflite]'")
+        if device.facts.url.partition(":")[0] not in ADDRESSED:
+            raise UsageError(f"{asked}: this is for devices behind SSH or adb", hint="here: pip install 'edgekit[tflite]'")
         watcher.begin(f"{device.facts.name}: {', '.join(packages)}")
         python = _environment(device)
         _install(device, python, packages, wheels)
@@ -66,7 +66,8 @@ def set_up(asked: str, *, runtimes: tuple[str, ...] = (), wheels: Path | None = 
 def _environment(device: Device) -> str:
     """Path of the environment's interpreter; an environment that is there stays."""
     home = _ran(device, ["sh", "-c", 'printf %s "$HOME"'], "its home is not known", VENV_S)
-    make = '[ -x "$1/bin/python" ] || { rm -rf "$1"; python3 -m venv "$1"; }'
+    seen = """$(python3 -c 'import importlib.util as u; print("--system-site-packages" if u.find_spec("tensorrt") else "")')"""  # JetPack's
+    make = f'[ -x "$1/bin/python" ] || {{ rm -rf "$1"; python3 -m venv {seen} "$1"; }}'
     hint = "on the device: sudo apt-get install python3-venv"
     _ran(device, ["sh", "-c", make, "sh", f"{home}/{VENV}"], "the environment cannot be made", VENV_S, hint=hint)
     return f"{home}/{VENV}/bin/python"

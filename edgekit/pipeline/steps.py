@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import resource
+import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -62,6 +63,10 @@ class Workshop:
         key = key_of(name, {"code": code_digest(), **decided_by})
         return self.store.path(key) if self.store.has(key) else None
 
+    def unfinished(self, name: str, decided_by: Mapping[str, Any]) -> Path:
+        """Where a step leaves how far it is, until its result is kept."""
+        return self.store.unfinished(key_of(name, {"code": code_digest(), **decided_by}))
+
     def shared(self, name: str, decided_by: Mapping[str, Any], make: Callable[[Path], None]) -> Path:
         """For results of a pass that other targets share, such as ranges: kept, not reported as a step."""
         return self.folder(name, decided_by, make, quiet=True)[0]
@@ -73,6 +78,7 @@ class Workshop:
             make(out)
 
         folder, cost, cached = self.folder(name, decided_by, fill)
+        shutil.rmtree(self.unfinished(name, decided_by), ignore_errors=True)
         model = read_model(folder)
         step = model.history[-1] if model.history else Step(name=name)
         self.entries.append(

@@ -45,6 +45,7 @@ def render_html(report: Report) -> str:
         ("latency", "Latency", "Single queries, one after the other. Only charts in one frame share a machine and a scale.", _latency(report)),
         ("npu", "NPU", npu.INTRO, tables.npu_tables(report)),
         ("fidelity", "Fidelity", "Against the float original, on samples that did not calibrate.", tables.fidelity_table(report)),
+        ("metrics", "Metrics", "On the same samples; of classes the mean over them.", tables.metrics_table(report)),
         ("delegation", "Own kernels", "What the runtime's delegate leaves to the runtime's own kernels.", tables.delegation_table(report)),
         ("steps", "Steps", f"What each did and what it cost. The whole build took {seconds(report.wall_s)}.", tables.steps_table(report)),
         ("conditions", "Conditions", "What the times were taken under.", tables.conditions_table(report)),
@@ -122,7 +123,7 @@ def _figure(report: Report, entry: EngineEntry) -> Markup:
 
 
 def _card_facts(report: Report, entry: EngineEntry) -> list[tuple[str, str]]:
-    facts = [("size", f"{size(entry.bytes)}, {entry.bytes / _bytes_before(report) * 100:.0f} % of float")]
+    facts = _size_facts(report, entry)
     if entry.fidelity is not None:
         facts.append(("SQNR", sqnr(entry.fidelity.sqnr_db)))
     if entry.fidelity is not None and entry.fidelity.top1_agreement is not None:
@@ -142,6 +143,11 @@ def _card_facts(report: Report, entry: EngineEntry) -> list[tuple[str, str]]:
     if entry.energy is not None:
         facts.append(("energy", f"{number(entry.energy.mj_per_query)} mJ a query"))
     return facts
+
+
+def _size_facts(report: Report, entry: EngineEntry) -> list[tuple[str, str]]:
+    sizes = {"size": entry.bytes} if entry.compressed_bytes is None else {"size": entry.bytes, "as zip": entry.compressed_bytes}
+    return [(name, f"{size(one)}, {one / _bytes_before(report) * 100:.0f} % of float") for name, one in sizes.items()]
 
 
 def _bytes_before(report: Report) -> int:

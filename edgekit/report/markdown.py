@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
 from edgekit.report import npu
+from edgekit.report.metrics import METRIC_COLUMNS, confusion_lines, metric_rows
 from edgekit.report.record import EngineEntry, Report
 from edgekit.report.summary import COLUMNS, TEXT_COLUMNS, condition, condition_keys, notes, summary_rows
 from edgekit.report.words import (
@@ -14,6 +15,7 @@ from edgekit.report.words import (
     budget_line,
     budget_value,
     change,
+    done,
     heading,
     label,
     number,
@@ -40,6 +42,7 @@ def render_markdown(report: Report) -> str:
         _summary(report),
         _verdict(report),
         _fidelity(report),
+        _metrics(report),
         _delegation(report),
         _latency(report),
         _npu(report),
@@ -109,6 +112,15 @@ def _fidelity(report: Report) -> str:
     return "## Fidelity to the float original\n\n" + table(columns, rows, left=frozenset({"Engine", "Remark"}))
 
 
+def _metrics(report: Report) -> str:
+    rows = metric_rows(report)
+    if not rows:
+        return ""
+    told = "## Metrics\n\n" + table(METRIC_COLUMNS, rows, left=frozenset({"Engine", "Metric"}))
+    lines = confusion_lines(report)
+    return f"{told}\n\n{_listed(lines)}" if lines else told
+
+
 def _delegation(report: Report) -> str:
     rows = [
         (heading(report, entry), left.node, left.op, left.types, left.shapes, left.reason, left.remedy)
@@ -166,7 +178,7 @@ def _steps(report: Report) -> str:
             str(index),
             step.name,
             step.target,
-            plain(step.did),
+            done(step.did),
             change(step.nodes_before, step.nodes_after, str),
             change(step.bytes_before, step.bytes_after, size),
             seconds(step.wall_s),
@@ -216,9 +228,13 @@ def _samples(report: Report) -> list[str]:
     return [f"samples {samples.name}: {split}{licence} (sha256 {short(samples.sha256)})", *(f"left out: {reason}" for reason in samples.skipped)]
 
 
+def _size(entry: EngineEntry) -> str:
+    return size(entry.bytes) + ("" if entry.compressed_bytes is None else f" ({size(entry.compressed_bytes)} as zip)")
+
+
 def _files(report: Report) -> str:
     rows = [
-        (heading(report, entry), entry.path, size(entry.bytes), short(entry.sha256), ", ".join(entry.snippets) or NONE, plain(entry.details))
+        (heading(report, entry), entry.path, _size(entry), short(entry.sha256), ", ".join(entry.snippets) or NONE, plain(entry.details))
         for entry in report.engines
     ]
     columns = ("Engine", "File", "Size", "sha256", "Snippets", "Details")

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import msgspec
 
 from edgekit.engine.contract import Delegation, NpuEstimate
-from edgekit.measure import Instructions, Judged, Memory
+from edgekit.measure import Instructions, Judged, Memory, Metric
 from edgekit.model import Signature
 from edgekit.recipe import Recipe
 
@@ -67,7 +67,7 @@ class Accuracy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         n: how many labelled samples.
         top5: the label is among the five largest outputs; None where there are fewer than six classes.
         top5_reference: the same of the float original.
-        metrics: numbers of the user's own metrics, by name.
+        confusion: how many samples of a class (row) were taken for which (column) by the engine; empty where it was not counted.
     """
 
     top1: float
@@ -75,7 +75,7 @@ class Accuracy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     n: int
     top5: float | None = None
     top5_reference: float | None = None
-    metrics: dict[str, float] = {}
+    confusion: tuple[tuple[int, ...], ...] = ()
 
 
 class Latency(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -134,10 +134,12 @@ class EngineEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         runtime: name of the runtime.
         path: the engine's file, relative to the report's folder.
         bytes: its size.
+        compressed_bytes: the same after DEFLATE at level 9, as in a zip, of models that a step of compression has been at.
         sha256: of it.
         precision: what most of the arithmetic is done in.
         status: ``built``, or why not.
         instructions: of a query, counted where an emulator ran it.
+        metrics: what else it was judged by, by name: precision, recall and F1 of classes, and what the recipe names.
         measured_on: where latency and memory were taken, or instructions counted; None where nothing was. What is emulated has no latency.
         conditions: what the times were taken under; see :meth:`edgekit.measure.Measurement.summary`.
         verdict: the budget, line by line.
@@ -155,11 +157,13 @@ class EngineEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     sha256: str
     precision: str
     status: str
+    compressed_bytes: int | None = None
     asked: str = ""
     fidelity: Fidelity | None = None
     fidelity_reason: str = ""
     accuracy: Accuracy | None = None
     accuracy_reason: str = ""
+    metrics: dict[str, Metric] = {}
     latency: Latency | None = None
     latency_reason: str = ""
     memory: Memory | None = None

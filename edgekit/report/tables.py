@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from edgekit.report import npu
 from edgekit.report.charts import mark
 from edgekit.report.markup import Markup, element, joined
+from edgekit.report.metrics import METRIC_COLUMNS, confusion_lines, metric_rows
 from edgekit.report.record import EngineEntry, Report, StepEntry
 from edgekit.report.summary import COLUMNS, TEXT_COLUMNS, condition, condition_keys, summary_rows
 from edgekit.report.words import (
@@ -14,6 +15,7 @@ from edgekit.report.words import (
     budget_line,
     budget_value,
     change,
+    done,
     has_something,
     heading,
     label,
@@ -90,6 +92,14 @@ def _fidelity_cells(entry: EngineEntry) -> tuple[str, ...]:
     return (*figures, top1, top5, where(found.judged_on, entry.target))
 
 
+def metrics_table(report: Report) -> Markup | None:
+    """What else engines were judged by, and which classes they take for which."""
+    rows = metric_rows(report)
+    if not rows:
+        return None
+    return joined(table(METRIC_COLUMNS, rows, left=frozenset({"Engine", "Metric"})), *(element("p", line) for line in confusion_lines(report)))
+
+
 def delegation_table(report: Report) -> Markup | None:
     """The operators that the runtime's delegate leaves to its own kernels."""
     rows = [
@@ -129,7 +139,7 @@ def _step_cells(index: int, step: StepEntry, most: float) -> tuple[str, ...]:
     return (
         str(index),
         name,
-        joined(plain(step.did), options),
+        joined(done(step.did), options),
         change(step.nodes_before, step.nodes_after, str),
         change(step.bytes_before, step.bytes_after, size),
         seconds(step.cpu_s),
@@ -214,7 +224,7 @@ def files_table(report: Report) -> Markup:
         (
             joined(heading(report, entry), element("small", entry.status)),
             joined(link(entry.path), *(joined(element("br"), link(path)) for path in entry.snippets)),
-            size(entry.bytes),
+            joined(size(entry.bytes), element("small", f"{size(entry.compressed_bytes)} as zip") if entry.compressed_bytes is not None else None),
             element("code", short(entry.sha256)),
             plain(entry.details),
         )

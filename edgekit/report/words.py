@@ -151,6 +151,15 @@ def heading(report: Report, entry: EngineEntry) -> str:
     return f"{title(report, entry)} · {entry.runtime}"
 
 
+SERIES = frozenset({"curve"})
+"""What a step's record holds as rows of numbers, for whoever draws them; no table has room for it."""
+
+
+def done(did: Mapping[str, Any]) -> str:
+    """What a step did, in one line."""
+    return plain({key: value for key, value in did.items() if key not in SERIES})
+
+
 def plain(value: Any) -> str:
     """Any plain data in one line: pairs as ``key value unit``, a before and an after with an arrow, lists by their items."""
     if value is None or isinstance(value, bool):

@@ -50,6 +50,8 @@ class Attendant:
         self._cancelled = False
         self._lease = Lease(lock_path())
         self._depot: Optional[Depot] = None
+        self._token = ""
+        self._waiting_as = ""
         self._ops: Dict[str, Callable[[Dict[str, Any], bytes], Tuple[Dict[str, Any], bytes]]] = {
             "hello": self._hello,
             "ping": lambda told, _: ({}, b""),
@@ -99,12 +101,17 @@ class Attendant:
             return {"error": {"errno": "", "reason": one_line("%s: %s" % (type(wrong).__name__, wrong)), "file": None}}, b""
 
     def _hello(self, told: Dict[str, Any], _: bytes) -> Tuple[Dict[str, Any], bytes]:
-        self._depot = Depot(depot_root(), told["token"])
+        self._token = told["token"]
+        self._depot = Depot(depot_root(), self._token)
         self._depot.come_back()
         return {"facts": read_probe(), "called": sys.argv[2]}, b""  # not sys.executable, which an emulator may name as it lies within
 
     def _take(self, told: Dict[str, Any], _: bytes) -> Tuple[Dict[str, Any], bytes]:
-        return {"holder": self._lease.take(told["holder"])}, b""
+        """A build of this very visit, begun before its connection broke, holds the lease for it; it is taken over when that ends."""
+        found = self._lease.take(told["holder"], visit=self._token)
+        is_ours = found is not None and found["visit"] == self._token
+        self._waiting_as = told["holder"] if is_ours else ""
+        return {"holder": None if is_ours else found}, b""
 
     def _look(self, told: Dict[str, Any], _: bytes) -> Tuple[Dict[str, Any], bytes]:
         return {"bytes": os.stat(told["path"]).st_size, "sha": sha256_of(told["path"])}, b""
@@ -175,6 +182,9 @@ class Attendant:
             silent_s = time.monotonic() - self._heard
             if silent_s > SILENCE_S:
                 self._end()
+            with suppress(OSError):
+                if self._waiting_as and self._lease.take(self._waiting_as, visit=self._token) is None:
+                    self._waiting_as = ""
             if silent_s < 2 * BEAT_S:
                 self._lease.touch()
                 if self._depot is not None:

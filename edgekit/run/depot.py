@@ -1,6 +1,7 @@
 """Where files from afar lie on the device: pieces by their hash until they are whole, then at their place.
 
-The root is ``$EDGEKIT_DEPOT``, else ``edgekit/device`` in the user's cache folder::
+The root is ``$EDGEKIT_DEPOT``, else ``edgekit/device`` in the user's cache folder, or in Android's folder for what its shell
+puts there::
 
     pieces/SHA256.part     what has arrived of a file; the next connection goes on behind it
     pieces/SHA256          whole; other names of it are links, so that the same file is sent once
@@ -26,6 +27,7 @@ from .lease import end_holder, locked
 FOLLOWS_S = 600.0  # how long a visit that was cut off keeps its workspaces
 PART_S = 7 * 24 * 3600.0  # … and a piece what has arrived of it
 READ_BYTES = 1024 * 1024
+ANDROID = "/data/local/tmp"
 
 
 def depot_root() -> str:
@@ -33,7 +35,10 @@ def depot_root() -> str:
     named = os.environ.get("EDGEKIT_DEPOT")
     if named:
         return named
-    cache = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    home = os.path.expanduser("~")
+    if not os.access(home, os.W_OK) and os.access(ANDROID, os.W_OK):
+        return os.path.join(ANDROID, "edgekit", "device")
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.join(home, ".cache")
     return os.path.join(cache, "edgekit", "device")
 
 

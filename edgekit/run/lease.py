@@ -40,14 +40,15 @@ class Lease:
         self._path = path
         self._held: Optional[int] = None
 
-    def take(self, holder: str) -> Optional[Dict[str, Any]]:
+    def take(self, holder: str, *, visit: str = "") -> Optional[Dict[str, Any]]:
         """Take it, away from a holder of this user's that hangs.
 
         Args:
             holder: who takes it, in words.
+            visit: token of the visit it is taken for.
 
         Returns:
-            None if it is ours now, else what is known of its holder: ``holder``, ``pid``, ``held_s``, ``silent_s``.
+            None if it is ours now, else what is known of its holder: ``holder``, ``visit``, ``pid``, ``held_s``, ``silent_s``.
 
         Raises:
             OSError: the lock cannot be opened.
@@ -62,7 +63,7 @@ class Lease:
                 return found
         self._held = lock
         os.ftruncate(lock, 0)
-        os.pwrite(lock, json.dumps({"holder": holder, "pid": os.getpid(), "since": time.time()}).encode(), 0)
+        os.pwrite(lock, json.dumps({"holder": holder, "visit": visit, "pid": os.getpid(), "since": time.time()}).encode(), 0)
         return None
 
     def touch(self) -> None:
@@ -87,11 +88,12 @@ class Lease:
             return lock
 
     def _holder(self, lock: int) -> Dict[str, Any]:
-        found: Dict[str, Any] = {"holder": "another run", "pid": 0, "since": time.time()}
+        found: Dict[str, Any] = {"holder": "another run", "visit": "", "pid": 0, "since": time.time()}
         with suppress(ValueError, TypeError):  # it was being written
             found.update(json.loads(os.pread(lock, 4096, 0)))
         now = time.time()
-        return {"holder": found["holder"], "pid": found["pid"], "held_s": now - found["since"], "silent_s": now - os.fstat(lock).st_mtime}
+        told = {name: found[name] for name in ("holder", "visit", "pid")}
+        return {**told, "held_s": now - found["since"], "silent_s": now - os.fstat(lock).st_mtime}
 
 
 def end_holder(pid: int, path: str) -> bool:

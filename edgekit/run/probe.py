@@ -8,8 +8,9 @@ import sys
 from typing import Any, Dict, List
 
 from .state import read_facts, read_features, read_state
+from .trtexec_path import find_trtexec
 
-PACKAGES = ("ai-edge-litert", "tflite-runtime", "onnxruntime", "onnxruntime-gpu", "tensorrt", "numpy")
+PACKAGES = ("ai-edge-litert", "tflite-runtime", "onnxruntime", "onnxruntime-gpu", "tensorrt", "tensorrt-rtx-cu12", "tensorrt-rtx-cu13", "numpy")
 L4T = "etc/nv_tegra_release"
 
 
@@ -38,10 +39,10 @@ def read_probe(root: str = "/") -> Dict[str, Any]:
 
 
 def _packages() -> Dict[str, str]:
-    """Versions of the runtimes' packages that this Python finds; none is imported."""
+    """Versions of the runtimes' packages that this Python finds, none of which is imported; and ``trtexec``, where that is."""
     from importlib import metadata
 
-    found = {}
+    found = {"trtexec": trtexec} if (trtexec := find_trtexec()) else {}
     for name in PACKAGES:
         try:
             found[name] = metadata.version(name)

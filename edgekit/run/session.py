@@ -60,8 +60,9 @@ def adapter_of(runtime: str) -> Any:
         RunError: there is no adapter.
     """
     here = __package__ or ""
-    if runtime.isidentifier() and importlib.util.find_spec("." + runtime, here) is not None:
-        module = importlib.import_module("." + runtime, here)
+    name = runtime.replace("-", "_")
+    if name.isidentifier() and importlib.util.find_spec("." + name, here) is not None:
+        module = importlib.import_module("." + name, here)
         if hasattr(module, "open_engine"):
             return module
     raise RunError("job", "no adapter for the runtime %s" % runtime)

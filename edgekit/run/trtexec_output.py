@@ -44,6 +44,16 @@ def parse_summary(text: str) -> Dict[str, Any]:
     return found
 
 
+def parse_banner(text: str) -> str:
+    """The version that trtexec begins with: ``[TensorRT v100300]`` is 10.3.0, ``v8502`` is 8.5.2; "" if there is none."""
+    found = re.search(r"\[TensorRT v(\d+)\]", text)
+    if found is None:
+        return ""
+    number = int(found.group(1))
+    major, rest = (number // 1000, number % 1000) if number < 10_000 else (number // 10_000, number % 10_000)
+    return "%d.%d.%d" % (major, rest // 100, rest % 100)
+
+
 def parse_memory(text: str) -> Dict[str, int]:
     """Bytes by what they are for, from a build log; the last word on each."""
     return {what.lower().replace(" ", "_") + "_bytes": int(count) for what, count in _MEMORY.findall(text)}

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 HEAVY = ("numpy", "onnx", "onnx_ir", "onnxruntime", "torch", "tensorflow", "keras", "PIL", "ai_edge_litert", "rich.progress")
-FIRST = ("init", "build", "plan", "inspect", "bench", "report", "compare", "debug")
+FIRST = ("init", "build", "plan", "inspect", "bench", "report", "compare", "distill", "debug")
 DEPLOYING = ("keys", "bundle", "sign", "verify", "deploy", "rollback", "status")
 VERBS = (*FIRST, "targets", "recipes", "devices", *DEPLOYING, "doctor", "schema", "clean", "version")
 README = Path(__file__).resolve().parents[2] / "README.md"

@@ -90,3 +90,26 @@ def test_a_processor_that_no_target_has_is_refused():
         target_of(msgspec.structs.replace(PI, arch="armv7l"), name="x")
     with pytest.raises(UsageError, match="x86-64 is x86_64, the device aarch64"):
         target_of(PI, name="x", like="x86-64")
+
+
+MACHINE = {
+    "tensorrt": "10.3.0", "python": "3.10.12", "arch": "aarch64", "board": "NVIDIA Jetson Orin Nano Developer Kit", "l4t": "36.4.3",
+    "power_mode": "25W", "power_modes": [{"id": 0, "name": "15W"}, {"id": 1, "name": "25W"}], "clocks": {}, "gpu": "Orin",
+    "compute_capability": "8.7", "memory_mib": 7620, "cuda_driver": "12.6",
+}  # fmt: skip
+
+
+def test_a_jetson_that_tells_its_gpu_gets_its_kind_by_itself_with_jetpack_and_power_modes(tmp_path):
+    target = target_of(JETSON, name="orin", asked="ssh://orin", machine=MACHINE)
+    (tmp_path / "orin.toml").write_text(toml_of(target))
+
+    assert target_faults(tmp_path / "orin.toml") == ()
+    assert (target.facts["jetpack"], target.facts["l4t"], target.facts["power_modes"]) == ("6.2", "36.4.3", ["15W", "25W"])
+    assert (target.runtime("tensorrt").version, target.builds_on) == ("10.3.0", "device")
+    assert target.sources["power_modes"].startswith("read on ssh://orin, ")
+    assert target.sources["jetpack"].startswith("https://developer.nvidia.com/embedded/jetpack-archive")
+
+
+def test_a_kind_with_another_gpu_is_not_started_from():
+    with pytest.raises(UsageError, match=r"no target has compute capability 8\.7"):
+        target_of(JETSON, name="orin", like="jetson-agx-thor-jp70", machine=MACHINE)

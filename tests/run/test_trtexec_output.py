@@ -7,6 +7,8 @@ profile, the form of samples/common/sampleReporting.cpp of github.com/NVIDIA/Ten
 
 from __future__ import annotations
 
+import pytest
+
 from edgekit.run import trtexec_output
 
 SUMMARY = """[09/11/2022-22:54:32] [I] === Performance summary ===
@@ -78,3 +80,18 @@ def test_memory_running_out_is_told_from_other_failures():
     assert trtexec_output.is_out_of_memory("Requested amount of GPU memory (2147483648 bytes) could not be allocated.")
     assert not trtexec_output.is_out_of_memory("Could not find any implementation for node Conv_7")
     assert not trtexec_output.is_out_of_memory("Some tactics do not have sufficient workspace memory to run.")
+
+
+@pytest.mark.parametrize(
+    ("banner", "version"),
+    [
+        ("&&&& RUNNING TensorRT.trtexec [TensorRT v8502] # trtexec --help", "8.5.2"),
+        ("&&&& RUNNING TensorRT.trtexec [TensorRT v8601] # trtexec --onnx=m.onnx --fp16", "8.6.1"),
+        ("&&&& RUNNING TensorRT.trtexec [TensorRT v100300] # /usr/src/tensorrt/bin/trtexec --int8", "10.3.0"),
+        ("&&&& RUNNING TensorRT.trtexec [TensorRT v101602] [b10] # /usr/src/tensorrt/bin/trtexec --skipInference", "10.16.2"),
+        ("&&&& RUNNING TensorRT.trtexec # trtexec --onnx=m.onnx", ""),
+    ],
+)
+def test_the_banner_tells_the_version(banner, version):
+    """Lines of github.com/NVIDIA/TensorRT issues 4494 and of OE4T/meta-tegra pull request 2243."""
+    assert trtexec_output.parse_banner(banner) == version

@@ -8,8 +8,9 @@ for GeForce and RTX cards alone, are built here, on any CPU.
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 
@@ -18,6 +19,7 @@ from edgekit.engine.tensorrt.rules import TensorrtOptions
 from edgekit.model import Model
 from edgekit.plugins import version_of
 from edgekit.target import Target
+from edgekit.watch import SILENT, Watcher
 
 if TYPE_CHECKING:
     from edgekit.device.contract import Device
@@ -53,15 +55,51 @@ class TensorrtBackend:
         version = target.runtime(self.runtime).version
         return msgspec.structs.replace(preflight(prepare(model, target).written(), version), assumed=assumed)
 
-    def compile(self, model: Model, target: Target, device: Device | None, out: Path) -> Engine:
-        """Write the package for the device into ``out``.
+    def compile(self, model: Model, target: Target, device: Device | None, out: Path, *, watcher: Watcher = SILENT) -> Engine:
+        """Write the package for the device into ``out``; with a device, build the engine there and fetch it.
 
         Raises:
             UnsupportedError: a node cannot be carried.
+            DeviceError: TensorRT there cannot build.
+            UnreachableError: the device was out of reach for too long; the build goes on there.
         """
         from edgekit.engine.tensorrt.package import write_package
 
-        return write_package(model, target, out)
+        if device is None:
+            return write_package(model, target, out)
+        with tempfile.TemporaryDirectory(prefix="edgekit-package-") as stage:
+            write_package(model, target, Path(stage))
+            return self.build(device, Path(stage), out, watcher=watcher)
+
+    def build(self, device: Device, package: Path, out: Path, *, watcher: Watcher = SILENT) -> Engine:
+        """Build the engine of a package on a device, and fetch it.
+
+        Raises:
+            DeviceError: TensorRT there cannot build.
+            UnreachableError: the device was out of reach for too long; the build goes on there.
+            UnsupportedError: TensorRT there refuses nodes.
+        """
+        from edgekit.engine.tensorrt.on_board import build_on
+
+        return build_on(device, package, out, watcher)
+
+    def survey(self, device: Device) -> dict[str, Any]:
+        """TensorRT, GPU, board, power modes and clocks of a device."""
+        from edgekit.engine.tensorrt.on_board import survey
+
+        return survey(device)
+
+    def deciding(self, machine: Mapping[str, Any]) -> dict[str, Any]:
+        """Of a survey, what an engine depends on."""
+        from edgekit.engine.tensorrt.on_board import deciding
+
+        return deciding(machine)
+
+    def why_not_on(self, machine: Mapping[str, Any], target: Target) -> str:
+        """Why a surveyed device cannot build for a target; "" if nothing is known against it."""
+        from edgekit.engine.tensorrt.on_board import why_not_on
+
+        return why_not_on(machine, target)
 
     def tools(self) -> dict[str, str]:
         """Versions of the packages that decide the package's bytes, and what is known of them."""

@@ -19,18 +19,19 @@ import hashlib
 import importlib.util
 import json
 import os
-import platform
 import subprocess
 import sys
 import time
 from typing import Any
 
-import cuda_memory  # type: ignore[import-not-found]  # these lie beside this script in the package
+import board  # type: ignore[import-not-found]  # these lie beside this script in the package
+import cuda_memory  # type: ignore[import-not-found]
 import jetson  # type: ignore[import-not-found]
 import plan_header  # type: ignore[import-not-found]
 import tensorrt_config  # type: ignore[import-not-found]
 import tensorrt_run  # type: ignore[import-not-found]
 import trtexec_output  # type: ignore[import-not-found]
+import trtexec_path  # type: ignore[import-not-found]
 from tensorrt_config import BuildError, WrongPlaceError, write_whole
 
 PLAN_FILE = "build-plan.json"
@@ -38,7 +39,6 @@ RESULT_FILE = "build-result.json"
 LOG_FILE = "build.log"
 LAYERS_FILE = "layers.json"
 PROFILE_FILE = "profile.json"
-TRTEXEC = "/usr/src/tensorrt/bin/trtexec"
 
 
 def say(text: str) -> None:
@@ -78,33 +78,6 @@ def load_tensorrt(module: str) -> Any:
     except ImportError as error:
         hint = "it comes with JetPack (apt install python3-libnvinfer); a virtual environment needs --system-site-packages"
         raise WrongPlaceError(f"import {module}: {error}; {hint}") from error
-
-
-def first_line(path: str) -> str:
-    """The first line of a text file; empty if there is none."""
-    try:
-        with open(path, encoding="utf-8", errors="replace") as stream:
-            return stream.readline().strip("\0\n ")
-    except OSError:
-        return ""
-
-
-def describe_machine(version: str, made_by: str = "TensorRT") -> dict[str, Any]:
-    """What decides an engine, and what a reader of the result wants to know."""
-    l4t = first_line("/etc/nv_tegra_release")
-    power = jetson.read_power_and_clocks()
-    return {
-        "tensorrt": version,
-        "made_by": made_by,
-        "python": platform.python_version(),
-        "arch": platform.machine(),
-        "board": first_line("/proc/device-tree/model"),
-        "l4t": jetson.parse_l4t(l4t) or l4t,
-        "power_mode": power["power_mode"].get("name", ""),
-        "power_modes": power["power_modes"],
-        "clocks": power["clocks"],
-        **cuda_memory.read_device(),
-    }
 
 
 def mismatches(plan: dict[str, Any], machine: dict[str, Any]) -> list[str]:
@@ -187,7 +160,9 @@ def inspect(trt: Any, logger: Any, content: bytes, folder: str) -> dict[str, Any
 
 def build(trt: Any, plan: dict[str, Any], folder: str, machine: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]:
     """Build the engine, with less memory where it runs out; what it became, as plain data."""
-    timings = "" if options.no_timing_cache else os.path.join(folder, tensorrt_config.cache_file(machine))
+    timings = "" if options.no_timing_cache else os.path.join(options.caches or folder, tensorrt_config.cache_file(machine))
+    if options.caches:
+        os.makedirs(options.caches, exist_ok=True)
     failed = []
     for limits in tensorrt_config.attempts(plan):
         logger = make_logger(trt, os.path.join(folder, LOG_FILE), options.verbose)
@@ -298,7 +273,7 @@ def limited(options: list[str], limits: dict[str, int]) -> list[str]:
 def run_trtexec(options: list[str], folder: str, log: str) -> tuple[str, dict[str, Any], int]:
     """What trtexec printed, what tegrastats saw meanwhile, and its exit status."""
     with jetson.Stats() as stats:
-        argv = [os.environ.get("TRTEXEC", TRTEXEC), *options]
+        argv = [trtexec_path.find_trtexec(), *options]
         ran = subprocess.run(argv, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
     write_whole(os.path.join(folder, log), ran.stdout)
     return ran.stdout.decode(errors="replace"), jetson.summarize(stats.samples), ran.returncode
@@ -319,14 +294,11 @@ def run(options: argparse.Namespace) -> tuple[int, dict[str, Any]]:
         plan = read_plan(folder)
         result.update(target=plan["target"], plan=plan)
         if options.trtexec or (options.module == "tensorrt" and is_trtexec_alone()):
-            result["machine"] = describe_machine(plan["tensorrt"])
-            result["status"] = "fits" if options.check else "failed"
-            if not options.check:
-                result.update(build_with_trtexec(plan, folder, anyway=options.anyway), status="built", by="trtexec")
+            by_trtexec(plan, folder, options, result)
             return 0, result
         trt = load_tensorrt(options.module)
         made_by = "TensorRT-RTX" if options.module == "tensorrt_rtx" else "TensorRT"
-        machine = result["machine"] = describe_machine(str(trt.__version__), made_by)
+        machine = result["machine"] = board.describe_machine(str(trt.__version__), made_by)
         if not options.anyway:
             insist(mismatches(plan, machine))
         result["status"] = "fits" if options.check else "failed"
@@ -346,9 +318,21 @@ def run(options: argparse.Namespace) -> tuple[int, dict[str, Any]]:
     return 0, result
 
 
+def by_trtexec(plan: dict[str, Any], folder: str, options: argparse.Namespace, result: dict[str, Any]) -> None:
+    """Check, build and time where there is trtexec alone, or where it is asked for."""
+    if not trtexec_path.find_trtexec():
+        raise WrongPlaceError("there is no trtexec here, neither in JetPack's place nor on the path; $TRTEXEC may name it")
+    machine = result["machine"] = board.describe_machine(board.installed_tensorrt() or plan["tensorrt"])
+    if not options.anyway:
+        insist(mismatches(plan, machine))
+    result["status"] = "fits" if options.check else "failed"
+    if not options.check:
+        result.update(build_with_trtexec(plan, folder, anyway=options.anyway), status="built", by="trtexec")
+
+
 def is_trtexec_alone() -> bool:
     """Whether there is trtexec and no Python package of TensorRT."""
-    return importlib.util.find_spec("tensorrt") is None and os.path.exists(os.environ.get("TRTEXEC", TRTEXEC))
+    return importlib.util.find_spec("tensorrt") is None and bool(trtexec_path.find_trtexec())
 
 
 def main() -> int:
@@ -362,6 +346,7 @@ def main() -> int:
     arguments.add_argument("--duration", type=float, default=10.0, help="seconds that are counted at least (10)")
     arguments.add_argument("--queries", type=int, default=100, help="queries that are counted at least (100)")
     arguments.add_argument("--trtexec", action="store_true", help="build and time with trtexec though there is TensorRT's Python package")
+    arguments.add_argument("--caches", default="", help="folder of timing caches, shared by all engines built here (the package's own)")
     arguments.add_argument("--no-timing-cache", action="store_true", help="time every layer anew")
     arguments.add_argument("--no-open", action="store_true", help="do not open the engine after it is built")
     arguments.add_argument("--verbose", action="store_true", help="write TensorRT's verbose lines into build.log too")

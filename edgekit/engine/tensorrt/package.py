@@ -39,7 +39,16 @@ MODEL_FILE, PLAN_FILE, SCRIPT_FILE, SHELL_FILE, README_FILE = (
     "build_with_trtexec.sh",
     "README.txt",
 )
-BESIDE = ("cuda_memory.py", "jetson.py", "plan_header.py", "tensorrt_config.py", "tensorrt_run.py", "trtexec_output.py")
+BESIDE = (
+    "board.py",
+    "cuda_memory.py",
+    "jetson.py",
+    "plan_header.py",
+    "tensorrt_config.py",
+    "tensorrt_run.py",
+    "trtexec_output.py",
+    "trtexec_path.py",
+)
 """Modules of the room that travels which the builder script imports from its own folder."""
 STORE_OPSET = 21
 RTX = "tensorrt-rtx"

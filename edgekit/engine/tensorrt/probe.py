@@ -12,23 +12,25 @@ from typing import Any
 
 import msgspec
 
-from edgekit.engine.tensorrt.rules import version_of
+from edgekit.engine.tensorrt.rules import jetpack_of, version_of
 from edgekit.errors import UsageError
 from edgekit.target import Target
 
 _READ = "read from the board by build_engine.py --check"
+_BY_RELEASE = "https://developer.nvidia.com/embedded/jetpack-archive: by the release of Jetson Linux"
 _SHARED_MIB = 1024
 """Firmware keeps part of the memory: what the driver counts is rounded up to the next GiB, and to what is sold from there."""
 _SOLD_GIB = (4, 8, 16, 32, 64, 128)
 
 
-def probed(machine: Mapping[str, Any], shipped: Iterable[Target], *, name: str = "") -> Target:
+def probed(machine: Mapping[str, Any], shipped: Iterable[Target], *, name: str = "", read: str = _READ) -> Target:
     """The target of a machine.
 
     Args:
         machine: of ``build-result.json``.
         shipped: targets to take over from.
         name: of the new target; from board and L4T if empty.
+        read: how the reading came about, for the sources.
 
     Raises:
         UsageError: the reading says no TensorRT or GPU, or no target that ships has such a GPU.
@@ -39,7 +41,7 @@ def probed(machine: Mapping[str, Any], shipped: Iterable[Target], *, name: str =
     base = nearest(machine, shipped)
     release = ".".join(str(machine["tensorrt"]).split(".")[:3])
     facts = {**base.facts, "tensorrt": release, "compute_capability": str(machine["compute_capability"])}
-    read = {"tensorrt", "compute_capability"}
+    told_here = {"tensorrt", "compute_capability"}
     told = {"l4t": machine.get("l4t"), "cuda": machine.get("cuda_driver"), "python": ".".join(str(machine.get("python", "")).split(".")[:2])}
     told |= {
         "power_modes": [one["name"] for one in machine.get("power_modes", ())],
@@ -48,13 +50,17 @@ def probed(machine: Mapping[str, Any], shipped: Iterable[Target], *, name: str =
     for key, value in told.items():
         if value:
             facts[key] = value
-            read.add(key)
-    if base.facts.get("l4t") != facts.get("l4t"):
-        facts.pop("jetpack", None)
+            told_here.add(key)
+    jetpack = jetpack_of(str(facts.get("l4t", "")))
+    facts.pop("jetpack", None)
+    if jetpack:
+        facts = {"jetpack": jetpack, **facts}
     runtime = msgspec.structs.replace(base.runtime("tensorrt"), version=release)
     ram = ram_mib(machine.get("memory_mib")) or base.ram_mib
     kept = {key: value for key, value in base.sources.items() if key in {*facts, "arch", "cpu", "features", "ram_mib", "builds_on"} or "." in key}
-    sources = {**kept, **dict.fromkeys(read, _READ), "tensorrt.version": _READ, **({"ram_mib": _READ} if machine.get("memory_mib") else {})}
+    sources = {**kept, **dict.fromkeys(told_here, read), "tensorrt.version": read}
+    sources |= {"ram_mib": read} if machine.get("memory_mib") else {}
+    sources |= {"jetpack": _BY_RELEASE} if jetpack else {}
     return msgspec.structs.replace(
         base,
         name=name or named(machine),

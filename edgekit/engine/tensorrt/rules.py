@@ -60,7 +60,8 @@ class Rtx(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Releases(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The whole table; ``plugins`` names operators that are plugins of TensorRT, and the ONNX operator that does the same."""
+    """The whole table; ``plugins`` names operators that are plugins of TensorRT, and the ONNX operator that does the same;
+    ``jetpack`` the JetPack that comes with a release of Jetson Linux."""
 
     strong_since: str
     strong_only_since: str
@@ -72,6 +73,7 @@ class Releases(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     trtexec: dict[str, Span]
     rtx: Rtx
     plugins: dict[str, str] = {}
+    jetpack: dict[str, str] = {}
 
 
 def version_of(text: str) -> Version:
@@ -90,6 +92,12 @@ def version_of(text: str) -> Version:
 def releases() -> Releases:
     """The table that ships with edgekit."""
     return strict.read(Path(__file__).with_name("releases.toml"), Releases)
+
+
+def jetpack_of(l4t: str) -> str:
+    """The JetPack of a release of Jetson Linux, such as ``36.4.3``, ``36.3`` (a revision of .0 is not always written); "" if it is not known."""
+    known = releases().jetpack
+    return known.get(l4t) or known.get(f"{l4t}.0", "")
 
 
 def supported_ops(release: Version) -> frozenset[str]:

@@ -49,6 +49,11 @@ class Trainable(nn.Module):  # type: ignore[misc]  # torch is not typed here
         self._lines = tuple(lines)
         self._places: dict[str, tuple[Any, str]] = {}
 
+    @property
+    def is_rounding(self) -> bool:
+        """Whether numbers are stored as integers on the way."""
+        return any(line.call.op == "QuantizeLinear" for line in self._lines)
+
     def hold(self, name: str, value: Torch, *, as_parameter: bool) -> None:
         """Keep a constant under its name.
 

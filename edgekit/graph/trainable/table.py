@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from edgekit.graph.trainable import activation, arithmetic, fake, normalization, reduction, resize, shape, window
+from edgekit.graph.trainable import activation, arithmetic, fake, normalization, recurrent, reduction, resize, shape, window
 from edgekit.graph.trainable.call import Call, Torch
 
 FUNCTIONS: dict[str, Callable[..., Torch]] = {
@@ -39,6 +39,7 @@ FUNCTIONS: dict[str, Callable[..., Torch]] = {
     "Gather": shape.gather,
     "Gelu": activation.gelu,
     "Gemm": arithmetic.gemm,
+    "GRU": recurrent.gru,
     "GlobalAveragePool": window.global_average_pool,
     "GlobalMaxPool": window.global_max_pool,
     "Greater": arithmetic.greater,
@@ -48,6 +49,7 @@ FUNCTIONS: dict[str, Callable[..., Torch]] = {
     "HardSwish": activation.hard_swish,
     "Identity": shape.identity,
     "InstanceNormalization": normalization.instance_normalization,
+    "LSTM": recurrent.lstm,
     "LayerNormalization": normalization.layer_normalization,
     "LeakyRelu": activation.leaky_relu,
     "Less": arithmetic.less,
@@ -68,6 +70,7 @@ FUNCTIONS: dict[str, Callable[..., Torch]] = {
     "Pad": shape.pad,
     "Pow": arithmetic.power,
     "QuantizeLinear": fake.quantize_linear,
+    "RNN": recurrent.rnn,
     "Range": shape.span,
     "Reciprocal": arithmetic.reciprocal,
     "ReduceL1": reduction.reduce_l1,
@@ -115,9 +118,12 @@ REFUSALS: dict[str, Callable[[Call], str]] = {
     "BatchNormalization": normalization.refused_batch_normalization,
     "Cast": shape.refused_cast,
     "Dropout": normalization.refused_outputs,
+    "GRU": recurrent.refused_recurrent,
+    "LSTM": recurrent.refused_recurrent,
     "LayerNormalization": normalization.refused_outputs,
     "MaxPool": window.refused_max_pool,
     "QuantizeLinear": fake.refused_quantize_linear,
+    "RNN": recurrent.refused_recurrent,
     "Resize": resize.refused_resize,
 }
 """Why a node of these has no counterpart; "" if it has."""
@@ -127,12 +133,15 @@ NO_WEIGHTS: dict[str, tuple[int, ...]] = {
     "Clip": (1, 2),
     "DequantizeLinear": (1, 2),
     "Dropout": (1, 2),
+    "GRU": (5,),
+    "LSTM": (5, 6),
     "Pad": (2,),
     "Pow": (1,),
     "QuantizeLinear": (1, 2),
+    "RNN": (5,),
     "Resize": (1, 2),
 }
-"""Places of inputs that are bounds, scales, exponents or statistics: constants there are buffers, not parameters."""
+"""Places of inputs that are bounds, scales, exponents, statistics or states: constants there are buffers, not parameters."""
 
 SINGLE = frozenset({"Add", "Sub", "Mul", "Div", "Max", "Min", "Where"})
 """Of these a constant that is one number is no parameter either: it scales or shifts, as the formula has it."""

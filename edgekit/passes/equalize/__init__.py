@@ -16,7 +16,8 @@ from edgekit.plugins import version_of
 class Equalize:
     """The pass ``equalize``. It expects a simplified and fused graph, and leaves what the graph computes as it is.
 
-    A graph that came quantized is left alone altogether: its scales belong to its channels as they are.
+    A graph that came quantized is left alone altogether: its scales belong to its channels as they are. So is one whose weights
+    share values: factors by channel would make many of them.
 
     Attributes:
         center: move channels so that they lie around 0, where biases take the offsets in.
@@ -39,11 +40,14 @@ class Equalize:
             SourceError: the model cannot be run.
         """
         from edgekit.graph.onnx_file import infer_shapes, load, save
+        from edgekit.graph.structure import structures
         from edgekit.passes.already import left_as_it_is
         from edgekit.passes.equalize.equalizing import equalized
 
         proto = infer_shapes(load(model.path))
         did = left_as_it_is(proto)
+        if any(one.has_few_values for one in structures(proto).values()):
+            did = {"left_alone": "weights share values, which factors by channel would take apart; equalize before they are clustered"}
         if did is None:
             if supplies.samples is None:
                 raise SamplesError("equalize: needs samples", hint="--samples DIR, or --recipe fp16")

@@ -16,7 +16,7 @@ from edgekit.target import Scheme
 
 if TYPE_CHECKING:
     from edgekit.passes.quantize.diagnosis import Diagnosis
-    from edgekit.passes.quantize.static import Static
+    from edgekit.passes.quantize.static import Found, Static
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,10 +152,32 @@ class Quantize:
         did = to_float16(proto, scheme.float16, largest)
         return {**did, "samples": len(samples.calibrating)} if largest and samples is not None else did
 
+    def find(self, model: Model, proto: Any, supplies: Supplies) -> Found:
+        """All numbers of a static quantization, written nowhere yet.
+
+        Args:
+            model: to quantize.
+            proto: its graph, shapes inferred; it is left alone.
+            supplies: as of a call.
+        """
+        from edgekit.passes.quantize.static import find_static
+
+        return find_static(model, proto, self._followed(supplies), self._how())
+
     def _static(self, model: Model, proto: Any, supplies: Supplies) -> dict[str, Any]:
+        from edgekit.graph import onnx_file
+        from edgekit.graph.view import View
+        from edgekit.passes.quantize.float16 import rest_to_float16
+        from edgekit.passes.quantize.magnitudes import largest_seen
         from edgekit.passes.quantize.static import quantize_static
 
-        return quantize_static(model, proto, self._followed(supplies), self._how())
+        did, samples = quantize_static(model, proto, self._followed(supplies), self._how()), supplies.samples
+        if supplies.scheme is None or supplies.scheme.float_rest == "float32" or samples is None:
+            return did
+        float_view = View(onnx_file.load(model.path))
+        largest = largest_seen(model.path, float_view, samples.feeds("calibrating", model.signature), supplies.watcher)
+        proto.CopyFrom(onnx_file.infer_shapes(proto))
+        return {**did, "float_rest": rest_to_float16(proto, largest)}
 
     def _static_foreseen(self, model: Model, proto: Any, supplies: Supplies) -> dict[str, Any]:
         from edgekit.passes.quantize.foresee import foresee_static

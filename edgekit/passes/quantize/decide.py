@@ -195,7 +195,9 @@ def quantize_weights(
     grid = weight_grid(scheme, one.op)
     held = None if bias is None or scheme.bias != "int32" else np.abs(bias) / (float(input_affine.scale) * BIAS_LIMIT)
     found = None if on_samples is None else on_samples.scale
-    row_scale = row_scales(rows, weight.shape[one.axis], grid, per_channel=is_per_channel(scheme), at_least=held, found=found)
+    structure = view.structures.get(one.weight)
+    per_channel = is_per_channel(scheme) and not (structure is not None and structure.is_of_one_scale)
+    row_scale = row_scales(rows, weight.shape[one.axis], grid, per_channel=per_channel, at_least=held, found=found)
     integers = rounded(rows, row_scale, grid)
     if on_samples is not None:
         as_then = row_scale == on_samples.scale

@@ -26,12 +26,14 @@ class Half:
         name: as ONNX's schemas and numpy, or ml_dtypes, call it.
         largest: number it holds.
         smallest: number above 0 that it holds.
+        least_normal: smallest number that has all of its digits.
         opset: in which ONNX's operators took it; 0 if all do that ever will.
     """
 
     name: Literal["float16", "bfloat16"]
     largest: float
     smallest: float
+    least_normal: float
     opset: int
 
     def cast(self, values: NDArray[Any]) -> NDArray[Any]:
@@ -50,9 +52,13 @@ class Half:
         return int(onnx.TensorProto.FLOAT16 if self.name == "float16" else onnx.TensorProto.BFLOAT16)
 
 
-FLOAT16 = Half("float16", float(np.finfo(np.float16).max), float(np.finfo(np.float16).smallest_subnormal), 0)
-BFLOAT16 = Half("bfloat16", (2.0 - 2.0**-7) * 2.0**127, 2.0**-133, 22)
+FLOAT16 = Half(
+    "float16", float(np.finfo(np.float16).max), float(np.finfo(np.float16).smallest_subnormal), float(np.finfo(np.float16).smallest_normal), 0
+)
+BFLOAT16 = Half("bfloat16", (2.0 - 2.0**-7) * 2.0**127, 2.0**-133, 2.0**-126, 22)
 """Convolutions and poolings took bfloat16 in opset 22; TensorRT's parser goes by the types of tensors in any opset."""
+
+SCALED = ("QuantizeLinear", "DequantizeLinear")
 
 FEWEST = 16
 """Weights with fewer elements stay float32: a Cast costs more than they do."""
@@ -70,6 +76,22 @@ def to_float16(proto: onnx.ModelProto, form: Literal["weights", "graph"], larges
         What was done: how much became float16, and what stayed float32 for which reason.
     """
     return _Weights(proto).convert() if form == "weights" else _Graph(proto, FLOAT16, largest).convert()
+
+
+def rest_to_float16(proto: onnx.ModelProto, largest: Mapping[str, float]) -> dict[str, Any]:
+    """Let what stays float of a graph with Q/DQ, all types inferred, compute in float16, in place.
+
+    Scales become float16, too, as the type of a scale is the type that integers come back in: their rounding moves the
+    largest integer by a sixteenth of a step. A scale too small for float16's full precision keeps its nodes in float32.
+
+    Args:
+        proto: the graph; its inputs and outputs stay float32.
+        largest: what samples showed of tensors: nodes that would overflow stay float32.
+
+    Returns:
+        What was done, as :func:`to_float16`.
+    """
+    return _Graph(proto, FLOAT16, largest, with_integers=True).convert()
 
 
 def to_bfloat16(proto: onnx.ModelProto) -> dict[str, Any]:
@@ -119,8 +141,11 @@ class _Weights:
 class _Graph:
     """A tensor keeps its name for its float32 form; its half form is ``NAME/half``; Casts come where one is missing."""
 
-    def __init__(self, proto: onnx.ModelProto, half: Half, largest: Mapping[str, float] = MappingProxyType({})) -> None:
+    def __init__(
+        self, proto: onnx.ModelProto, half: Half, largest: Mapping[str, float] = MappingProxyType({}), *, with_integers: bool = False
+    ) -> None:
         self._proto = proto
+        self._with_integers = with_integers
         self._largest = largest
         self._format = half
         self._graph = proto.graph
@@ -135,7 +160,11 @@ class _Graph:
         count = 0
         for node in self._view.nodes:
             places = self._half_inputs(node)
-            reason = next(filter(None, (self._constant_reason(node.input[at]) for at in places)), "") or self._seen_reason(node)
+            reason = (
+                next(filter(None, (self._constant_reason(node.input[at]) for at in places)), "")
+                or self._seen_reason(node)
+                or self._scale_reason(node)
+            )
             if reason and places:
                 kept[node.name] = reason
             if places and not reason:
@@ -154,7 +183,7 @@ class _Graph:
         """Places of inputs that may be half; none if the operator has no such form."""
         import onnx
 
-        if node.domain not in ("", "ai.onnx") or Node(node).captured() or node.op_type in ("QuantizeLinear", "DequantizeLinear"):
+        if node.domain not in ("", "ai.onnx") or Node(node).captured() or (node.op_type in SCALED and not self._with_integers):
             return []
         schema = onnx.defs.get_schema(node.op_type, self._opset)
         allowed = {constraint.type_param_str: constraint.allowed_type_strs for constraint in schema.type_constraints}
@@ -170,6 +199,13 @@ class _Graph:
 
     def _seen_reason(self, node: onnx.NodeProto) -> str:
         return reason_for_overflow(node, self._largest, self._format.largest, self._format.name)
+
+    def _scale_reason(self, node: onnx.NodeProto) -> str:
+        """Scales are rounded relatively to themselves, as long as they are normal numbers."""
+        if node.op_type not in SCALED:
+            return ""
+        least = float(np.min(self._view.value(node.input[1])))
+        return f"its scale {least:g} has fewer digits in {self._format.name}" if least < self._format.least_normal else ""
 
     def _constant_reason(self, tensor: str) -> str:
         return reason_for_float32(self._view.value(tensor), self._format) if tensor in self._view.constants else ""

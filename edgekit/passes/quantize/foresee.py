@@ -8,12 +8,13 @@ import numpy as np
 
 from edgekit.graph.view import View
 from edgekit.numerics.observers import Histogram
+from edgekit.passes.named import named
 from edgekit.passes.quantize.apply import apply
 from edgekit.passes.quantize.decide import decide, ranging
 from edgekit.passes.quantize.observations import Observations
 from edgekit.passes.quantize.place import place
 from edgekit.passes.quantize.reasons import BY_USER
-from edgekit.passes.quantize.static import Static, named
+from edgekit.passes.quantize.static import Static
 from edgekit.target import Scheme
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def foresee_static(proto: onnx.ModelProto, scheme: Scheme, how: Static) -> dict[
         UsageError: ``keep_float`` names what is not there.
     """
     view = View(proto)
-    placement = place(view, scheme, dict.fromkeys(named(view, how.keep_float), BY_USER))
+    placement = place(view, scheme, dict.fromkeys(named(view, how.keep_float, "quantize: keep_float"), BY_USER))
     assumed = Histogram()
     assumed.observe(np.array([-1.0, 1.0], np.float32))
     tensors = {tensor for sources in placement.sources.values() for tensor in sources}

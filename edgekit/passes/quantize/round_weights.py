@@ -70,12 +70,17 @@ def round_weights(
     """Weights of every node whose inputs were seen, rounded to its operator's grid so that its outputs change least.
 
     Where that would be worse than rounding to the nearest, it is not done: decided node by node by what it adds to the
-    variance of the outputs.
+    variance of the outputs. It is not done either where equal weights have to stay equal; pruned ones stay 0.
     """
     from threadpoolctl import threadpool_limits
 
     with threadpool_limits(limits=1):
-        return {name: _round(view, weighted[name], one, grids[weighted[name].op], per_channel=per_channel) for name, one in moments.items()}
+        free = {name: one for name, one in moments.items() if not _has_few_values(view, weighted[name])}
+        return {name: _round(view, weighted[name], one, grids[weighted[name].op], per_channel=per_channel) for name, one in free.items()}
+
+
+def _has_few_values(view: View, one: Weighted) -> bool:
+    return one.weight in view.structures and view.structures[one.weight].has_few_values
 
 
 SCALES = (1.0, 0.85, 1.15, 0.7, 1.3)
@@ -89,9 +94,10 @@ def _round(view: View, one: Weighted, moments: Moments, grid: IntGrid, *, per_ch
     weight = view.value(one.weight)
     rows, channels = one.by_channel(weight), weight.shape[one.axis]
     scale = row_scales(rows, channels, grid, per_channel=per_channel)
+    is_sparse = one.weight in view.structures
     if grid.high >= INT8_REDUCED.high:
-        return _round_at(scale, rows, one, moments, grid)
-    tried = [_round_at((scale * factor).astype(np.float32), rows, one, moments, grid) for factor in SCALES]
+        return _round_at(scale, rows, one, moments, grid, is_sparse=is_sparse)
+    tried = [_round_at((scale * factor).astype(np.float32), rows, one, moments, grid, is_sparse=is_sparse) for factor in SCALES]
     return _best(tried, channels, per_channel=per_channel)
 
 
@@ -104,13 +110,13 @@ def _best(tried: Sequence[Rounded], channels: int, *, per_channel: bool) -> Roun
     return Rounded(*parts)
 
 
-def _round_at(scale: NDArray[np.float32], rows: F64, one: Weighted, moments: Moments, grid: IntGrid) -> Rounded:
+def _round_at(scale: NDArray[np.float32], rows: F64, one: Weighted, moments: Moments, grid: IntGrid, *, is_sparse: bool) -> Rounded:
     blocks, _ = block_sizes(rows.shape[1])
     parts = in_blocks(rows.reshape(one.groups, -1, rows.shape[1]))
     scales = np.repeat(scale.reshape(one.groups, 1, -1), blocks, axis=1).reshape(len(parts), -1)
     covariance = moments.covariance()
     nearest = rounded(parts, scales, grid)
-    best = compensated(parts, scales, covariance, grid)
+    best = compensated(parts, scales, covariance, grid, zeros=parts == 0.0 if is_sparse else None)
     added, of_nearest = (_by_row(added_variance(parts, found, scales, covariance), one.groups, blocks) for found in (best, nearest))
     if added.sum() >= of_nearest.sum():
         best, added = nearest, of_nearest

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 import itertools
 import math
 from collections import Counter
@@ -22,6 +21,7 @@ from edgekit.graph.weighted import Weighted, weighted_nodes
 from edgekit.model import Model
 from edgekit.numerics.moments import Moments
 from edgekit.passes.contract import Supplies
+from edgekit.passes.named import named
 from edgekit.passes.quantize import calibrate, learned
 from edgekit.passes.quantize.apply import apply
 from edgekit.passes.quantize.decide import Decision, Observer, decide, is_per_channel, ranging, weight_grid
@@ -38,7 +38,6 @@ from edgekit.passes.quantize.sensitivity import Sensitivity, Trial, decibels, se
 from edgekit.passes.streaming import Feed
 from edgekit.plugins import version_of
 from edgekit.samples import Samples
-from edgekit.strict import nearest
 from edgekit.target import Scheme
 
 if TYPE_CHECKING:
@@ -109,7 +108,7 @@ def ready(model: Model, proto: onnx.ModelProto, supplies: Supplies, how: Static)
     if supplies.samples is None:
         raise SamplesError("quantize: needs samples", hint="--samples DIR, or --recipe fp16")
     view = View(proto)
-    chosen = dict.fromkeys(named(view, how.keep_float), BY_USER)
+    chosen = dict.fromkeys(named(view, how.keep_float, "quantize: keep_float"), BY_USER)
     if how.aim.max_accuracy_drop is not None and all(sample.label is None for sample in supplies.samples.calibrating):
         raise SamplesError(
             f"quantize: max_accuracy_drop: the samples {supplies.samples.name} that calibrate have no labels",
@@ -137,21 +136,54 @@ def _narrowed(model: Model, supplies: Supplies, looked_at: Ready, trial: Trial) 
     return replace(looked_at, wide={name: rounded.get(name) for name in sorted(all_narrow.narrow - narrow)})
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What quantization comes to, before it is written.
+
+    Attributes:
+        looked_at: the graph, and what was seen of it.
+        decision: all numbers.
+        trial: samples that were judged by; None where nothing had to be tried.
+        mixed: the search for nodes to keep in float; None where there was none.
+    """
+
+    looked_at: Ready
+    decision: Decision
+    trial: Trial | None
+    mixed: Mixed | None
+
+    def with_numbers(self, decision: Decision) -> Found:
+        """The same with others in their place, and judged anew."""
+        mixed = _judged_anew(self.trial, self.mixed, decision, self.looked_at.how.aim)
+        return replace(self, decision=decision, mixed=mixed)
+
+    def did(self) -> dict[str, Any]:
+        """What is done by writing it, for the step's record."""
+        return _did(self.looked_at.view, self.decision, self.looked_at.seen, self.mixed)
+
+
+def find_static(model: Model, proto: onnx.ModelProto, supplies: Supplies, how: Static) -> Found:
+    """All numbers for ``proto``, the graph of ``model`` with all shapes inferred, which is left alone."""
+    looked_at, trial = ready(model, proto, supplies, how), None
+    if looked_at.is_tried or how.max_weight_bytes is not None:
+        looked_at, trial = _with_trial(model, proto, supplies, looked_at)
+    decision, mixed = _decided(trial, looked_at)
+    found = Found(looked_at, decision, trial, mixed)
+    if how.rounding == "learned":
+        looked_at, decision = _learned(model, proto, supplies, looked_at, decision)
+        found = replace(found, looked_at=looked_at).with_numbers(decision)
+    return found
+
+
 def quantize_static(model: Model, proto: onnx.ModelProto, supplies: Supplies, how: Static) -> dict[str, Any]:
     """Quantize ``proto``, the graph of ``model`` with all shapes inferred, in place.
 
     Returns:
         What was done, for the step's record.
     """
-    looked_at, trial = ready(model, proto, supplies, how), None
-    if looked_at.is_tried or how.max_weight_bytes is not None:
-        looked_at, trial = _with_trial(model, proto, supplies, looked_at)
-    decision, mixed = _decided(trial, looked_at)
-    if how.rounding == "learned":
-        looked_at, decision = _learned(model, proto, supplies, looked_at, decision)
-        mixed = _judged_anew(trial, mixed, decision, how.aim)
-    did = _did(looked_at.view, decision, looked_at.seen, mixed)
-    apply(proto, decision)
+    found = find_static(model, proto, supplies, how)
+    did = found.did()
+    apply(proto, found.decision)
     return did
 
 
@@ -318,22 +350,6 @@ def _average(view: View, one: Weighted, moments: Moments) -> NDArray[np.float64]
     """What a node's weights are multiplied with on average, shape (groups, inputs)."""
     inputs = one.by_channel(view.value(one.weight)).shape[1]
     return from_blocks(moments.mean[:, None, :], one.groups, inputs)[:, 0, :]
-
-
-def named(view: View, patterns: tuple[str, ...]) -> list[str]:
-    """Nodes whose name, or operator, fits a pattern such as ``/head/*`` or ``Softmax``.
-
-    Raises:
-        UsageError: nothing fits one of them.
-    """
-    found: list[str] = []
-    for pattern in patterns:
-        fitting = [node.name for node in view.nodes if pattern in (node.name, node.op_type) or fnmatch.fnmatchcase(node.name, pattern)]
-        if not fitting:
-            close = nearest(pattern, [node.name for node in view.nodes])
-            raise UsageError(f"quantize: keep_float: no node is called {pattern}{close}", hint="edgekit inspect lists the nodes of the model")
-        found += fitting
-    return found
 
 
 def _observed(model: Model, view: View, samples: Samples, scheme: Scheme, supplies: Supplies, how: Static) -> Observations:

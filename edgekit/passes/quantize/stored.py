@@ -71,6 +71,9 @@ class Storing:
         """
         if form.block >= self._inputs(one):
             form = replace(form, block=0)
+        structure = self._view.structures.get(one.weight)
+        if structure is not None and structure.is_of_one_scale:
+            form = replace(form, block=0, per_tensor=True)
         key = (one.weight, one.axis, one.weight_factor, form)
         if key not in self._stored:
             self._stored[key] = self._dequantized(node, one, form)

@@ -148,6 +148,27 @@ RESIZES = [
     ('Resize<mode="linear", axes=[2,3]>(x, , , s)', ints(11, 4)),
     ("Resize<axes=[-1]>(x, , , s)", ints(5)),
 ]
+RECURRENT = [
+    ("LSTM<hidden_size=5>(x, w, r, b)", 4, 1),
+    ('LSTM<hidden_size=5, direction="bidirectional">(x, w, r, b, , h, c)', 4, 2),
+    ('LSTM<hidden_size=5, direction="reverse">(x, w, r)', 4, 1),
+    ("GRU<hidden_size=5>(x, w, r, b)", 3, 1),
+    ('GRU<hidden_size=5, linear_before_reset=1, direction="bidirectional">(x, w, r, b, , h)', 3, 2),
+    ('RNN<hidden_size=5, direction="reverse">(x, w, r, b)', 1, 1),
+]
+PLAIN += [
+    (
+        f"net (float[6,2,3] x) => (y, z) {{ y, z = {text} }}",
+        {
+            "w": number(ways, 5 * gates, 3),
+            "r": number(ways, 5 * gates, 5, seed=1),
+            "b": number(ways, 10 * gates, seed=2),
+            "h": number(ways, 2, 5, seed=3),
+            "c": number(ways, 2, 5, seed=4),
+        },
+    )
+    for text, gates, ways in RECURRENT
+]
 PLAIN += [
     (
         f"net (float[2,3,7,6] x) => (y) {{ y = {text} }}",

@@ -1,4 +1,5 @@
 import ml_dtypes
+import msgspec
 import numpy as np
 import onnx
 import pytest
@@ -6,7 +7,7 @@ from onnx.reference import ReferenceEvaluator
 
 from edgekit.passes.contract import Supplies
 from edgekit.passes.quantize import Quantize
-from edgekit.target import Scheme
+from edgekit.target import Scheme, read_target, target_files
 
 RNG = np.random.default_rng(0)
 
@@ -213,3 +214,42 @@ def test_without_samples_nothing_is_known_of_overflow(halved):
 
     assert half.history[-1].did["kept_float32"] == {}
     assert "samples" not in half.history[-1].did
+
+
+REST = "net (float[1,3,8,8] x) => (float[1,4,8,8] y) { c = Conv<pads=[1,1,1,1]>(x, w, b)  t = Tanh(c)  [scale] y = Mul(t, k) }"
+
+
+def rest(model_of, schemes, samples_of, tmp_path, **constants):
+    scheme = msgspec.structs.replace(schemes["tensorrt"], float_rest="float16")
+    model = model_of(REST, w=normal(4, 3, 3, 3), b=normal(4), **constants)
+    out = tmp_path / "rest"
+    out.mkdir()
+    samples = samples_of(x=[normal(1, 3, 8, 8) for _ in range(20)])
+    made = Quantize(mode="static", weight_bits=8, activation_bits=8)(model, Supplies(scheme=scheme, samples=samples), out)
+    onnx.checker.check_model(str(made.path), full_check=True)
+    return made, onnx.load(made.path), model
+
+
+def test_what_stays_float_of_an_int8_graph_computes_in_float16_scales_and_biases_too(model_of, schemes, samples_of, tmp_path, run, sqnr_db):
+    made, proto, model = rest(model_of, schemes, samples_of, tmp_path, k=np.float32(0.5))
+    x = normal(1, 3, 8, 8)
+
+    kinds = {one.data_type for one in proto.graph.initializer}
+    assert kinds == {onnx.TensorProto.FLOAT16, onnx.TensorProto.INT8}
+    assert [node.op_type for node in proto.graph.node if node.op_type == "Cast"] == ["Cast", "Cast"]  # the ports stay float32
+    assert made.history[-1].did["float_rest"]["kept_float32"] == {}
+    assert sqnr_db(run(model, x=x)[0], run(made, x=x)[0]) > 30.0
+
+
+def test_of_an_int8_graph_what_float16_cannot_hold_stays_float32(model_of, schemes, samples_of, tmp_path, run, sqnr_db):
+    made, _, model = rest(model_of, schemes, samples_of, tmp_path, k=np.float32(1e6))
+    x = normal(1, 3, 8, 8)
+
+    assert set(made.history[-1].did["float_rest"]["kept_float32"]) == {"scale"}
+    assert sqnr_db(run(model, x=x)[0], run(made, x=x)[0]) > 20.0  # a million is beyond float16: it would be infinite
+
+
+def test_targets_that_know_strong_typing_alone_have_a_float16_rest():
+    for name in ("nvidia-rtx-ampere", "nvidia-rtx-ada", "nvidia-rtx-blackwell"):
+        target = read_target(target_files()[name])
+        assert {one.scheme.float_rest for one in target.runtimes} == {"float16"}, name

@@ -5,7 +5,7 @@ from edgekit.passes.contract import Need
 from edgekit.plugins import load
 from edgekit.recipe import read_recipe, recipe_files
 
-SAMPLES, SCHEME = Need.SAMPLES, Need.SCHEME
+SAMPLES, SCHEME, TEACHER = Need.SAMPLES, Need.SCHEME, Need.TEACHER
 STEPS = {
     "float": [],
     "fp16": [("quantize", {SCHEME})],
@@ -13,10 +13,15 @@ STEPS = {
     "bf16": [("quantize", {SCHEME})],
     "static_wi8_ai16": [("equalize", {SAMPLES}), ("quantize", {SCHEME, SAMPLES})],
     "static_wi4_ai8": [("equalize", {SAMPLES}), ("quantize", {SCHEME, SAMPLES})],
+    "qat_wi8_ai8": [("equalize", {SAMPLES}), ("qat", {SCHEME, SAMPLES, TEACHER})],
+    "qat_wi4_ai8": [("equalize", {SAMPLES}), ("qat", {SCHEME, SAMPLES, TEACHER})],
     "dynamic_wi8_afp32": [("quantize", {SCHEME})],
     "weight_only_wi8_afp32": [("quantize", {SCHEME})],
     "weight_only_wi4_afp32": [("quantize", {SCHEME})],
     "weight_only_wi2_afp32": [("quantize", {SCHEME})],
+    "cluster4bit": [("equalize", {SAMPLES}), ("cluster", set()), ("finetune", {SAMPLES, TEACHER}), ("quantize", {SCHEME, SAMPLES})],
+    "lowrank50": [("factorize", set()), ("finetune", {SAMPLES, TEACHER})],
+    "ternary": [("equalize", {SAMPLES}), ("binarize", {SAMPLES}), ("quantize", {SCHEME, SAMPLES})],
 }
 
 
@@ -32,7 +37,8 @@ def test_the_steps_of_a_recipe_are_options_of_their_passes(name):
         found.append((step["pass"], set(strict.convert(options, load("edgekit.passes", step["pass"]), where=name).needs)))
 
     assert found == STEPS[name]
-    assert read_recipe(name).budget.min_sqnr_db is not None
+    budget = read_recipe(name).budget
+    assert budget.min_sqnr_db is not None or budget.max_accuracy_drop is not None
 
 
 @pytest.mark.parametrize("name", [name for name in STEPS if name.endswith("_afp32")])
@@ -44,8 +50,8 @@ def test_a_recipe_is_named_after_what_it_does(name):
     assert f"wi{step.get('weight_bits', 8)}" == weights
 
 
-@pytest.mark.parametrize("name", [name for name in STEPS if name.startswith("static_")])
-def test_a_static_recipe_is_named_after_its_bits(name):
+@pytest.mark.parametrize("name", [name for name in STEPS if name.startswith(("static_", "qat_"))])
+def test_a_recipe_of_static_integers_is_named_after_its_bits(name):
     step = read_recipe(name).step[-1]
 
-    assert name == f"static_wi{step['weight_bits']}_ai{step['activation_bits']}"
+    assert name == f"{name.partition('_')[0]}_wi{step['weight_bits']}_ai{step['activation_bits']}"

@@ -81,14 +81,15 @@ def check(proto: onnx.ModelProto, samples: int) -> None:
 
 def learn(start: Start, feeds: Iterable[Feed], watcher: Watcher, folder: Path) -> None:
     """Learn which way weights are rounded, of a graph and samples that :func:`check` takes, and keep that in a folder; see
-    :func:`with_learned`.
+    :func:`with_learned`. Weights that have something to keep are left as they are.
 
     Raises:
         MissingExtraError: torch is not installed.
     """
     with extra("torch"):
         from edgekit.passes.quantize.learned.learning import learned_integers
-    parts = blocks(start.view, weighted_nodes(start.view))
+    free = {name: one for name, one in weighted_nodes(start.view).items() if one.weight not in start.view.structures}
+    parts = blocks(start.view, free) if free else ()
     held = list(itertools.islice(feeds, _how_many(start.view, parts)))
     watcher.begin("learn rounding", len(parts))
     found, adopted = learned_integers(start, parts, held, watcher)
@@ -114,6 +115,6 @@ def with_learned(seen: Observations, decision: Decision, folder: Path) -> Observ
 
 def _how_many(view: View, parts: tuple[Block, ...]) -> int:
     """Samples that are learned from: of each, what goes on behind a block is kept twice, exact and rounded."""
-    largest = max(4 * sum(map(view.numbers, block.left)) for block in parts)
+    largest = max((4 * sum(map(view.numbers, block.left)) for block in parts), default=0)
     inputs = 4 * sum(map(view.numbers, view.inputs))
     return max(FEWEST, min(SAMPLES, HELD_BYTES // max(2 * max(largest, inputs), 1)))

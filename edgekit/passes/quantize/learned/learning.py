@@ -11,9 +11,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from edgekit.graph.open_batch import with_open_batch
 from edgekit.passes.quantize.learned import Start
 from edgekit.passes.quantize.learned.blocks import Block
-from edgekit.passes.quantize.learned.parts import Part, Torch, Values, with_open_batch
+from edgekit.passes.quantize.learned.parts import Part, Torch, Values
 from edgekit.passes.quantize.learned.soft import Soft
 from edgekit.passes.quantize.sensitivity import with_numbers
 from edgekit.passes.streaming import Feed

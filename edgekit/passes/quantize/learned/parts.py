@@ -6,12 +6,10 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 
 from edgekit.errors import SourceError
 from edgekit.graph.trainable import trainable
-from edgekit.graph.view import View, attributes
 from edgekit.passes.quantize.learned.blocks import Block
 
 if TYPE_CHECKING:
@@ -30,7 +28,7 @@ class Part:
     """One block of a graph.
 
     Args:
-        proto: the graph, see :func:`with_open_batch`.
+        proto: the graph, see :func:`edgekit.graph.open_batch.with_open_batch`.
         block: what to run.
         samples: of its inputs; the first two show whether it can be run on several at once.
     """
@@ -87,29 +85,3 @@ def _is_same(one: Torch, other: Torch) -> bool:
         return False
     difference, size = (float(value.double().square().sum()) for value in (one - other, other))
     return difference <= 1e-4 * size
-
-
-def with_open_batch(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy whose Reshapes take a batch of any size where they say that it is 1.
-
-    Whether that 1 is a batch is not known here: :class:`Part` looks.
-    """
-    import onnx
-    from onnx import numpy_helper
-
-    copied = onnx.ModelProto()
-    copied.CopyFrom(proto)
-    view = View(proto)
-    for node in copied.graph.node:
-        if node.op_type != "Reshape" or node.input[1] not in view.constants:
-            continue
-        sizes = view.value(node.input[1])
-        is_empty = bool(attributes(node).get("allowzero", 0)) and 0 in sizes
-        if len(sizes) and sizes[0] == 1 and not is_empty and (view.shape(node.input[0]) or (0,))[0] == 1:
-            name = f"{node.output[0]}/sizes with open batch"
-            copied.graph.initializer.append(numpy_helper.from_array(np.array([0, *sizes[1:]], np.int64), name))
-            node.input[1] = name
-            kept = [attribute for attribute in node.attribute if attribute.name != "allowzero"]
-            del node.attribute[:]
-            node.attribute.extend(kept)
-    return copied

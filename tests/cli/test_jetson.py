@@ -1,0 +1,225 @@
+"""A board with TensorRT behind a real OpenSSH server: its trtexec, nvpmodel and tegrastats replay what real ones printed.
+
+No TensorRT runs here. What is tried is the way there and back: what is sent, asked, refused, taken up again and reported.
+"""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from edgekit.engine.tensorrt import on_board
+from edgekit.strict import toml_of
+from edgekit.target import read_target, target_files
+
+TOOLS = Path(__file__).with_name("jetson_tools")
+LOAD = ("--set", "load.min_queries=20", "--set", "load.min_duration_s=0.1", "--set", "load.warmup_s=0.1")
+
+
+class Board:
+    def __init__(self, sshd, notes: Path) -> None:
+        self.sshd, self._notes = sshd, notes
+        notes.mkdir()
+
+    def note(self, name: str, value: object) -> None:
+        (self._notes / name).write_text(str(value))
+
+    @property
+    def calls(self) -> list[str]:
+        file = self._notes / "calls"
+        return file.read_text().splitlines() if file.exists() else []
+
+    @property
+    def builds(self) -> int:
+        return sum("--saveEngine" in call for call in self.calls)
+
+    def is_building(self) -> bool:
+        return self.builds > 0
+
+    def start(self) -> None:
+        path = f"{TOOLS}:{self.sshd.path}"
+        self.sshd.start({"PATH": path, "TRTEXEC": TOOLS / "trtexec", "TRTEXEC_NOTES": self._notes, "HOME": self.sshd.home})
+
+
+@pytest.fixture
+def board(sshd, tmp_path, monkeypatch):
+    """``ssh://pi``, with TensorRT 10.3 and no Python package of it; target ``board.toml`` is the Jetson of this machine's architecture."""
+    import os
+
+    shipped = read_target(target_files()["jetson-orin-nano-jp62"])
+    own = msgspec.structs.replace(shipped, name="board", arch=os.uname().machine, features=(), aliases=())
+    own = msgspec.structs.replace(own, sources={key: text for key, text in own.sources.items() if key != "features"})
+    Path("board.toml").write_text(toml_of(own))
+    sshd.stop()
+    board = Board(sshd, tmp_path / "notes")
+    board.start()
+    return board
+
+
+def build(edgekit, net, pictures, *more):
+    return edgekit("build", net, "--target", "board.toml", "--samples", pictures, "--device", "ssh://pi", "-o", "out", "--json", *LOAD, *more)
+
+
+def test_one_command_builds_on_the_board_judges_measures_and_reports(edgekit, board, net, pictures):
+    said = build(edgekit, net, pictures)
+
+    (entry,) = said.data["engines"]
+    assert said.status == 0, said.err
+    assert (entry["status"], entry["runtime"], entry["precision"]) == ("built", "tensorrt", "int8")
+    assert entry["latency"]["p50_ms"] == pytest.approx(6.32, abs=0.03)
+    assert len(entry["latency"]["samples_ns"]) == 20
+    assert entry["fidelity"]["sqnr_db"] > 15
+    assert entry["fidelity"]["judged_on"]["device"] == entry["measured_on"]["device"]
+    assert entry["details"]["built_on"]["machine"]["power_mode"] == "25W"
+    assert entry["details"]["built_on"]["stats"]["power_mean_mw"]["VDD_IN"] == 4952
+    folder = Path("out/engines/board-tensorrt")
+    assert (folder / "model.plan").read_bytes()[:4] == b"ftrt"
+    assert {"profile.json", "layers.json", "build.log", "build-result.json"} <= {path.name for path in folder.iterdir()}
+    text = Path("out/report.md").read_text()
+    assert "has not been run" not in text
+    assert "trtexec 10.3.0" in text
+    assert "Built on the device by TensorRT 10.3.0, power mode 25W, VDD_IN 5.0 W meanwhile, 50 °C at most." in entry["remarks"]
+    assert not [line for line in text.splitlines() if line.startswith("- board (tensorrt)") and "had a processor" in line]
+    assert edgekit("debug", "engine", folder).status == 0
+
+
+def test_what_was_built_for_this_very_board_is_not_built_again(edgekit, board, net, pictures):
+    build(edgekit, net, pictures, "--no-bench")
+    again = build(edgekit, net, pictures, "--no-bench")
+
+    assert (again.status, board.builds) == (0, 1)
+
+
+def test_a_package_is_built_on_the_board_that_it_is_measured_on(edgekit, board, net, pictures):
+    edgekit("build", net, "--target", "board.toml", "--samples", pictures, "-o", "out", "--no-bench")
+    assert board.builds == 0
+
+    said = edgekit("bench", "out/engines/board-tensorrt", "--device", "ssh://pi", "--json", *LOAD)
+
+    assert said.status == 0, said.err
+    (entry,) = said.data
+    assert (entry["status"], board.builds) == ("built", 1)
+    assert entry["latency"]["p50_ms"] == pytest.approx(6.32, abs=0.03)
+
+
+def test_another_release_is_refused_before_anything_calibrates(edgekit, board, net, pictures):
+    board.note("banner", "8502")
+
+    said = build(edgekit, net, pictures)
+
+    assert said.status == 4
+    assert "cannot build for board: it has TensorRT 8.5.2, and board is for 10.3.0" in said.data["error"]["message"]
+    assert "edgekit targets probe ssh://pi" in said.data["error"]["hint"]
+    assert board.builds == 0
+    assert not Path("out/steps").exists()
+
+
+def test_a_board_without_tensorrt_is_refused_and_two_targets_leave_its_package(edgekit, board, net, pictures):
+    board.sshd.stop()
+    board.sshd.start()
+
+    alone = build(edgekit, net, pictures)
+    both = build(edgekit, net, pictures, "--target", "host:onnxruntime")
+
+    assert (alone.status, both.status) == (4, 0)
+    assert "it has no TensorRT" in alone.data["error"]["message"]
+    assert [entry["status"] for entry in both.data["engines"]] == ["not built: needs the device", "built"]
+    assert any("cannot build it: it has no TensorRT" in remark for remark in both.data["remarks"])
+
+
+def test_where_memory_runs_out_it_is_tried_with_less_and_said(edgekit, board, net, pictures):
+    board.note("memory", 600)
+
+    said = build(edgekit, net, pictures)
+
+    assert said.status == 0, said.err
+    remarks = said.data["engines"][0]["remarks"]
+    assert "Memory ran out there: it was built with 512 MiB of workspace instead of 2048, optimization level 2." in remarks
+    assert said.data["engines"][0]["details"]["built_on"]["limits"] == {"workspace_mib": 512, "optimization_level": 2}
+
+
+def test_where_even_the_least_is_too_much_nothing_is_half_written(edgekit, board, net, pictures):
+    board.note("memory", 1)
+
+    said = build(edgekit, net, pictures)
+
+    assert said.status == 4
+    assert "out of memory" in said.data["error"]["message"]
+    assert "add swap" in said.data["error"]["hint"]
+    assert not Path("out/report.json").exists()
+    assert not list(Path("out").glob("engines/*/*"))
+
+
+def test_a_connection_that_breaks_in_the_middle_of_a_build_is_made_again_and_the_build_goes_on(edgekit, board, net, pictures):
+    board.note("slow", 4)
+
+    def cut():
+        assert board.sshd.tools.until(board.is_building, 60)
+        time.sleep(0.5)
+        board.sshd.signal_sessions(signal.SIGKILL)
+
+    cutting = threading.Thread(target=cut)
+    cutting.start()
+    said = build(edgekit, net, pictures)
+    cutting.join()
+
+    assert said.status == 0, said.err
+    assert board.builds == 1
+    assert said.data["engines"][0]["latency"]["p50_ms"] == pytest.approx(6.32, abs=0.03)
+
+
+def test_a_board_that_stays_away_goes_on_building_and_the_same_command_takes_what_came_of_it(edgekit, board, net, pictures, monkeypatch):
+    monkeypatch.setattr(on_board, "RETURN_S", 0.0)
+    board.note("slow", 3)
+
+    def go_away():
+        assert board.sshd.tools.until(board.is_building, 60)
+        time.sleep(0.5)
+        board.sshd.signal_sessions(signal.SIGKILL)
+        board.sshd.stop()
+
+    going = threading.Thread(target=go_away)
+    going.start()
+    lost = build(edgekit, net, pictures)
+    going.join()
+    board.start()
+    again = build(edgekit, net, pictures)
+
+    assert lost.status == 4
+    assert "was building" in lost.data["error"]["message"]
+    assert "the build goes on there: the same command takes it up again" in lost.data["error"]["hint"]
+    assert again.status == 0, again.err
+    assert board.builds == 1
+
+
+def test_ctrl_c_ends_the_build_on_the_board(board, net, pictures):
+    board.note("slow", 60)
+    argv = [sys.executable, "-m", "edgekit", "build", net, "--target", "board.toml", "--samples", pictures, "--device", "ssh://pi", "-o", "out"]
+    process = subprocess.Popen([str(one) for one in argv], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    assert board.sshd.tools.until(board.is_building, 60)
+    time.sleep(0.5)
+
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+
+    assert process.returncode == 130, said
+    assert board.sshd.tools.until(lambda: not _processes("build_engine.py"), 10)
+
+
+def _processes(word: str) -> list[str]:
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            line = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue
+        if word in line and "pytest" not in line:
+            found.append(line)
+    return found

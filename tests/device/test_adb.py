@@ -1,0 +1,192 @@
+"""Devices behind Android's debug bridge: what is said where nothing answers, and a real adbd where ``$EDGEKIT_ADBD`` names one.
+
+``tools/build_adbd.sh FOLDER`` builds it. Here it is this machine's own shell that it opens: Linux, not Android.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from edgekit.device.adb import AdbDevice, parsed
+from edgekit.errors import DeviceError, UnreachableError, UsageError
+
+
+@pytest.mark.parametrize(
+    ("url", "serial"),
+    [("adb://R58M12ABCDE", "R58M12ABCDE"), ("adb:emulator-5554", "emulator-5554"), ("adb://10.0.0.7:5555/", "10.0.0.7:5555")],
+)
+def test_a_url_names_a_serial(url, serial):
+    assert parsed(url).name == serial
+    assert parsed(parsed(url).url).name == serial
+
+
+@pytest.mark.parametrize("url", ["adb://", "adb://-s", "adb://a b", "adb://x;reboot", "adb://host:port"])
+def test_what_is_no_serial_is_refused_with_its_form(url):
+    with pytest.raises(UsageError, match="no serial of adb") as caught:
+        parsed(url)
+    assert "adb://SERIAL" in caught.value.hint
+
+
+@pytest.fixture
+def says(tmp_path, monkeypatch):
+    """An ``adb`` that says something and ends."""
+
+    def make(words: str, status: int = 1) -> None:
+        program = tmp_path / "adb"
+        program.write_text(f"#!/bin/sh\ncat >&2 <<'END'\n{words}\nEND\nexit {status}\n")
+        program.chmod(0o755)
+        monkeypatch.setenv("EDGEKIT_ADB", str(program))
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("words", "kind", "message", "hint"),
+    [
+        ("adb: device 'R58' not found", UnreachableError, "adb does not know it", "is the cable in"),
+        ("error: no devices/emulators found", UnreachableError, "adb does not know it", "adb devices"),
+        (
+            "error: device unauthorized.\nThis adb server's $ADB_VENDOR_KEYS is not set",
+            UnreachableError,
+            "does not know this machine's key",
+            "screen",
+        ),
+        ("adb: device offline", UnreachableError, "it is offline", "reconnect"),
+        ("edgekit: no Python", DeviceError, "there is no Python 3 on it, and telephones have none", "devices.toml"),
+        ("edgekit: needs Python 3.8 or newer, this is 3.6.9", DeviceError, "needs Python 3.8 or newer, this is 3.6.9", "newer Python"),
+    ],
+)
+def test_what_adb_says_becomes_one_line_and_a_hint(says, words, kind, message, hint):
+    says(words)
+
+    with pytest.raises(kind) as caught:
+        AdbDevice("adb://R58")
+
+    assert caught.value.message.startswith("adb://R58: ")
+    assert message in caught.value.message
+    assert hint in caught.value.hint
+    assert "\n" not in caught.value.message
+
+
+def test_a_device_in_the_network_that_does_not_answer_is_said_to_be_away(says):
+    says("failed to connect to '10.0.0.7:5555': Connection refused", status=0)
+    with pytest.raises(UnreachableError, match="Connection refused") as caught:
+        AdbDevice("adb://10.0.0.7:5555")
+    assert "adb tcpip" in caught.value.hint
+
+    says("failed to authenticate to 10.0.0.7:5555", status=0)
+    with pytest.raises(UnreachableError, match="does not know this machine's key"):
+        AdbDevice("adb://10.0.0.7:5555")
+
+
+def test_without_adb_the_package_is_named(monkeypatch):
+    monkeypatch.setenv("EDGEKIT_ADB", "no-such-adb")
+
+    with pytest.raises(UnreachableError, match="adb is not installed here") as caught:
+        AdbDevice("adb://R58")
+    assert "apt-get install adb" in caught.value.hint
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
+
+
+@pytest.fixture
+def adbd(tmp_path, monkeypatch):
+    """A real adbd on a port of this test's own, and a server of adb's of its own; its serial."""
+    program = os.environ.get("EDGEKIT_ADBD", "")
+    lacking = "" if shutil.which("adb") else "needs adb: apt-get install adb"
+    if not program or not Path(program).is_file():
+        lacking = "needs adbd: tools/build_adbd.sh FOLDER, and EDGEKIT_ADBD=FOLDER/adbd"
+    if lacking:
+        (pytest.fail if os.environ.get("EDGEKIT_ADB_TESTS") == "required" else pytest.skip)(lacking)
+    port, home = free_port(), tmp_path / "device"
+    home.mkdir()
+    path = f"{Path(sys.executable).parent}:/usr/bin:/bin"
+    told = {"PATH": path, "HOME": str(home), "ADBD_PORT": str(port), "EDGEKIT_DEPOT": str(home / "depot"), "EDGEKIT_LOCK": str(home / "lock")}
+    monkeypatch.setenv("ANDROID_ADB_SERVER_PORT", str(free_port()))
+    monkeypatch.setenv("HOME", str(tmp_path))  # adb's keys
+    with (tmp_path / "adbd.log").open("wb") as log:
+        child = subprocess.Popen([program], env=told, stdout=log, stderr=log, start_new_session=True)
+    end = time.monotonic() + 20
+    while time.monotonic() < end:
+        with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+            break
+        time.sleep(0.1)
+    yield f"127.0.0.1:{port}"
+    subprocess.run(["adb", "kill-server"], capture_output=True, check=False, timeout=30)
+    with suppress(ProcessLookupError):
+        os.killpg(child.pid, signal.SIGKILL)
+    child.wait()
+
+
+@pytest.fixture
+def device(adbd):
+    device = AdbDevice(f"adb://{adbd}")
+    yield device
+    device.close()
+
+
+def test_a_device_tells_what_it_is(device):
+    assert device.facts.arch == os.uname().machine
+    assert device.facts.url.startswith("adb://127.0.0.1:")
+    assert "python" in device.facts.packages
+
+
+def test_bytes_go_there_and_back_unchanged(device, tmp_path):
+    content = os.urandom(3_000_000) + b"\r\n\0\r\n"
+    (tmp_path / "x").write_bytes(content)
+    there = device.workspace() / "x"
+
+    device.push(tmp_path / "x", there)
+    device.pull(there, tmp_path / "y")
+
+    assert (tmp_path / "y").read_bytes() == content
+    assert device.run(["cat"], timeout_s=30, stdin=content[-70_000:]).stdout == content[-70_000:]
+
+
+def test_status_and_both_outputs_of_a_command_come_back_apart(device):
+    ran = device.run(["sh", "-c", "echo out; echo err >&2; exit 7"], timeout_s=30)
+
+    assert (ran.status, ran.stdout, ran.stderr) == (7, b"out\n", b"err\n")
+
+
+def test_what_was_put_there_is_gone_afterwards_and_the_device_is_free_for_the_next(adbd):
+    one = AdbDevice(f"adb://{adbd}")
+    folder = Path(one.workspace())
+    assert folder.is_dir()
+    one.close()
+
+    other = AdbDevice(f"adb://{adbd}", lease_wait_s=0)
+    other.workspace()
+    other.close()
+
+    assert not folder.exists()
+
+
+def test_a_second_run_waits_for_the_first_and_then_says_who_has_the_device(adbd, device):
+    device.workspace()
+    other = AdbDevice(f"adb://{adbd}", lease_wait_s=0)
+
+    with pytest.raises(DeviceError, match="is in use by"):
+        other.workspace()
+    other.close()
+
+
+def test_a_command_that_takes_too_long_is_ended(device):
+    with pytest.raises(DeviceError, match="ran longer than"):
+        device.run(["sleep", "60"], timeout_s=0.5)
+
+    assert device.run(["echo", "on"], timeout_s=30).stdout == b"on\n"

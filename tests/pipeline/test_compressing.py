@@ -1,0 +1,60 @@
+"""Recipes with steps of compression, from the request to the report."""
+
+import zlib
+
+import numpy as np
+import onnx
+import pytest
+
+import edgekit
+from edgekit.errors import PlanError, UsageError
+from edgekit.plan import Request, check
+from edgekit.report.words import size
+
+CLUSTER = """schema = 1
+name = "few"
+[[step]]
+pass = "cluster"
+"""
+
+
+@pytest.fixture
+def project(tmp_path):
+    drawn = np.random.default_rng(0)
+    proto = onnx.parser.parse_model(
+        '<ir_version: 10, opset_import: ["" : 21]> net (float[1,64] x) => (float[1,8] y) { h = Gemm(x, w)  r = Relu(h)  y = Gemm(r, v) }'
+    )
+    for name, shape in (("w", (64, 128)), ("v", (128, 8))):
+        proto.graph.initializer.append(onnx.numpy_helper.from_array(drawn.normal(size=shape).astype(np.float32), name))
+    onnx.save(proto, tmp_path / "net.onnx")
+    (tmp_path / "few.toml").write_text(CLUSTER)
+    return tmp_path
+
+
+def test_the_report_says_how_large_the_engine_is_as_a_zip(project, store):
+    report = edgekit.build(
+        project / "net.onnx", target="x86-64-avx2", recipe=str(project / "few.toml"), out=project / "out", bench=False, store=store
+    )
+
+    entry = report.engines[0]
+    content = (project / "out" / entry.path).read_bytes()
+    assert entry.bytes == len(content)
+    assert entry.compressed_bytes == len(zlib.compress(content, 9)) < entry.bytes / 3
+    assert report.references[0].compressed_bytes is None
+    assert f"({size(entry.compressed_bytes)} as zip)" in (project / "out" / "report.md").read_text()
+
+
+def test_the_plan_says_what_comes_of_it(project):
+    plan = check(Request(source=project / "net.onnx", targets=("x86-64-avx2",), recipe=str(project / "few.toml")))
+
+    said = next(line for line in plan.remarks if "step 1 (cluster)" in line)
+    assert said.endswith("shared values: make engines of this runtime no faster, only smaller once they are compressed (zip)")
+
+
+def test_the_plan_refuses_what_comes_too_late(project):
+    (project / "few.toml").write_text(CLUSTER + '[[step]]\npass = "factorize"\n')
+
+    with pytest.raises((PlanError, UsageError)) as caught:
+        check(Request(source=project / "net.onnx", targets=("x86-64-avx2",), recipe=str(project / "few.toml")))
+
+    assert "step 2 (factorize): belongs before step 1 (cluster)" in str(caught.value)
