@@ -12,6 +12,7 @@
     ├── DeviceError              exit 4   a device did not do what it was asked
     │   └── UnreachableError     exit 4   … or did not answer at all
     ├── InvalidMeasurementError  exit 5   what was measured must not be used
+    ├── BundleError              exit 5   a bundle is not signed, not whole, not for this device, too old …
     └── UnsupportedError         exit 6   the target's engine cannot carry this model
 
 Every error says in one line what is wrong and where, and in ``hint`` what can be done about it.
@@ -110,6 +111,12 @@ class UnreachableError(DeviceError):
 
 class InvalidMeasurementError(EdgekitError):
     """A measurement must not be used, or two must not be compared."""
+
+    exit_status = 5
+
+
+class BundleError(EdgekitError):
+    """A bundle is refused; whatever ran before goes on running."""
 
     exit_status = 5
 

@@ -511,6 +511,10 @@ def target_faults(file: Path) -> tuple[str, ...]:
     return (*faults, *unsourced(target))
 
 
+BELOW = ("boxes", "manifest", "report")
+"""Files of the rooms that stand above this one; `edgekit schema` has their schemas from there."""
+
+
 def schema_of(what: str) -> dict[str, Any]:
     """JSON Schema of a file people write: ``recipe``, ``target``, ``samples``, ``project`` or ``devices``.
 
@@ -519,7 +523,7 @@ def schema_of(what: str) -> dict[str, Any]:
     """
     kinds: dict[str, Any] = {"recipe": Recipe, "target": Target, "samples": Description, "project": Project, "devices": Inventory}
     if what not in kinds:
-        raise UsageError(f"{what}: no such schema{strict.nearest(what, [*kinds, 'report'])}", hint=f"one of {', '.join([*kinds, 'report'])}")
+        raise UsageError(f"{what}: no such schema{strict.nearest(what, [*kinds, *BELOW])}", hint=f"one of {', '.join([*kinds, *BELOW])}")
     schema = msgspec.json.schema(kinds[what])
     if what == "recipe":
         steps = []

@@ -30,6 +30,16 @@ def sshd(tmp_path, monkeypatch):
 
 
 @pytest.fixture
+def bundles():
+    """The module ``tests/bundles.py``: bundles made by hand."""
+    pytest.importorskip("cryptography")
+    spec = importlib.util.spec_from_file_location("edgekit_tests_bundles", Path(__file__).with_name("bundles.py"))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
 def delegated():
     """``delegated(content)``: the operators of a TFLite file that LiteRT hands to XNNPACK, by index, and in how many parts.
 

@@ -96,7 +96,7 @@ class Sshd:
         for folder in folders:
             folder.mkdir(parents=True)
         told = (
-            f"Host {name}\n  SetEnv EDGEKIT_LOCK={folder / 'lock'} EDGEKIT_DEPOT={folder / 'depot'}"
+            f"Host {name}\n  SetEnv EDGEKIT_LOCK={folder / 'lock'} EDGEKIT_DEPOT={folder / 'depot'} EDGEKIT_APPS={folder / 'apps'}"
             for name, folder in zip(names, folders, strict=True)
         )
         self.configure(*told, names=" ".join(names))

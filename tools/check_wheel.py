@@ -71,6 +71,10 @@ def main() -> None:
         said = edgekit("build", "net.onnx", "-t", "rpi5", "--recipe", "float", "--no-bench", status=2)
         if "pip install 'edgekit[tflite]'" not in said:
             sys.exit(f"the missing extra is not named:\n{said}")
+        os.environ["EDGEKIT_KEYS"] = str(Path(folder, "keys"))
+        said = edgekit("keys", "new", "release", status=2)
+        if "pip install 'edgekit[bundle]'" not in said:
+            sys.exit(f"the missing extra is not named:\n{said}")
     print(f"wheel: good ({len(targets)} targets, core only)")
 
 

@@ -12,20 +12,27 @@ import typer
 from edgekit.cli import (
     bench,
     build,
+    bundle,
     clean,
     compare,
     debug,
+    deploy,
     devices,
     distill,
     doctor,
     init,
     inspect,
+    keys,
     plan,
     recipes,
     report,
+    rollback,
     schema,
     sensitivity,
+    sign,
+    status,
     targets,
+    verify,
     version,
 )
 from edgekit.errors import EdgekitError
@@ -54,6 +61,13 @@ app.add_typer(debug.app, name="debug")
 app.add_typer(targets.app, name="targets")
 app.add_typer(recipes.app, name="recipes")
 app.add_typer(devices.app, name="devices")
+app.add_typer(keys.app, name="keys")
+app.command("bundle")(bundle.bundle)
+app.command("sign")(sign.sign)
+app.command("verify")(verify.verify)
+app.command("deploy")(deploy.deploy)
+app.command("rollback")(rollback.rollback)
+app.command("status")(status.status)
 app.command("doctor")(doctor.doctor)
 app.command("schema")(schema.schema)
 app.command("clean")(clean.clean)

@@ -23,3 +23,10 @@ def device_names(incomplete: str) -> list[str]:
     from edgekit.device.inventory import read_inventory
 
     return [entry.name for entry in read_inventory().device if entry.name.startswith(incomplete)]
+
+
+def key_names(incomplete: str) -> list[str]:
+    """Keys that can sign and begin like this."""
+    from edgekit.bundle import list_keys
+
+    return [key.name for key in list_keys() if key.can_sign and key.name.startswith(incomplete)]

@@ -14,18 +14,19 @@ from edgekit.errors import UsageError
 from edgekit.strict import nearest
 
 
-def open_device(asked: str) -> Device:
+def open_device(asked: str, *, as_it_is: bool = False) -> Device:
     """The device that a URL or a name stands for; the URL's scheme chooses the plugin.
 
     Args:
         asked: ``local``, ``emulated:NAME``, ``SCHEME://…``, or a name of ``devices.toml``.
+        as_it_is: leave its power mode alone, whatever ``devices.toml`` says: that is for measuring.
 
     Raises:
         UsageError: no plugin knows the scheme, or nobody the name.
         UnreachableError: the device does not answer.
     """
     if is_name(asked):
-        return _opened(entry_of(asked))
+        return _opened(entry_of(asked), as_it_is=as_it_is)
     return _kind_of(asked)(asked)
 
 
@@ -50,8 +51,8 @@ def _kind_of(url: str) -> Callable[..., Device]:
     return kind
 
 
-def _opened(entry: Entry) -> Device:
+def _opened(entry: Entry, *, as_it_is: bool) -> Device:
     kind = _kind_of(entry.url)
     device = kind(entry.url, python=entry.python) if entry.python else kind(entry.url)
     device.facts = msgspec.structs.replace(device.facts, name=entry.name)
-    return PoweredDevice(device, entry.power_mode) if entry.power_mode else device
+    return PoweredDevice(device, entry.power_mode) if entry.power_mode and not as_it_is else device

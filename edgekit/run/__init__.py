@@ -1,6 +1,6 @@
-"""The room that travels: opens an engine on the device it was made for, runs it and times it.
+"""The room that travels: opens an engine on the device it was made for, runs it and times it; installs bundles there.
 
 It is copied to the device as the folder ``edgekit_run`` and started there with ``python -m edgekit_run.agent job.json
-result.json``. It imports nothing else of edgekit, keeps to the grammar of Python 3.8 and needs numpy only where the
-runtime's own Python API does.
+result.json``, or ``python -m edgekit_run.apps`` for bundles. It imports nothing else of edgekit, keeps to the grammar of Python
+3.8 and needs numpy only where the runtime's own Python API does, and Pillow to read pictures.
 """

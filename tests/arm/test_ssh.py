@@ -37,3 +37,29 @@ def test_a_build_is_judged_there_as_on_this_machine_and_has_no_times(board, net,
     assert there.fidelity.sqnr_db == pytest.approx(here.fidelity.sqnr_db, abs=0.5)
     assert there.latency is None
     assert [path for path in board.depot.rglob("*") if path.is_file()] == []
+
+
+@pytest.mark.slow
+def test_a_bundle_is_deployed_there_tried_there_and_rolled_back(board, net, arrays, store, tmp_path, monkeypatch):
+    """LiteRT's ARM build must answer what its x86-64 build was recorded to answer."""
+    bundle, deploy = pytest.importorskip("edgekit.bundle"), pytest.importorskip("edgekit.deploy")
+    pytest.importorskip("cyclonedx")
+    monkeypatch.setenv("EDGEKIT_KEYS", str(tmp_path / "keys"))
+    run(Request(source=net, targets=("rpi5",), samples=arrays, device="ssh://pi"), out=tmp_path / "out", store=store)
+    bundle.new_key("release")
+    terms = deploy.Terms(trust_keys=tmp_path / "keys" / "release.pub", trial_s=0)
+
+    for version in (1, 2):
+        made = bundle.pack(tmp_path / "out", tmp_path / f"{version}.edgekit", bundle.Wanted(name="net", version=version, samples=arrays))
+        bundle.sign(made.path, "release")
+        found = deploy.deploy(made.path, "ssh://pi", terms)
+        assert found.running.version == version
+        assert (found.health.difference <= 0.05, found.health.is_timed) == (True, False)
+    device = SshDevice("ssh://pi")
+    assert deploy.Site(device).back("net").running.version == 1
+    ran = device.run(
+        ["sh", "-c", 'EDGEKIT_PYTHON="$0" "$0" ~/.local/share/edgekit/apps/net/current/run.py --check', device.facts.python], timeout_s=300
+    )
+    device.close()
+
+    assert b'"version": 1' in ran.stdout, ran.stderr

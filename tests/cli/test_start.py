@@ -13,7 +13,8 @@ import pytest
 
 HEAVY = ("numpy", "onnx", "onnx_ir", "onnxruntime", "torch", "tensorflow", "keras", "PIL", "ai_edge_litert", "rich.progress")
 FIRST = ("init", "build", "plan", "inspect", "bench", "report", "compare", "distill", "sensitivity", "debug")
-VERBS = (*FIRST, "targets", "recipes", "devices", "doctor", "schema", "clean", "version")
+DEPLOYING = ("keys", "bundle", "sign", "verify", "deploy", "rollback", "status")
+VERBS = (*FIRST, "targets", "recipes", "devices", *DEPLOYING, "doctor", "schema", "clean", "version")
 README = Path(__file__).resolve().parents[2] / "README.md"
 
 
@@ -74,7 +75,7 @@ def test_the_readme_says_the_exit_statuses_as_the_help_does(edgekit):
         assert word in " ".join(edgekit("--help").out.split())
 
 
-@pytest.mark.parametrize("what", ["recipe", "target", "samples", "project", "report"])
+@pytest.mark.parametrize("what", ["recipe", "target", "samples", "project", "boxes", "manifest", "report"])
 def test_published_schemas_are_json_schemas(edgekit, what):
     import jsonschema
 

@@ -10,7 +10,7 @@ import pytest
 import edgekit.run
 
 FILES = sorted(Path(edgekit.run.__file__).parent.glob("*.py"))
-HEAVY = {"numpy", "onnxruntime", "ai_edge_litert", "tflite_runtime"}
+HEAVY = {"PIL", "numpy", "onnxruntime", "ai_edge_litert", "tflite_runtime"}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)

@@ -151,6 +151,7 @@ class _Graph:
         self._graph = proto.graph
         self._view = View(proto)
         self._opset = max(half.opset, *(entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")))
+        self._wide = self._wide_integers() if with_integers else {}
         self._written: list[onnx.NodeProto] = []
         self._full = set(self._view.inputs) | set(self._view.constants)
         self._half: set[str] = set()
@@ -163,7 +164,7 @@ class _Graph:
             reason = (
                 next(filter(None, (self._constant_reason(node.input[at]) for at in places)), "")
                 or self._seen_reason(node)
-                or self._scale_reason(node)
+                or self._wide.get(node.name, "")
             )
             if reason and places:
                 kept[node.name] = reason
@@ -199,6 +200,27 @@ class _Graph:
 
     def _seen_reason(self, node: onnx.NodeProto) -> str:
         return reason_for_overflow(node, self._largest, self._format.largest, self._format.name)
+
+    def _wide_integers(self) -> dict[str, str]:
+        """Nodes around integers that stay float32, by name: one that reads integers whose scale float16 cannot hold, and all whose
+        integers it reads, as TensorRT wants the scales of a product to be of one type."""
+        wide = {node.name: reason for node in self._view.nodes if (reason := self._scale_reason(node))}
+        count = -1
+        while count != len(wide):
+            count = len(wide)
+            for node in self._view.nodes:
+                self._widen(node, wide)
+        return wide
+
+    def _widen(self, node: onnx.NodeProto, wide: dict[str, str]) -> None:
+        """Carry what stays float32 from a node to those that make its inputs, and back."""
+        makers = [made for name in node.input if (made := self._view.maker(name)) is not None and made.op_type in SCALED]
+        if node.op_type == "QuantizeLinear":
+            return
+        around = [node, *makers] if node.op_type != "DequantizeLinear" else [node, *(made for made in makers if made.op_type == "QuantizeLinear")]
+        if reason := next((wide[one.name] for one in around if one.name in wide), ""):
+            for one in around:
+                wide.setdefault(one.name, reason)
 
     def _scale_reason(self, node: onnx.NodeProto) -> str:
         """Scales are rounded relatively to themselves, as long as they are normal numbers."""

@@ -107,7 +107,7 @@ class Curve(Technique):
 
     def run(self, x: Array) -> Array:
         name, output = self._ports
-        processor = next(self._graph[0].parameters()).device
+        processor = next(self._of[0].parameters()).device  # the graph itself has none any more
         with torch.no_grad(), processor:
             made = self._graph[0]({name: torch.from_numpy(x).to(processor)}, self._of[0].instead(self._graph[0].constant))
         return np.asarray(made[output].cpu().numpy())

@@ -26,6 +26,7 @@ from fashion import accuracy, material, network, pictures
 from edgekit.engine.contract import read_engine
 from edgekit.engine.tflite import TfliteBackend
 from edgekit.graph import onnx_file
+from edgekit.graph.open_batch import with_open_batch
 from edgekit.graph.signature import signature_of
 from edgekit.graph.trainable import trainable, trained
 from edgekit.model import Model, seal_model
@@ -45,6 +46,7 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=600)
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--all", action="store_true")
+    parser.add_argument("--only", default="", help="part of a line's name; all lines if left out")
     given = parser.parse_args()
     proto = _float(given.float)
     inputs, labels = pictures("t10k")
@@ -58,11 +60,13 @@ def main() -> None:
     training: dict[str, Any] = {"epochs": given.epochs, "batch": 32, "threads": 1}
     passes: dict[str, Pass] = {
         "nearest, minmax": Quantize(**common, **BAD),
-        "the same, trained": Qat(**common, **BAD, **training),
+        "nearest, minmax, trained": Qat(**common, **BAD, **training),
         "compensated, mse": Quantize(**common),
-        "the same, trained, too": Qat(**common, **training),
+        "compensated, mse, trained": Qat(**common, **training),
     }
     for at, (name, pass_) in enumerate(passes.items()):
+        if given.only not in name:
+            continue
         out = work / f"made{at}"
         out.mkdir()
         print(f"{name}: {_judged(pass_(model, supplies, out), inputs, labels, work / f'engine{at}')}", flush=True)
@@ -107,9 +111,12 @@ def _judged(quantized: Model, inputs: np.ndarray, labels: np.ndarray, out: Path)
         interpreter.set_tensor(port["index"], x.reshape(port["shape"]))
         interpreter.invoke()
         found.append(int(interpreter.get_tensor(result["index"]).argmax()))
-    module = trainable(onnx_file.load(quantized.path))
+    module = trainable(with_open_batch(onnx_file.infer_shapes(onnx_file.load(quantized.path))))
+    simulated: list[int] = []
     with torch.no_grad():
-        simulated = [int(next(iter(module({"x": torch.from_numpy(x)}).values())).argmax()) for x in inputs]
+        for at in range(0, len(inputs), 100):
+            (made,) = module({"x": torch.from_numpy(inputs[at : at + 100, 0])}).values()
+            simulated += made.argmax(1).tolist()
     size = (out / read_engine(out).file).stat().st_size
     same = np.mean(np.array(found) == simulated)
     return f"{np.mean(np.array(found) == labels):.2%} in the engine of {size} bytes; the simulation agrees on {same:.2%}"

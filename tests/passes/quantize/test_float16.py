@@ -5,6 +5,7 @@ import onnx
 import pytest
 from onnx.reference import ReferenceEvaluator
 
+from edgekit.graph import onnx_file
 from edgekit.passes.contract import Supplies
 from edgekit.passes.quantize import Quantize
 from edgekit.target import Scheme, read_target, target_files
@@ -247,6 +248,25 @@ def test_of_an_int8_graph_what_float16_cannot_hold_stays_float32(model_of, schem
 
     assert set(made.history[-1].did["float_rest"]["kept_float32"]) == {"scale"}
     assert sqnr_db(run(model, x=x)[0], run(made, x=x)[0]) > 20.0  # a million is beyond float16: it would be infinite
+
+
+def test_scales_that_meet_in_a_product_are_of_one_type_though_one_is_too_small_for_float16(model_of, schemes, samples_of, tmp_path, run, sqnr_db):
+    """TensorRT-RTX 1.7.1 does not compile a product whose operands' scales differ in type."""
+    weights = {"w": 1e-4 * normal(4, 3, 3, 3), "b": 1e-4 * normal(4)}  # their scales are about 1e-6
+    scheme = msgspec.structs.replace(schemes["tensorrt"], float_rest="float16")
+    model = model_of(REST, k=np.float32(0.5), **weights)
+    out = tmp_path / "rest"
+    out.mkdir()
+    samples = samples_of(x=[normal(1, 3, 8, 8) for _ in range(20)])
+    made = Quantize(mode="static", weight_bits=8, activation_bits=8)(model, Supplies(scheme=scheme, samples=samples), out)
+    proto = onnx_file.infer_shapes(onnx.load(made.path))
+    kinds = {value.name: value.type.tensor_type.elem_type for value in proto.graph.value_info}
+    (conv,) = [node for node in proto.graph.node if node.op_type == "Conv"]
+
+    assert {kinds[name] for name in conv.input[:2]} == {onnx.TensorProto.FLOAT}
+    assert conv.name in made.history[-1].did["float_rest"]["kept_float32"]
+    x = normal(1, 3, 8, 8)
+    assert sqnr_db(run(model, x=x)[0], run(made, x=x)[0]) > 30.0
 
 
 def test_targets_that_know_strong_typing_alone_have_a_float16_rest():

@@ -1,0 +1,64 @@
+"""``edgekit status``."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edgekit.cli.deploy import DeployDevice
+from edgekit.cli.rollback import NameOption
+from edgekit.cli.terminal import AsJson, print_json, print_table, say
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from edgekit.deploy import Installed
+
+MARKS = {"mark-good": "good", "mark-bad": "bad"}
+
+
+def status(
+    device: DeployDevice,
+    mark: Annotated[str, typer.Argument(metavar="[mark-good|mark-bad]", help="Say so of what runs; what is bad gives way.", show_default=False)] = "",
+    name: NameOption = "",
+    as_json: AsJson = False,
+) -> None:
+    """Say what is installed on a device and what runs, or say that what runs is good or bad."""
+    from edgekit.deploy import Site
+    from edgekit.device import open_device
+    from edgekit.errors import UsageError
+    from edgekit.strict import nearest
+
+    if mark not in ("", *MARKS):
+        raise UsageError(f"{mark}: no such mark{nearest(mark, MARKS)}", hint=f"one of {', '.join(MARKS)}, or nothing")
+    opened = open_device(device, as_it_is=True)
+    try:
+        found = (Site(opened).mark(name, MARKS[mark]),) if mark else Site(opened).status(name)
+    finally:
+        opened.close()
+    if as_json:
+        print_json({"device": opened.facts.name, "apps": found})
+        return
+    if not found:
+        say(f"{opened.facts.name}: nothing is installed")
+        return
+    _show(found)
+
+
+def _show(found: Sequence[Installed]) -> None:
+    rows = [
+        (
+            one.app,
+            str(slot.version),
+            "runs" if slot.runs else "",
+            slot.status,
+            time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(slot.since)),
+            slot.slot,
+            "; ".join(filter(None, (slot.title, slot.reason))),
+        )
+        for one in found
+        for slot in one.slots
+    ]
+    print_table(("application", "version", "", "status", "since", "slot", "what"), rows, right=("version",))
