@@ -57,7 +57,7 @@ def main() -> None:
     supplies = _supplies(work, given)
     print(f"float: {accuracy(proto, inputs, labels):.2%}", flush=True)
     common: dict[str, Any] = {"weight_bits": 4, "float_if_free": False}
-    training: dict[str, Any] = {"epochs": given.epochs, "batch": 32, "threads": 1}
+    training: dict[str, Any] = {"epochs": given.epochs, "batch": 32, "threads": 1, "rate": 5e-3, "range_rate": 0.5}
     passes: dict[str, Pass] = {
         "nearest, minmax": Quantize(**common, **BAD),
         "nearest, minmax, trained": Qat(**common, **BAD, **training),

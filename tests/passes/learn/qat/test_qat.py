@@ -19,7 +19,7 @@ NET = f"""net (float[1,{CHANNELS},8,8] x) => (float[1,{CHANNELS},8,8] y) {{
     e = Conv(d, w2)  y = Add(e, b)
 }}"""
 SHAPES = {"w0": (CHANNELS, CHANNELS, 3, 3), "w1": (CHANNELS, 1, 3, 3), "w2": (CHANNELS, CHANNELS, 1, 1), "b0": CHANNELS}
-FAST = {"epochs": 8, "batch": 16, "threads": 1}
+FAST = {"epochs": 8, "batch": 16, "threads": 1, "rate": 5e-3, "range_rate": 0.5}
 
 
 def pictures(count, seed):
