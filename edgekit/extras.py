@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -22,3 +23,10 @@ def extra(name: str) -> Iterator[None]:
         yield
     except ModuleNotFoundError as error:
         raise MissingExtraError(name, (error.name or "?").partition(".")[0]) from error
+
+
+def lacks(name: str, package: str) -> str:
+    """What to say where a package of an extra is not installed, without importing it; "" where it is."""
+    if importlib.util.find_spec(package) is not None:
+        return ""
+    return f"needs the package {package}, which is not installed: pip install 'edgekit[{name}]'"

@@ -327,6 +327,10 @@ def _planned(faults: _Faults, *, index: int, name: str, options: dict[str, Any])
     except UsageError as error:
         faults.add(error.message if where in error.message else f"{where}: {error.message.partition(': ')[2]}")
         return None
+    # Packages that a step needs besides the core are asked for before anything is ingested; not every pass needs any.
+    missing = getattr(pass_, "missing", None)
+    if missing is not None and (lack := missing()):
+        faults.add(f"{where}: {lack}")
     return PlannedStep(name=name, pass_=pass_, options=options)
 
 

@@ -1,5 +1,6 @@
 """Recipes with steps of compression, from the request to the report."""
 
+import sys
 import zlib
 
 import numpy as np
@@ -29,6 +30,24 @@ def project(tmp_path):
     onnx.save(proto, tmp_path / "net.onnx")
     (tmp_path / "few.toml").write_text(CLUSTER)
     return tmp_path
+
+
+@pytest.fixture
+def without(monkeypatch):
+    """A Python in which a package is not installed, as far as anybody asks for it."""
+
+    class Hiding:
+        def __init__(self, inner, hidden):
+            self._inner, self._hidden = inner, hidden
+
+        def find_spec(self, name, path=None, target=None):
+            return None if name == self._hidden else self._inner.find_spec(name, path, target)
+
+    def hide(package):
+        monkeypatch.delitem(sys.modules, package, raising=False)
+        monkeypatch.setattr(sys, "meta_path", [Hiding(one, package) for one in sys.meta_path])
+
+    return hide
 
 
 def test_the_report_says_how_large_the_engine_is_as_a_zip(project, store):
@@ -95,3 +114,29 @@ def test_a_recipe_that_compresses_nothing_has_no_such_table(project, store):
 
     assert report.stages == ()
     assert "## Compression" not in (project / "out" / "report.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ("finetune.trainer", "step 2 (finetune): trainer = mine: not installed as an entry point of edgekit.trainers"),
+        ("finetune.loss", "step 2 (finetune): loss = mine: not installed as an entry point of edgekit.losses"),
+    ],
+)
+@pytest.mark.torch
+def test_the_plan_names_a_loop_or_a_loss_that_nobody_installed(project, option, said):
+    pytest.importorskip("torch")
+    step, field = option.split(".")
+
+    with pytest.raises(PlanError) as caught:
+        check(Request(source=project / "net.onnx", targets=("x86-64-avx2",), recipe="lowrank50", settings={step: {field: "mine"}}))
+
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("recipe", ["prune50", "cluster4bit", "ternary", "qat_wi8_ai8"])
+def test_the_plan_asks_for_torch_before_anything_runs(project, recipe, without):
+    without("torch")
+
+    with pytest.raises(PlanError, match=r"needs the package torch, which is not installed: pip install 'edgekit\[torch\]'"):
+        check(Request(source=project / "net.onnx", targets=("x86-64-avx2",), recipe=recipe))

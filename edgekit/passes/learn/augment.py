@@ -31,13 +31,15 @@ def augmentation(options: TrainOptions, signature: Signature, spread: Mapping[st
         spread: standard deviation of each input over the samples; noise on what is no picture is relative to it.
 
     Raises:
-        UsageError: pictures are to be changed and no input is one whose preprocessing is known.
+        UsageError: pictures are to be changed and no input is one whose preprocessing is known, or colours of grey ones.
     """
     pictures = [one for one in signature.inputs if _is_picture(one)] if signature.preprocess is not None else []
     asked = [name for name in _PICTURE if getattr(options, name) not in (0, 0.0, "none")]
     if asked and not pictures:
         hint = "leave them out; noise alone goes with every input"
         raise UsageError(f"{', '.join(asked)}: for pictures, and the model has no input that is known to be one", hint=hint)
+    if options.saturation and all(_channels(one) == 1 for one in pictures):
+        raise UsageError(f"saturation = {options.saturation:g}: grey pictures have none", hint="leave it out; brightness and contrast go with them")
     changes = {one.name: _Picture(options, one, signature.preprocess or Preprocess()) for one in pictures}
     floats = {one.name for one in signature.inputs if one.dtype.startswith("float")}
 
@@ -54,9 +56,12 @@ def augmentation(options: TrainOptions, signature: Signature, spread: Mapping[st
     return change
 
 
+def _channels(tensor: Tensor) -> int | str:
+    return tensor.shape[3 if tensor.layout == "nhwc" else 1] if len(tensor.shape) == 4 else 0
+
+
 def _is_picture(tensor: Tensor) -> bool:
-    channels = tensor.shape[3 if tensor.layout == "nhwc" else 1] if len(tensor.shape) == 4 else 0
-    return tensor.layout in ("nchw", "nhwc") and channels in (1, 3)
+    return tensor.layout in ("nchw", "nhwc") and _channels(tensor) in (1, 3)
 
 
 class _Picture:

@@ -7,6 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from edgekit import plugins
+from edgekit.extras import lacks
+from edgekit.strict import nearest
+
 CROSS_ENTROPY = "cross_entropy"
 
 
@@ -90,6 +94,15 @@ class TrainOptions:
         faults = [f"{name} = {getattr(self, name)!r}: {wanted}" for name, is_right, wanted in RANGES if not is_right(getattr(self, name))]
         if faults:
             raise ValueError("; ".join(faults))
+
+    def missing(self) -> str:
+        """What the training asks for and is not installed; "" if nothing is. No framework is imported for it."""
+        faults = [lacks("torch", "torch"), lacks("augment", "kornia") if self.augments else ""]
+        trainers, losses = ("", *plugins.names("edgekit.trainers")), (CROSS_ENTROPY, *plugins.names("edgekit.losses"))
+        for field, asked, group, known in (("trainer", self.trainer, "trainers", trainers), ("loss", self.loss, "losses", losses)):
+            if asked not in known:
+                faults.append(f"{field} = {asked}: not installed as an entry point of edgekit.{group}{nearest(asked, known)}")
+        return "; ".join(filter(None, faults))
 
     @property
     def augments(self) -> bool:

@@ -72,4 +72,6 @@ def test_nvidias_own_compiler_builds_it(quantized, target, tmp_path, mode, rtx_p
     ran = subprocess.run(argv, capture_output=True, text=True, check=False)
 
     assert ran.returncode == 0, ran.stdout + ran.stderr
-    assert json.loads((out / "build-result.json").read_text(encoding="utf-8"))["complaints"] == []
+    complaints = json.loads((out / "build-result.json").read_text(encoding="utf-8"))["complaints"]
+    # with a float16 rest, scales are float16 in the graph: TensorRT-RTX says so, and computes with them in float32
+    assert [one for one in complaints if "scales to fp32" not in one] == []

@@ -105,7 +105,8 @@ def test_what_inputs_are_like_decides_where_errors_go(model_of, samples_of, clus
 
 
 def test_weights_that_have_few_values_already_are_left_alone(model_of, cluster):
-    model = model_of(DENSE, w=normal(10, 16), b=normal(10))
+    text = "net (float[1,16] x) => (float[1,10] y) { h = Gemm<transB = 1>(x, w, b)  y = MatMul(h, v) }"
+    model = model_of(text, w=normal(10, 16), b=normal(10), v=normal(10, 10))
     proto = onnx.load(model.path)
     set_structures(proto, {"w": Structure("ternary", axis=0)})
     onnx.save(proto, model.path)
@@ -114,6 +115,16 @@ def test_weights_that_have_few_values_already_are_left_alone(model_of, cluster):
 
     np.testing.assert_array_equal(held(made, "w"), held(proto, "w"))
     assert did["left_alone"] == {"Gemm_0": "its weights are ternary already"}
+
+
+def test_a_step_that_would_change_nothing_is_refused(model_of, cluster):
+    model = model_of(DENSE, w=normal(10, 16), b=normal(10))
+    proto = onnx.load(model.path)
+    set_structures(proto, {"w": Structure("ternary", axis=0)})
+    onnx.save(proto, model.path)
+
+    with pytest.raises(UsageError, match=r"cluster: leaves every layer as it is \(Gemm_0: its weights are ternary already\)"):
+        cluster(model, bits=4)
 
 
 def test_compressed_a_codebook_takes_a_fraction(model_of, cluster):

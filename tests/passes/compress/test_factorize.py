@@ -4,6 +4,7 @@ import pytest
 
 from edgekit.errors import UsageError
 from edgekit.graph.inspect import layers, totals
+from edgekit.graph.structure import Structure, set_structures
 from edgekit.passes.compress.factorize import Factorize
 from edgekit.passes.compress.factorize.choose import Choice, cheapest_within, within
 from edgekit.passes.contract import Supplies
@@ -149,11 +150,21 @@ def test_a_ratio_beyond_the_lowest_ranks_is_said(model_of, factorize):
 
 
 def test_what_cannot_be_taken_apart_is_named(model_of, factorize):
-    text = "net (float[1,8,9,9] x) => (float[1,8,7,7] y) { y = Conv<group = 8>(x, w, b) }"
+    text = "net (float[1,8,9,9] x) => (float[1,64,7,7] y) { h = Conv<group = 8>(x, w, b)  y = Conv(h, v) }"
 
-    made = factorize(model_of(text, w=normal(8, 1, 3, 3), b=normal(8)))
+    made = factorize(model_of(text, w=normal(8, 1, 3, 3), b=normal(8), v=normal(64, 8, 1, 1)), ratio=0.9, multiple_of=1)
 
     assert made.history[-1].did["left_alone"] == {"Conv_0": "a convolution with groups is not taken apart"}
+
+
+def test_zeros_that_were_pruned_are_not_multiplied_away(model_of, factorize):
+    model = model_of("net (float[1,64] x) => (float[1,64] y) { y = MatMul(x, w) }", w=np.tril(normal(64, 64)))
+    proto = onnx.load(model.path)
+    set_structures(proto, {"w": Structure("sparse")})
+    onnx.save(proto, model.path)
+
+    with pytest.raises(UsageError, match=r"factorize: leaves every layer as it is \(MatMul_0: its zeros would be lost\)"):
+        factorize(model)
 
 
 def test_the_budget_goes_where_it_is_worth_most():

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from edgekit.errors import UsageError
 from edgekit.model import Preprocess, Signature, Tensor
 from edgekit.passes.learn import TrainOptions
 
@@ -55,9 +56,14 @@ def test_a_moved_picture_is_a_part_of_it_with_black_coming_in():
 
 
 def test_brightness_and_noise_of_a_grey_picture_stay_in_range():
-    made = changed(pixels("nchw", 1), signature("nchw", 1, "grey"), brightness=0.5, contrast=0.2, saturation=0.3, noise=0.1)
+    made = changed(pixels("nchw", 1), signature("nchw", 1, "grey"), brightness=0.5, contrast=0.2, noise=0.1)
     assert made.shape == (16, 1, 1, 8, 8)
     assert not torch.allclose(made, pixels("nchw", 1))
+
+
+def test_colours_of_grey_pictures_are_refused():
+    with pytest.raises(UsageError, match=r"saturation = 0\.3: grey pictures have none"):
+        changed(pixels("nchw", 1), signature("nchw", 1, "grey"), saturation=0.3)
 
 
 def test_noise_has_the_wanted_spread_and_none_is_added_to_integers():

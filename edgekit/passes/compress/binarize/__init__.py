@@ -43,6 +43,10 @@ class Binarize(TrainOptions):
         """Samples, to learn from."""
         return frozenset({Need.SAMPLES}) if self.train else frozenset()
 
+    def missing(self) -> str:
+        """What is not installed and the options ask for; signs that are not learned need nothing."""
+        return TrainOptions.missing(self) if self.train else ""
+
     def __call__(self, model: Model, supplies: Supplies, out: Path) -> Model:
         """Write the binarized model into ``out``.
 

@@ -19,6 +19,7 @@ from edgekit.passes.compress.binarize.signs import Signs, signed
 from edgekit.passes.compress.compressed import sizes_of
 from edgekit.passes.compress.inputs import average_of
 from edgekit.passes.compress.rows import Rows, changed, looked_at_all, rows_of, write_rows
+from edgekit.passes.compress.some import check_some
 from edgekit.passes.contract import Supplies
 from edgekit.passes.named import named
 
@@ -41,6 +42,9 @@ def binarized(model: Model, proto: onnx.ModelProto, supplies: Supplies, how: Bin
 
     Returns:
         The new graph, and what was done, for the step's record.
+
+    Raises:
+        UsageError: every layer is left alone.
     """
     view = View(proto)
     weighted = weighted_nodes(view)
@@ -49,6 +53,7 @@ def binarized(model: Model, proto: onnx.ModelProto, supplies: Supplies, how: Bin
     if how.keep_ends:
         left |= dict.fromkeys(sorted(ends(view, weighted)), FIRST_OR_LAST)
     wanted = {one.weight: one for name, one in weighted.items() if name not in left}
+    check_some("binarize", wanted, {name: why for name, why in left.items() if name in weighted})
     seen = dict(looked_at_all(model, view, list(wanted.values()), supplies)) if how.rounding == "compensated" or how.train else {}
     rows = {weight: rows_of(view, one, seen.get(one.node), is_sparse=weight in view.structures) for weight, one in wanted.items()}
     signs = {weight: signed(one, how.kind) for weight, one in rows.items()}

@@ -18,6 +18,7 @@ from edgekit.passes.compress.cluster.sharing import Shared, share
 from edgekit.passes.compress.compressed import sizes_of
 from edgekit.passes.compress.inputs import average_of
 from edgekit.passes.compress.rows import Rows, changed, looked_at_all, rows_of, write_rows
+from edgekit.passes.compress.some import check_some
 from edgekit.passes.contract import Supplies
 from edgekit.passes.named import named
 
@@ -47,6 +48,9 @@ def clustered(model: Model, proto: onnx.ModelProto, supplies: Supplies, how: Clu
 
     Returns:
         The new graph, and what was done, for the step's record.
+
+    Raises:
+        UsageError: every layer is left alone.
     """
     view, graph = View(proto), Graph(proto)
     noted = structures(proto)
@@ -54,6 +58,7 @@ def clustered(model: Model, proto: onnx.ModelProto, supplies: Supplies, how: Clu
     weighted = {name: one for name, one in weighted_nodes(view).items() if name not in kept}
     left = {name: f"its weights are {noted[one.weight].kind} already" for name, one in weighted.items() if _is_held(noted, one)}
     wanted = {one.weight: one for name, one in weighted.items() if name not in left}
+    check_some("cluster", wanted, left)
     seen = dict(looked_at_all(model, view, list(wanted.values()), supplies)) if how.rounding == "compensated" else {}
     made, losses = {}, {}
     for weight, one in wanted.items():

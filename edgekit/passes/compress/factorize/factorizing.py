@@ -27,6 +27,7 @@ from edgekit.passes.compress.factorize.forms import FORMS, Cost, cost, forms_of,
 from edgekit.passes.compress.factorize.layers import Layer, layer_of
 from edgekit.passes.compress.factorize.rewrite import take_apart
 from edgekit.passes.compress.inputs import covariance_of, looked_at
+from edgekit.passes.compress.some import check_some
 from edgekit.passes.contract import Supplies
 from edgekit.passes.named import named
 
@@ -70,7 +71,8 @@ class _Graph:
         wanted = {name: one for name, one in weighted_nodes(self._view).items() if one.op in how.ops and name not in kept}
         parts = {name: layer_of(self._view, one) for name, one in wanted.items()}
         self.left = {name: part for name, part in parts.items() if isinstance(part, str)}
-        self.left |= {name: "its weights share values" for name, one in wanted.items() if one.weight in self._view.structures}
+        noted = {name: self._view.structures[one.weight] for name, one in wanted.items() if one.weight in self._view.structures}
+        self.left |= {name: "its weights share values" if one.has_few_values else "its zeros would be lost" for name, one in noted.items()}
         self.layers = {name: part for name, part in parts.items() if not isinstance(part, str) and name not in self.left}
         self._files = self._look(model, supplies, _Seen(folder)) if supplies.samples is not None else {}
         self.choices = {name: self._choices(layer) for name, layer in self.layers.items()}
@@ -156,10 +158,11 @@ def factorized(model: Model, proto: onnx.ModelProto, supplies: Supplies, how: Fa
         The new graph, and what was done, for the step's record.
 
     Raises:
-        UsageError: the ratio cannot be reached, or nobody times.
+        UsageError: the ratio cannot be reached, every layer is left alone, or nobody times.
     """
     with tempfile.TemporaryDirectory(prefix="edgekit-factorize-") as folder:
         graph = _Graph(model, proto, supplies, how, Path(folder))
+        check_some("factorize", graph.layers, graph.left)
         if not graph.layers:
             return proto, {"layers": {}, "left_alone": graph.left}
         if how.of == "latency" and how.max_loss is None:

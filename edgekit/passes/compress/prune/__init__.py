@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from edgekit.errors import SamplesError, UsageError
+from edgekit.extras import lacks
 from edgekit.model import Model, Step, seal_model
 from edgekit.passes.compress.prune.options import CUTTING, contradiction
 from edgekit.passes.contract import Need, Supplies
@@ -86,6 +87,10 @@ class Prune:
     def pays_as(self) -> str:
         """The field of a runtime's facts that says what comes of it."""
         return {"2:4": "sparse_2_4", "unstructured": "unstructured"}.get(self.kind, "structured")
+
+    def missing(self) -> str:
+        """What is not installed and the options ask for; "" if nothing is."""
+        return lacks("torch", "torch") if self.learns or self.importance == "taylor" else ""
 
     def __call__(self, model: Model, supplies: Supplies, out: Path) -> Model:
         """Write the pruned model into ``out``.

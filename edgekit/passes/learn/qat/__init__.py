@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -90,9 +89,7 @@ class Qat(TrainOptions):
         return frozenset({Need.SAMPLES, Need.SCHEME, Need.TEACHER})
 
     def lacking(self, scheme: Scheme) -> str:
-        """What these options ask for and a scheme has no form for, or no package is there for; "" if it has all."""
-        if importlib.util.find_spec("torch") is None:
-            return "training needs the package torch, which is not installed: pip install 'edgekit[torch]'"
+        """What these options ask for and a scheme has no form for; "" if it has all."""
         return self._quantize().lacking(scheme).replace("--set quantize.", "--set qat.")
 
     def __call__(self, model: Model, supplies: Supplies, out: Path) -> Model:
