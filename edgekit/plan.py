@@ -480,7 +480,7 @@ _COMES_OF = {
     "speed": "make engines of this runtime faster",
     "size": "make engines of this runtime no faster, only smaller once they are compressed (zip)",
     "neither": "make engines of this runtime neither faster nor smaller",
-    None: "nobody has measured whether they make engines of this runtime faster or smaller",
+    None: "may or may not make engines of this runtime faster or smaller: nobody has measured it",
 }
 
 
@@ -491,7 +491,7 @@ def _paid(chosen: tuple[Chosen, ...], steps: tuple[PlannedStep, ...]) -> tuple[s
         technique = getattr(step.pass_, "pays_as", "")
         for one in chosen if technique else ():
             named = _TECHNIQUES.get(technique, technique.replace("_", " "))
-            lines.append(f"{one.key}: step {index} ({step.name}): {named}: {_COMES_OF[getattr(runtime_of(one).pays, technique)]}")
+            lines.append(f"{one.key}: step {index} ({step.name}): {named} {_COMES_OF[getattr(runtime_of(one).pays, technique)]}")
     return tuple(lines)
 
 

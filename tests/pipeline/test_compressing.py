@@ -67,7 +67,7 @@ def test_the_plan_says_what_comes_of_it(project):
     plan = check(Request(source=project / "net.onnx", targets=("x86-64-avx2",), recipe=str(project / "few.toml")))
 
     said = next(line for line in plan.remarks if "step 1 (cluster)" in line)
-    assert said.endswith("shared values: make engines of this runtime no faster, only smaller once they are compressed (zip)")
+    assert said.endswith("shared values make engines of this runtime no faster, only smaller once they are compressed (zip)")
 
 
 def test_the_plan_refuses_what_comes_too_late(project):

@@ -103,12 +103,26 @@ class Teacher:
 
 
 def taught_by(models: Sequence[Model], options: TrainOptions, samples: Samples) -> tuple[Teacher, ...]:
-    """Models as teachers under the options of a training; none where labels alone are learned from."""
+    """Models as teachers under the options of a training; none where labels alone are learned from.
+
+    Raises:
+        UsageError: a teacher has no tensor that ``match`` names.
+    """
     has_labels = any(one.label is not None for one in samples.calibrating)
     if has_labels and options.labels == 1.0:
         return ()
     inner = tuple(theirs or own for own, _, theirs in (one.partition("=") for one in options.match))
+    for model in models if inner else ():
+        _check_made(model, inner)
     return tuple(teacher_of(model, outputs=options.outputs, has_labels=has_labels, inner=inner, threads=options.threads) for model in models)
+
+
+def _check_made(model: Model, inner: Sequence[str]) -> None:
+    from edgekit.graph.onnx_file import load
+
+    made = {name for node in load(model.path).graph.node for name in node.output}
+    if absent := sorted(set(inner) - made):
+        raise UsageError(f"match: no node of the teacher makes {', '.join(absent)}", hint="edgekit inspect lists its tensors")
 
 
 def teacher_of(model: Model, **how: Any) -> Teacher:
