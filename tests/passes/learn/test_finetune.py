@@ -183,7 +183,7 @@ def test_a_teacher_of_larger_pictures_sees_the_files_in_its_own_size(tmp_path, p
 
 def test_an_inner_tensor_that_the_teacher_does_not_make_is_named_with_its_option(model_of, samples, tmp_path):
     (tmp_path / "out").mkdir()
-    supplies = Supplies(samples=samples, teacher=model_of("teacher", TWO))
+    supplies = Supplies(samples=samples(), teacher=model_of("teacher", TWO))
 
     with pytest.raises(UsageError, match="match: no node of the teacher makes nowhere") as caught:
         Finetune(epochs=1, match=("l=nowhere",))(model_of("student", 0 * TWO), supplies, tmp_path / "out")
