@@ -148,6 +148,7 @@ def test_a_private_key_is_for_its_owner_alone_and_may_have_a_passphrase(edgekit,
         (("deploy", "nothing.edgekit", "--device", "local"), "No such file"),
         (("status", "mark-god", "--device", "local"), "did you mean mark-good"),
         (("rollback", "--device", "local"), "nothing is installed"),
+        (("status", "--device", "lab:all"), "one device at a time here"),
         (("deploy", "whole.edgekit", "--device", "local", "--trust-keys", "binary.pub"), "binary.pub: no file of keys: it is not text"),
     ],
 )
@@ -167,6 +168,7 @@ def test_a_bundle_of_another_engine_name_or_time_is_a_usage_error(edgekit, built
         (("--engine", "rpi5"), "no engine rpi5"),
         (("--name", "A B"), "--name takes small letters"),
         (("--key", key, "--expires", "soon"), "no such time"),
+        (("--key", key, "--expires", "0d"), "no such time"),
         (("--key", key, "--expires", "2001-01-01"), "that has passed"),
     ):
         found = edgekit("bundle", built, *words)
