@@ -8,6 +8,7 @@ Nothing heavy is imported before it is used.
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from edgekit.report import Report, read_report
 
 __all__ = ["Report", "build", "read_report"]
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # as in edgekit.run, which says why; here for what imports ONNX Runtime without it
 
 _HOMES = {"build": "edgekit.pipeline", "Report": "edgekit.report", "read_report": "edgekit.report"}
 

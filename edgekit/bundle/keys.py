@@ -116,7 +116,7 @@ def rotate(old: str, new: str, passphrase: str = "", *, signed: int) -> Path:
     entries = {entry.name: entry for entry in list_keys()}
     going = _entry(old, entries)
     if going.gave_way_to:
-        raise UsageError(f"{old} gave way to {going.gave_way_to} already", hint=f"edgekit keys rotate {going.gave_way_to}")
+        raise UsageError(f"{old} gave way to {going.gave_way_to} already", hint=f"edgekit keys rotate {going.gave_way_to} --to NAME")
     gone = [old] if old == new else [name for name in (new,) if name in entries and entries[name].gave_way_to]
     if gone:
         raise UsageError(f"{old} cannot give way to {new}, which is no key of the time to come", hint="--to NAME, of a new key")
@@ -157,7 +157,9 @@ def private_key(name: str, passphrase: str = "") -> Ed25519PrivateKey:
     if not entry.can_sign:
         raise UsageError(f"{path}: only the public half of that key is here", hint="sign where the private half is")
     if path.stat().st_mode & 0o077:
-        raise UsageError(f"{path}: others may read it, so it is not used", hint=f"chmod 600 {path}; was it read? `edgekit keys rotate`")
+        raise UsageError(
+            f"{path}: others may read it, so it is not used", hint=f"chmod 600 {path}; was it read? `edgekit keys rotate {name} --to NAME`"
+        )
     secret = passphrase or os.environ.get(PASSPHRASE, "")
     try:
         loaded = load_pem_private_key(path.read_bytes(), secret.encode() or None)
@@ -182,7 +184,8 @@ def read_keys(path: Path) -> trust.Trust:
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror}", hint="give the file NAME.pub that `edgekit keys new NAME` wrote") from error
     except (RefusedError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: {error}", hint="give the file NAME.pub that `edgekit keys new NAME` wrote") from error
+        reason = error if isinstance(error, RefusedError) else "no file of keys: it is not text"
+        raise UsageError(f"{path}: {reason}", hint="give the file NAME.pub that `edgekit keys new NAME` wrote") from error
 
 
 def only_key(path: Path) -> trust.Key:

@@ -156,7 +156,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         build: how it is built on the device; None if it comes built.
         health: what it must do there.
         origin: model, recipe and samples.
-        fidelity, accuracy: as measured when it was built; None if not.
+        fidelity, accuracy: as measured when it was built, on a machine whose name is left out; None if not.
         licence: of model and samples.
         tools: versions of the packages that decided the result.
         needs: packages that the device must have.

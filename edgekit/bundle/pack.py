@@ -19,7 +19,7 @@ from edgekit.bundle.manifest import Boxes, Build, Descriptor, ForTarget, HealthL
 from edgekit.engine.contract import Engine, Port, read_engine
 from edgekit.errors import BundleError, StoreError, UnsupportedError, UsageError
 from edgekit.model import Signature, Tensor, file_sha256
-from edgekit.report import EngineEntry, Report, TargetEntry, read_report
+from edgekit.report import EngineEntry, Fidelity, Report, TargetEntry, read_report
 from edgekit.run import bundle_file, trust
 from edgekit.run.bundle_file import Member, RefusedError
 from edgekit.samples import read_samples, with_preprocess
@@ -125,6 +125,11 @@ def pack(build: Path, out: Path | None, wanted: Wanted) -> Packed:
     engine = read_engine(folder)
     if engine.runtime not in ("tflite", "onnxruntime", "tensorrt", "tflite-tensorflow"):
         raise UnsupportedError(f"{entry.key}: no device installs engines of {engine.runtime}", hint="put it into your application by hand")
+    if engine.runtime == "tensorrt" and engine.status != NOT_BUILT:
+        raise UnsupportedError(
+            f"{entry.key}: it was built on a board, and a bundle takes the package that each board builds itself",
+            hint="run the same `edgekit build` without --device, with another -o, and bundle that",
+        )
     samples = read_samples(wanted.samples) if wanted.samples is not None else None
     signature = with_preprocess(report.model.signature, samples) if samples is not None else report.model.signature
     with tempfile.TemporaryDirectory(prefix="edgekit-") as temporary:
@@ -221,6 +226,11 @@ def _boxes(path: Path | None, engine: Engine) -> Boxes | None:
     return boxes
 
 
+def _of_no_machine(found: Fidelity | None) -> Fidelity | None:
+    """What was judged, without the name of the machine that judged: a bundle goes to strangers."""
+    return found and msgspec.structs.replace(found, judged_on=msgspec.structs.replace(found.judged_on, device=""))
+
+
 def _manifest(report: Report, entry: EngineEntry, target: TargetEntry, engine: Engine, wanted: Wanted, queries: int) -> Manifest:
     built = datetime.datetime.fromisoformat(report.created)
     name = wanted.name or re.sub(r"[^a-z0-9]+", "-", Path(report.model.source).stem.lower()).strip("-") or "model"
@@ -253,7 +263,7 @@ def _manifest(report: Report, entry: EngineEntry, target: TargetEntry, engine: E
             timeout_s=HEALTH_S,
         ),
         origin=_origin(report),
-        fidelity=entry.fidelity,
+        fidelity=_of_no_machine(entry.fidelity),
         accuracy=entry.accuracy,
         licence=Licences(model=wanted.licence, samples=report.samples.licence if report.samples else ""),
         tools=report.tools,

@@ -160,7 +160,7 @@ def _end(expires: str) -> int | None:
     """
     if expires == trust.NEVER:
         return None
-    if days := re.fullmatch(r"(\d{1,5})d", expires):
+    if days := re.fullmatch(r"([1-9]\d{0,4})d", expires):
         return _now() + int(days[1]) * 86400
     try:
         told = datetime.datetime.fromisoformat(expires)

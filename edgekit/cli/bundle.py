@@ -17,11 +17,20 @@ def bundle(  # noqa: PLR0913 - one argument an option, as typer has it
     engine: Annotated[str, typer.Option("--engine", "-t", metavar="TARGET-RUNTIME", help="Which of its engines, if it has several.")] = "",
     file: Annotated[Path | None, typer.Option("--out", "-o", metavar="FILE", help="The bundle (default: NAME-VERSION-TARGET.edgekit).")] = None,
     name: Annotated[str, typer.Option(help="Of the application; a device runs one bundle of each name (default: the model's).")] = "",
-    version: Annotated[int, typer.Option(min=0, help="A number that grows (default: the time of the build, in seconds since 1970).")] = 0,
+    version: Annotated[
+        int, typer.Option(min=0, help="A number that grows (default: the time of the build, in seconds since 1970).", show_default=False)
+    ] = 0,
     samples: Annotated[Path | None, typer.Option(metavar="FILE|DIR", help="Known inputs come from these; made up if not given.")] = None,
     boxes: Annotated[Path | None, typer.Option(metavar="FILE.toml", help="How a detector's outputs become boxes; `edgekit schema boxes`.")] = None,
     licence: Annotated[str, typer.Option(help="Of the model, such as Apache-2.0.")] = "",
-    tolerance: Annotated[float, typer.Option(min=0.0, help="Most an output may differ on the device, as a share of its largest value.")] = 0.0,
+    tolerance: Annotated[
+        float,
+        typer.Option(
+            min=0.0,
+            help="Most an output may differ on the device, as a share of its largest value (default: 0.05; 0.1 of what is built there).",
+            show_default=False,
+        ),
+    ] = 0.0,
     max_latency_ms: Annotated[float | None, typer.Option(min=0.0, help="Most the median query may take there (default: the budget's).")] = None,
     threads: Annotated[int, typer.Option(min=1, help="The engine computes with.")] = 1,
     key: KeyOption = "",

@@ -64,7 +64,8 @@ def deploy(  # noqa: PLR0913 - one argument an option, as typer has it
     health = found.health
     timed = f", {health.p50_ms:.2f} ms a query (median)" if health.is_timed and health.p50_ms is not None else ""
     say(f"{found.device}: {found.app} {running.version if running else ''} runs, {running.status if running else ''}; signed by {found.signer}")
-    say(f"  known inputs: {health.difference:.3g} from the recorded outputs{timed}; {len(found.installed.slots)} slots are there")
+    slots = "1 slot is" if len(found.installed.slots) == 1 else f"{len(found.installed.slots)} slots are"
+    say(f"  known inputs: {health.difference:.3g} from the recorded outputs{timed}; {slots} there")
     if found.unit:
         say(f"  systemctl --user enable --now {found.unit}")
     return 0

@@ -59,13 +59,16 @@ def rotate(
     as_json: AsJson = False,
 ) -> None:
     """Let a key give way to another: devices follow with the next deploy, and never trust the old one again."""
+    from edgekit.bundle import keys_folder
     from edgekit.bundle import rotate as give_way
 
+    public = keys_folder() / f"{to}.pub"
+    made = "" if public.exists() else f", which was made now ({public})"
     path = give_way(old, to, asked_passphrase(ask=passphrase), signed=int(time.time()))
     if as_json:
         print_json({"old": old, "new": to, "rotation": str(path)})
     else:
-        say(f"{old} gives way to {to}: each device follows with its next deploy; bundles signed by {old} alone are refused from then on")
+        say(f"{old} gives way to {to}{made}: each device follows with its next deploy; bundles signed by {old} alone are refused from then on")
 
 
 def _told(key: object) -> dict[str, object]:

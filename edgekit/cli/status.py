@@ -41,7 +41,7 @@ def status(
     if as_json:
         print_json({"device": opened.facts.name, "apps": found})
         return
-    if not found:
+    if not any(one.slots for one in found):  # a first deploy that was refused leaves a name without slots
         say(f"{opened.facts.name}: nothing is installed")
         return
     _show(found)

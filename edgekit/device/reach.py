@@ -8,7 +8,7 @@ import msgspec
 
 from edgekit import plugins
 from edgekit.device.contract import Device
-from edgekit.device.inventory import Entry, entry_of, is_name
+from edgekit.device.inventory import Entry, entry_of, is_fleet, is_name
 from edgekit.device.power import PoweredDevice
 from edgekit.errors import UsageError
 from edgekit.strict import nearest
@@ -44,6 +44,8 @@ def check_device_exists(asked: str) -> None:
 
 def _kind_of(url: str) -> Callable[..., Device]:
     scheme = url.partition(":")[0]
+    if is_fleet(url):
+        raise UsageError(f"--device {url}: one device at a time here", hint="name one: edgekit devices list")
     known = plugins.names("edgekit.devices")
     if scheme not in known:
         raise UsageError(f"--device {url}: no such kind of device{nearest(scheme, known)}", hint=f"known are {', '.join(known)}")

@@ -226,6 +226,7 @@ def _kill(child: "Optional[subprocess.Popen[bytes]]") -> None:
 def main() -> None:
     """Attend to whoever is at the other end of standard input and output."""
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    os.umask(os.umask(0o077) | 0o022)  # adbd's is 0, and what is put here is run: nobody else may write to it
     outward = os.dup(1)
     os.dup2(2, 1)  # nothing else may get in between the frames
     Attendant(0, outward).attend()

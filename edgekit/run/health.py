@@ -145,6 +145,8 @@ def _built(slot: str, manifest: Dict[str, Any], *, is_new: bool) -> Any:
     result = _json(os.path.join(folder, BUILD_RESULT))
     if result is None or result["status"] != "built":
         raise RefusedError("build", (result or {}).get("reason") or said)
+    if result.get("by") == "trtexec":
+        raise RefusedError("binding", "trtexec built it, for want of TensorRT's Python package, and so nobody can ask what it answers")
     got = []
     for number, tensors in enumerate(read_tensors(os.path.join(slot, FOLDER, "outputs"))):
         path = os.path.join(outputs, "%03d" % number)

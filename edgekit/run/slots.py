@@ -237,7 +237,8 @@ class App:
         if current is not None and is_bad:
             self.mark(current, BAD, reason)
         if target is None:
-            raise RefusedError("state", "%s: there is no earlier slot to go back to" % self.name)
+            goes_on = "it is marked bad and goes on running, since " if current is not None and is_bad else ""
+            raise RefusedError("alone", "%s: %sthere is no earlier slot to go back to" % (self.name, goes_on))
         return target
 
     def prune(self, keep: int) -> None:

@@ -66,6 +66,14 @@ def test_a_bundle_says_what_it_is_and_every_member_is_what_the_manifest_says(edg
     assert {"run.py", "descriptor.json", "sbom.cdx.json", "engine/engine.json"} <= {one["path"] for one in told["members"]}
 
 
+def test_a_bundle_tells_nothing_of_the_machine_that_made_it(edgekit, built, pictures, key, tmp_path):
+    path = edgekit("bundle", built.resolve(), "--samples", pictures.resolve(), "--key", key, "--json").data["path"]
+
+    assert json.loads((built / "report.json").read_text())["engines"][-1]["fidelity"]["judged_on"]["device"] != ""
+    assert json.loads(member(path, "manifest.json"))["fidelity"]["judged_on"]["device"] == ""
+    assert not [folder for folder in (tmp_path, Path.home()) if str(folder).encode() + b"/" in Path(path).read_bytes()]
+
+
 def test_the_bill_of_materials_is_valid_and_names_files_model_and_packages(edgekit, built, key):
     said = edgekit("bundle", built, "--licence", "Apache-2.0 OR MIT", "--json")
     content = member(said.data["path"], "sbom.cdx.json")
@@ -140,9 +148,14 @@ def test_a_private_key_is_for_its_owner_alone_and_may_have_a_passphrase(edgekit,
         (("deploy", "nothing.edgekit", "--device", "local"), "No such file"),
         (("status", "mark-god", "--device", "local"), "did you mean mark-good"),
         (("rollback", "--device", "local"), "nothing is installed"),
+        (("status", "--device", "lab:all"), "one device at a time here"),
+        (("deploy", "whole.edgekit", "--device", "local", "--trust-keys", "binary.pub"), "binary.pub: no file of keys: it is not text"),
     ],
 )
-def test_mistakes_are_said_in_one_line_with_a_hint(edgekit, words, said):
+def test_mistakes_are_said_in_one_line_with_a_hint(edgekit, bundles, words, said):
+    bundles.Toy().write(Path("whole.edgekit"), bundles.Signer("release"))
+    Path("binary.pub").write_bytes(b"\x89\xff\n")
+
     found = edgekit(*words)
 
     assert found.status in (2, 4)
@@ -155,6 +168,7 @@ def test_a_bundle_of_another_engine_name_or_time_is_a_usage_error(edgekit, built
         (("--engine", "rpi5"), "no engine rpi5"),
         (("--name", "A B"), "--name takes small letters"),
         (("--key", key, "--expires", "soon"), "no such time"),
+        (("--key", key, "--expires", "0d"), "no such time"),
         (("--key", key, "--expires", "2001-01-01"), "that has passed"),
     ):
         found = edgekit("bundle", built, *words)
@@ -194,7 +208,8 @@ def test_what_is_marked_bad_gives_way(edgekit, built, key, tmp_path):
     assert (slots[1]["runs"], slots[2]["status"], slots[2]["reason"]) == (True, "bad", "it was marked bad")
     nothing_left = edgekit("status", "mark-bad", "--device", "local")
     assert nothing_left.status == 4
-    assert "no earlier slot" in nothing_left.err
+    assert "tiny: it is marked bad and goes on running, since there is no earlier slot to go back to" in nothing_left.err
+    assert "edgekit deploy BUNDLE" in nothing_left.err
 
 
 def test_a_key_that_gave_way_signs_nothing_more_for_a_device(edgekit, built, key, tmp_path):

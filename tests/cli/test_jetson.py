@@ -223,3 +223,28 @@ def _processes(word: str) -> list[str]:
         if word in line and "pytest" not in line:
             found.append(line)
     return found
+
+
+def test_a_bundle_takes_the_package_and_not_what_one_board_built(edgekit, board, net, pictures, tmp_path, monkeypatch):
+    pytest.importorskip("cyclonedx")
+    monkeypatch.setenv("EDGEKIT_KEYS", str(tmp_path / "keys"))
+    build(edgekit, net, pictures, "--no-bench")
+
+    said = edgekit("bundle", "out", "--engine", "board-tensorrt")
+
+    assert (said.status, len(said.err.splitlines())) == (6, 2)
+    assert "without --device" in said.err
+
+
+def test_a_board_with_trtexec_alone_is_not_deployed_to_and_is_told_what_it_lacks(edgekit, board, net, pictures, tmp_path, monkeypatch):
+    pytest.importorskip("cyclonedx")
+    monkeypatch.setenv("EDGEKIT_KEYS", str(tmp_path / "keys"))
+    edgekit("keys", "new", "release")
+    edgekit("build", net, "--target", "board.toml", "--samples", pictures, "-o", "out", "--no-bench")
+    edgekit("bundle", "out", "--engine", "board-tensorrt", "--key", "release", "-o", "board.edgekit")
+
+    said = edgekit("deploy", "board.edgekit", "--device", "ssh://pi", "--trust-keys", tmp_path / "keys" / "release.pub")
+
+    assert (said.status, "TensorRT's Python package" in said.err) == (4, True), said.err
+    assert "apt install python3-libnvinfer" in said.err
+    assert "nothing is installed" in edgekit("status", "--device", "ssh://pi").out

@@ -41,6 +41,17 @@ def test_passes_backends_and_frontends_load_no_framework_before_they_work():
     assert not loaded_by(code) & {"onnx", "onnx_ir", "onnxruntime", "torch", "tensorflow", "keras", "PIL", "ai_edge_litert", "flatbuffers"}
 
 
+def test_behind_edgekit_onnx_runtime_keeps_no_id_of_the_machine_and_sends_nothing_home(tmp_path):
+    names = ("CI", "GITHUB_ACTIONS", "ORT_RUNNING_UNIT_TESTS", "ORT_DISABLE_TELEMETRY", "XDG_CACHE_HOME")
+    environment = {name: value for name, value in os.environ.items() if name not in names}
+    home = tmp_path / "home"
+    home.mkdir()
+
+    subprocess.run([sys.executable, "-c", "import edgekit, onnxruntime"], env={**environment, "HOME": str(home)}, check=True)
+
+    assert list(home.rglob("*")) == []
+
+
 def test_importing_edgekit_loads_nothing():
     assert not loaded_by("import edgekit") & {*HEAVY, "typer"}
 

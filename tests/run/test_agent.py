@@ -28,6 +28,19 @@ def test_the_answer_says_which_versions_ran(ask, job):
     assert answer["versions"]["numpy"] == np.__version__
 
 
+def test_onnx_runtime_keeps_no_id_of_a_device_and_sends_nothing_home(ask, job, desk, monkeypatch):
+    home = desk / "home"
+    home.mkdir()
+    for variable in ("CI", "GITHUB_ACTIONS", "ORT_RUNNING_UNIT_TESTS", "ORT_DISABLE_TELEMETRY", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("HOME", str(home))
+
+    ran, _ = ask(job)
+
+    assert ran.returncode == 0
+    assert list(home.rglob("*")) == []  # ONNX Runtime 1.29 and newer puts deviceid and what is to be sent below ~/.cache/Microsoft
+
+
 def test_memory_before_loading_is_less_than_the_peak(ask, job):
     _, answer = ask(job)
 

@@ -67,6 +67,22 @@ def test_it_works_under_python_3_8(attendant, python38, tmp_path):
         assert stream.read() == "foo"
 
 
+def test_nobody_else_may_write_to_what_it_makes_where_a_shell_has_no_umask(attendant, tmp_path):
+    before = os.umask(0)
+    try:
+        child = attendant()
+    finally:
+        os.umask(before)
+
+    ask(child, {"op": "hello", "token": "1"})
+    folder = ask(child, {"op": "workspace"})[0]["path"]
+    ask(child, {"op": "run", "argv": ["sh", "-c", 'mkdir "$0/sub"; echo > "$0/sub/file"', folder], "timeout_s": 5})
+
+    writable = [path for path in tmp_path.joinpath("depot").rglob("*") if path.stat().st_mode & 0o022]
+    assert (tmp_path / "depot" / "visits").is_dir()
+    assert writable == []
+
+
 def test_what_it_does_not_know_is_an_answer_and_no_end(attendant):
     child = attendant()
 
