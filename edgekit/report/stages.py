@@ -14,7 +14,7 @@ STAGE_INTRO = (
 
 
 def stage_rows(report: Report) -> list[tuple[str, ...]]:
-    """One a step and target."""
+    """One a step and target; the engine is named in its first row alone."""
     rows = []
     for entry in report.engines:
         stages = [stage for stage in report.stages if stage.target == entry.key]
@@ -25,7 +25,7 @@ def stage_rows(report: Report) -> list[tuple[str, ...]]:
 def _row(report: Report, entry: EngineEntry, first: Stage, stage: Stage, *, is_last: bool) -> tuple[str, ...]:
     is_judged = stage.samples > 0
     return (
-        heading(report, entry),
+        heading(report, entry) if stage is first else "",
         stage.after or "the float original",
         number(stage.parameters),
         number(stage.macs),

@@ -125,7 +125,7 @@ def npu_tables(report: Report) -> Markup | None:
 def stages_table(report: Report) -> Markup | None:
     """What each step that compresses made of the model."""
     rows = stage_rows(report)
-    return table(STAGE_COLUMNS, rows, left=STAGE_TEXT, kind="wide") if rows else None
+    return table(STAGE_COLUMNS, rows, left=STAGE_TEXT) if rows else None
 
 
 def steps_table(report: Report) -> Markup:
