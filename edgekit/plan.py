@@ -325,7 +325,9 @@ def _planned(faults: _Faults, *, index: int, name: str, options: dict[str, Any])
         kind = plugins.load("edgekit.passes", name)
         pass_ = strict.convert(options, kind, where=where)
     except UsageError as error:
-        faults.add(error.message if where in error.message else f"{where}: {error.message.partition(': ')[2]}")
+        message = error.message if where in error.message else f"{where}: {error.message.partition(': ')[2]}"
+        _, takes, values = error.hint.partition("it takes ")
+        faults.add(f"{message}; {takes}{values}" if takes else message)
         return None
     # Packages that a step needs besides the core are asked for before anything is ingested; not every pass needs any.
     missing = getattr(pass_, "missing", None)

@@ -140,3 +140,12 @@ def test_the_plan_asks_for_torch_before_anything_runs(project, recipe, without):
 
     with pytest.raises(PlanError, match=r"needs the package torch, which is not installed: pip install 'edgekit\[torch\]'"):
         check(Request(source=project / "net.onnx", targets=("x86-64-avx2",), recipe=recipe))
+
+
+def test_the_plan_names_the_values_that_an_option_takes(project):
+    (project / "odd.toml").write_text(PRUNED.replace("unstructured", "odd"))
+
+    with pytest.raises(PlanError) as caught:
+        check(Request(source=project / "net.onnx", targets=("x86-64-avx2",), recipe=str(project / "odd.toml")))
+
+    assert "step 1 (prune): Invalid enum value 'odd' - at `$.kind`; it takes structured, unstructured, 2:4, soft" in str(caught.value)
