@@ -23,6 +23,7 @@ from edgekit.graph.external import external_files
 from edgekit.measure.counting import Instructions, counts_between
 from edgekit.measure.measurement import Conditions, Load, Measurement, Memory, State, runtime_of
 from edgekit.model import Signature
+from edgekit.numerics.portions import in_portions
 from edgekit.run.agent import SCHEMA, TIMED_FEEDS
 from edgekit.run.counting import FILE, Counting
 from edgekit.run.plan_header import RESULT_FILE
@@ -155,7 +156,8 @@ def infer(
     from edgekit.measure.ports import feed_tensors, outputs_of
 
     told = (feed_tensors(feed, engine, signature) for feed in feeds)
-    for lot in _lots(told, sum(_port_bytes(port.shape, port.dtype) for port in engine.outputs), lot_bytes):
+    output_bytes = sum(_port_bytes(port.shape, port.dtype) for port in engine.outputs)
+    for lot in in_portions(told, lambda tensors: output_bytes + sum(len(tensor.data) for tensor in tensors), lot_bytes):
         with tempfile.TemporaryDirectory(prefix="edgekit-") as stage:
             desk = _put(device, folder, engine, lot, Path(stage), {"infer": "outputs", "threads": 1})
             _ask(device, desk, Path(stage), INFER_PATIENCE_S)
@@ -194,21 +196,6 @@ def count(folder: Path, engine: Engine, feeds: Feeds, device: Device, *, signatu
         raise DeviceError(f"{device.facts.name}: the agent's answer lacks what was asked for", hint="is an older edgekit installed there?")
     counts = counts_between(text, answer.count.warmup, answer.count.queries, device.facts.name)
     return Instructions(per_query=counts, cpu=device.facts.cpu, runtime=runtime_of(answer.versions))
-
-
-def _lots(told: Iterable[list[Tensor]], output_bytes: int, most: int) -> Iterator[list[list[Tensor]]]:
-    """Lots of queries whose inputs and outputs fit into ``most`` bytes; at least one query each."""
-    lot: list[list[Tensor]] = []
-    held = 0
-    for tensors in told:
-        size = output_bytes + sum(len(tensor.data) for tensor in tensors)
-        if lot and held + size > most:
-            yield lot
-            lot, held = [], 0
-        lot.append(tensors)
-        held += size
-    if lot:
-        yield lot
 
 
 def _port_bytes(shape: tuple[int | str, ...], dtype: str) -> int:

@@ -18,6 +18,7 @@ from .errors import RunError
 from .session import Opening
 from .tensors import Tensor
 from .timing import Load, Timed
+from .trtexec_output import last_error
 
 
 class TrtexecSession:
@@ -78,8 +79,7 @@ class TrtexecSession:
         ran = subprocess.run([*self._base, *options], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
         text = ran.stdout.decode(errors="replace")
         if ran.returncode:
-            said = [line for line in text.splitlines() if "[E]" in line] or text.splitlines()[-1:]
-            raise RunError("engine", "trtexec ended with status %d: %s" % (ran.returncode, said[-1] if said else "it said nothing"))
+            raise RunError("engine", "trtexec ended with status %d: %s" % (ran.returncode, last_error(text)))
         return text
 
 

@@ -54,6 +54,13 @@ def parse_banner(text: str) -> str:
     return "%d.%d.%d" % (major, rest // 100, rest % 100)
 
 
+def last_error(text: str) -> str:
+    """The last error that trtexec printed, without one the last line."""
+    lines = text.splitlines()
+    said = [line for line in lines if "[E]" in line] or lines[-1:]
+    return said[-1] if said else "it said nothing"
+
+
 def parse_memory(text: str) -> Dict[str, int]:
     """Bytes by what they are for, from a build log; the last word on each."""
     return {what.lower().replace(" ", "_") + "_bytes": int(count) for what, count in _MEMORY.findall(text)}

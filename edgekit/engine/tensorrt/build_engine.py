@@ -282,8 +282,7 @@ def run_trtexec(options: list[str], folder: str, log: str) -> tuple[str, dict[st
 def must_pass(text: str, status: int) -> None:
     """Refuse a trtexec that failed, with the last error it printed."""
     if status:
-        said = [line for line in text.splitlines() if "[E]" in line] or text.splitlines()[-1:]
-        raise BuildError(f"trtexec ended with status {status}: {said[-1] if said else 'it said nothing'}")
+        raise BuildError(f"trtexec ended with status {status}: {trtexec_output.last_error(text)}")
 
 
 def run(options: argparse.Namespace) -> tuple[int, dict[str, Any]]:

@@ -220,3 +220,8 @@ def _array(tensor: TensorProto) -> np.ndarray[Any, np.dtype[Any]]:
     if tensor.data_type in (TensorProto.UINT16, TensorProto.UINT32):
         values = values.astype(np.int64)  # torch computes little with them
     return np.array(values, copy=True, order="C")
+
+
+def channels_last(value: Torch) -> Torch:
+    """Torch computes depthwise convolutions several times faster with the channels innermost."""
+    return value.contiguous(memory_format=torch.channels_last) if value.ndim == 4 else value

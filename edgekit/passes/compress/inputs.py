@@ -15,6 +15,7 @@ from edgekit.graph.view import View
 from edgekit.graph.weighted import Weighted
 from edgekit.model import Model
 from edgekit.numerics.moments import Batch, Moments
+from edgekit.numerics.portions import in_portions
 from edgekit.passes.contract import Supplies
 from edgekit.passes.quantize.patches import block_sizes, from_blocks, in_blocks, patches
 from edgekit.passes.streaming import Feed, Numbered, in_chunks
@@ -78,18 +79,11 @@ def _inputs(view: View, one: Weighted) -> int:
 
 
 def _portions(view: View, nodes: Sequence[Weighted], *, blocked: bool) -> Iterator[list[Weighted]]:
-    portion: list[Weighted] = []
-    held = 0
-    for one in nodes:
+    def size_of(one: Weighted) -> int:
         inputs = _inputs(view, one)
-        size = 4 * one.groups * inputs * (block_sizes(inputs)[1] if blocked else inputs if inputs <= LARGEST else 1)
-        if portion and held + size > _HELD_BYTES:
-            yield portion
-            portion, held = [], 0
-        portion.append(one)
-        held += size
-    if portion:
-        yield portion
+        return 4 * one.groups * inputs * (block_sizes(inputs)[1] if blocked else inputs if inputs <= LARGEST else 1)
+
+    return in_portions(nodes, size_of, _HELD_BYTES)
 
 
 def _seen(

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from edgekit.errors import SourceError
-from edgekit.graph.trainable.module import Trainable
+from edgekit.graph.trainable.module import Trainable, channels_last
 from edgekit.passes.learn.technique import Technique, Torch
 
 _ALIKE, _ALIKE_ROUNDED = 1e-4, 1e-2
@@ -64,7 +64,7 @@ class Student(nn.Module):  # type: ignore[misc]  # torch is not typed here
         return {name: np.array(value) for name, value in (self.graph.values() | instead).items()}
 
     def _at_once(self, inputs: Mapping[str, Torch], instead: Mapping[str, Torch]) -> dict[str, Torch]:
-        made: dict[str, Torch] = self.graph({name: _channels_last(value.flatten(0, 1)) for name, value in inputs.items()}, instead)
+        made: dict[str, Torch] = self.graph({name: channels_last(value.flatten(0, 1)) for name, value in inputs.items()}, instead)
         return made
 
     def _each(self, inputs: Mapping[str, Torch], instead: Mapping[str, Torch]) -> dict[str, Torch]:
@@ -85,11 +85,6 @@ class Student(nn.Module):  # type: ignore[misc]  # torch is not typed here
                 return False
         most = _ALIKE_ROUNDED if self.graph.is_rounding else _ALIKE
         return all(_is_same(together[name], value, most) for name, value in alone.items())
-
-
-def _channels_last(value: Torch) -> Torch:
-    """Torch computes depthwise convolutions several times faster with the channels innermost."""
-    return value.contiguous(memory_format=torch.channels_last) if value.ndim == 4 else value
 
 
 def _is_same(one: Torch, other: Torch, most: float) -> bool:

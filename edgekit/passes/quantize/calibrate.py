@@ -15,6 +15,7 @@ from edgekit.graph.view import View
 from edgekit.graph.weighted import Weighted, is_inside
 from edgekit.numerics.moments import Batch, Moments
 from edgekit.numerics.observers import Histogram
+from edgekit.numerics.portions import in_portions
 from edgekit.passes.quantize.patches import in_blocks, patches
 from edgekit.passes.streaming import Feed, Numbered, in_chunks
 from edgekit.watch import Watcher
@@ -91,7 +92,7 @@ class _Look:
         self._tensors = frozenset(observed_tensors(view))
         made = {name for node in view.nodes for name in node.output}
         wanted = [name for name in made if name in self._tensors or name in self._weighted]
-        portions = list(in_portions(view, sorted(wanted)))
+        portions = list(fetched_together(view, sorted(wanted)))
         largest = max((4 * sum(map(view.numbers, portion)) for portion in portions), default=0)
         self.bytes_held = 3 * largest + 2**20  # its values, and about as much twice while they are computed and counted
         self._portions = [Runner(path, outputs=portion, threads=1) for portion in portions]
@@ -117,19 +118,9 @@ class _Look:
                 yield values.popitem()  # so that it can go as soon as it has been looked at
 
 
-def in_portions(view: View, tensors: list[str]) -> Iterator[list[str]]:
+def fetched_together(view: View, tensors: list[str]) -> Iterator[list[str]]:
     """Tensors in runs that are fetched together."""
-    portion: list[str] = []
-    held = 0
-    for tensor in tensors:
-        size = 4 * view.numbers(tensor)
-        if portion and held + size > FETCHED_AT_ONCE_BYTES:
-            yield portion
-            portion, held = [], 0
-        portion.append(tensor)
-        held += size
-    if portion:
-        yield portion
+    return in_portions(tensors, lambda tensor: 4 * view.numbers(tensor), FETCHED_AT_ONCE_BYTES)
 
 
 def _observe(histogram: Histogram, tensor: str, values: NDArray[Any]) -> None:

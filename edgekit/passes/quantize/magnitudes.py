@@ -10,7 +10,7 @@ import numpy as np
 
 from edgekit.graph.run import Runner
 from edgekit.graph.view import View
-from edgekit.passes.quantize.calibrate import in_portions
+from edgekit.passes.quantize.calibrate import fetched_together
 from edgekit.passes.streaming import Feed
 from edgekit.watch import Watcher
 
@@ -31,7 +31,7 @@ def largest_seen(path: Path, view: View, feeds: Iterable[Feed], watcher: Watcher
         SourceError: the graph cannot be run.
     """
     made = sorted({name for node in view.nodes for name in node.output if name and view.is_float(name)})
-    runners = [Runner(path, outputs=portion) for portion in in_portions(view, made)]
+    runners = [Runner(path, outputs=portion) for portion in fetched_together(view, made)]
     largest: dict[str, float] = {}
     for feed in feeds:
         values = {name: array for name, array in feed.items() if view.is_float(name)}

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from edgekit.graph.channels import ChannelGroups, Group
 from edgekit.graph.trainable import trainable
+from edgekit.graph.trainable.module import channels_last
 from edgekit.passes.compress.prune.importance import by_unit
 from edgekit.passes.learn.heads import heads
 
@@ -45,7 +46,7 @@ def first_order(found: ChannelGroups, feeds: Iterable[Feed]) -> list[F64]:
     seen = 0
     for feed in feeds:
         module.zero_grad()
-        made = module({name: _channels_last(torch.from_numpy(np.ascontiguousarray(value))) for name, value in feed.items()})
+        made = module({name: channels_last(torch.from_numpy(np.ascontiguousarray(value))) for name, value in feed.items()})
         signs = [torch.randint(0, 2, value.shape, generator=draw) * 2 - 1 for value in made.values()]
         total = sum((value * sign).sum() for value, sign in zip(made.values(), signs, strict=True) if value.is_floating_point())
         total.backward()
@@ -53,11 +54,6 @@ def first_order(found: ChannelGroups, feeds: Iterable[Feed]) -> list[F64]:
             sum_ += np.square(_changes(group, parameters))
         seen += 1
     return [one / max(seen, 1) for one in sums]
-
-
-def _channels_last(value: Torch) -> Torch:
-    """Torch computes depthwise convolutions several times faster with the channels innermost."""
-    return value.contiguous(memory_format=torch.channels_last) if value.ndim == 4 else value
 
 
 def _changes(group: Group, parameters: Mapping[str, Torch]) -> F64:

@@ -10,6 +10,7 @@ import torch
 
 from edgekit.errors import SourceError
 from edgekit.graph.trainable import trainable
+from edgekit.graph.trainable.module import channels_last
 from edgekit.passes.quantize.learned.blocks import Block
 
 if TYPE_CHECKING:
@@ -66,17 +67,12 @@ class Part:
         return all(_is_same(together[name], value) for name, value in _joined(alone).items())
 
     def _run(self, feed: Values, instead: Values) -> dict[str, Torch]:
-        made: dict[str, Torch] = self._module({name: _channels_last(value) for name, value in feed.items()}, instead)
+        made: dict[str, Torch] = self._module({name: channels_last(value) for name, value in feed.items()}, instead)
         return made
 
 
 def _joined(samples: Sequence[Values]) -> dict[str, Torch]:
     return {name: torch.cat([torch.atleast_1d(one[name]) for one in samples]) for name in samples[0]}
-
-
-def _channels_last(value: Torch) -> Torch:
-    """Torch computes depthwise convolutions several times faster with the channels innermost."""
-    return value.contiguous(memory_format=torch.channels_last) if value.ndim == 4 else value
 
 
 def _is_same(one: Torch, other: Torch) -> bool:
