@@ -47,6 +47,7 @@ class Scheme(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         lacks: why it has no form for ``int16_activations``, ``low_bit_static_ops`` or ``bfloat16``, in words.
         integers_alone: whether float is not computed where integers are, but on a far slower processor beside it: no node then
             stays float for a budget, and a recipe must make integers.
+        fixed_point_sums: whether it adds stored numbers with multipliers that are integers, so that training for it does the same.
         speedup: how many times as fast as in float the runtime computes an op in integers, for a search that keeps nodes in
             float; of convolutions ``Conv``, and apart from these ``depthwise Conv`` and ``first Conv``, which reads four
             channels at most. What is not named is taken for so fast that all of float's time is saved.
@@ -73,6 +74,7 @@ class Scheme(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     bfloat16: bool = False
     lacks: dict[Literal["int16_activations", "low_bit_static_ops", "bfloat16"], str] = {}
     integers_alone: bool = False
+    fixed_point_sums: bool = False
     speedup: dict[str, float] = {}
 
     @property
@@ -206,7 +208,9 @@ def unsourced(target: Target) -> tuple[str, ...]:
         single += [f"{runtime.name}.pays.{name}" for name in runtime.pays.__struct_fields__ if getattr(runtime.pays, name)]
         if runtime.scheme is not None:
             single += [f"{runtime.name}.scheme.{name}" for name in runtime.scheme.__struct_fields__]
-            facts += [f"{runtime.name}.scheme.{name}" for name in ("reduce_range", "integers_alone") if getattr(runtime.scheme, name)]
+            facts += [
+                f"{runtime.name}.scheme.{name}" for name in ("reduce_range", "integers_alone", "fixed_point_sums") if getattr(runtime.scheme, name)
+            ]
     missing = [f"{fact}: no source" for fact in facts if not target.sources.get(fact, "").strip()]
     return (*missing, *(f"sources: {key} is no fact of {target.name}" for key in target.sources if key not in {*facts, *single}))
 

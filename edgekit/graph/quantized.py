@@ -16,6 +16,9 @@ PRODUCTS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 KEPT_FLOAT = "edgekit.kept_float"
 """Key in a node's metadata: somebody wants it computed in float, although what it reads and makes is stored as integers."""
 
+FIXED_POINT_SUMS = "edgekit.fixed_point_sums"
+"""Key in a graph's metadata while it is trained: the runtime adds integers with multipliers that are integers."""
+
 INTEGER_OPS = frozenset({"ConvInteger", "DynamicQuantizeLinear", "MatMulInteger", "QLinearConv", "QLinearMatMul"})
 _Q, _DQ = "QuantizeLinear", "DequantizeLinear"
 _MOVES = frozenset({"Flatten", "Identity", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze"})

@@ -1,4 +1,4 @@
-"""One node as the functions of this room see it."""
+"""One node as the functions of this room see it, and its place among others."""
 
 from __future__ import annotations
 
@@ -37,6 +37,20 @@ class Call:
             return numbers(given)
         written: list[int] | None = self.get("axes")
         return written
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A node that is computed: its call, the tensors it reads and makes, and those that nobody reads after it."""
+
+    call: Call
+    reads: tuple[str, ...]
+    makes: tuple[str, ...]
+    drops: tuple[str, ...] = ()
+
+    def read(self, place: int) -> str:
+        """The tensor it reads at that place; "" if it is left out."""
+        return self.reads[place] if place < len(self.reads) else ""
 
 
 def numbers(tensor: Torch) -> list[int]:

@@ -9,7 +9,7 @@ from onnx import TensorProto
 
 from edgekit.graph.trainable.call import Call, Torch
 
-_LIMITS = {
+LIMITS = {
     TensorProto.UINT8: (0, 255),
     TensorProto.INT8: (-128, 127),
     TensorProto.UINT16: (0, 65535),
@@ -18,6 +18,7 @@ _LIMITS = {
     TensorProto.INT4: (-8, 7),
     TensorProto.UNDEFINED: (0, 255),
 }
+"""The integers of each type that QuantizeLinear makes."""
 
 
 def quantize_linear(call: Call, x: Torch, scale: Torch, zero_point: Torch = None) -> Torch:
@@ -26,7 +27,7 @@ def quantize_linear(call: Call, x: Torch, scale: Torch, zero_point: Torch = None
     Source:
         Bengio et al., "Estimating or Propagating Gradients Through Stochastic Neurons for Conditional Computation", 2013.
     """
-    low, high = _LIMITS[_kind(call)]
+    low, high = LIMITS[kind_of(call)]
     zero = torch.zeros((), dtype=x.dtype) if zero_point is None else _spread(call, zero_point.to(x.dtype), x)
     rounded: Torch = _Quantize.apply(x, _spread(call, scale, x), zero, low, high)
     return rounded
@@ -82,11 +83,11 @@ def _inner(one: Torch, other: Torch, scale: Torch) -> Torch:
 
 def refused_quantize_linear(call: Call) -> str:
     """Why a QuantizeLinear has no counterpart; "" if it has."""
-    return "" if _kind(call) in _LIMITS else "its integers are of a type that is not computed here"
+    return "" if kind_of(call) in LIMITS else "its integers are of a type that is not computed here"
 
 
-def _kind(call: Call) -> int:
-    """ONNX's type of the integers that a QuantizeLinear makes."""
+def kind_of(call: Call) -> int:
+    """ONNX's type of the integers that a QuantizeLinear makes or a DequantizeLinear reads, as its zero point says; 0 if nothing does."""
     of_zero_point = call.types[2] if len(call.types) > 2 else 0
     return of_zero_point or int(call.get("output_dtype", 0))
 

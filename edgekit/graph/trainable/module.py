@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -15,23 +15,17 @@ from torch import nn
 from edgekit.errors import SourceError, UnsupportedError
 from edgekit.graph.node import Node
 from edgekit.graph.opset import OPSET
-from edgekit.graph.trainable.call import Call, Torch
+from edgekit.graph.quantized import FIXED_POINT_SUMS
+from edgekit.graph.trainable.call import Call, Line, Torch
+from edgekit.graph.trainable.integers import INTEGER_FUNCTIONS, in_integers
 from edgekit.graph.trainable.table import FUNCTIONS, NO_WEIGHTS, REFUSALS, SINGLE
 
 if TYPE_CHECKING:
     import onnx
 
+_COMPUTED = {**FUNCTIONS, **INTEGER_FUNCTIONS}
+
 NOTHING: Mapping[str, Torch] = MappingProxyType({})
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """A node that is computed: its call, the tensors it reads and makes, and those that nobody reads after it."""
-
-    call: Call
-    reads: tuple[str, ...]
-    makes: tuple[str, ...]
-    drops: tuple[str, ...]
 
 
 class Trainable(nn.Module):  # type: ignore[misc]  # torch is not typed here
@@ -52,7 +46,7 @@ class Trainable(nn.Module):  # type: ignore[misc]  # torch is not typed here
     @property
     def is_rounding(self) -> bool:
         """Whether numbers are stored as integers on the way."""
-        return any(line.call.op == "QuantizeLinear" for line in self._lines)
+        return any(line.call.op == "QuantizeLinear" or line.call.op in INTEGER_FUNCTIONS for line in self._lines)
 
     def hold(self, name: str, value: Torch, *, as_parameter: bool) -> None:
         """Keep a constant under its name.
@@ -93,7 +87,7 @@ class Trainable(nn.Module):  # type: ignore[misc]  # torch is not typed here
                 continue
             inputs = [known[name] if name else None for name in line.reads]
             try:
-                made = FUNCTIONS[line.call.op](line.call, *inputs)
+                made = _COMPUTED[line.call.op](line.call, *inputs)
             except (RuntimeError, IndexError, ValueError) as error:
                 reason = " ".join(str(error).split())
                 raise SourceError(f"{line.call.op} {line.call.name}: {reason}", hint="edgekit inspect shows the shapes of the graph") from error
@@ -123,9 +117,12 @@ def build(proto: onnx.ModelProto, inputs: Sequence[str] | None, outputs: Sequenc
             nodes.append(node)
     calls = [_call(node, tensors) for node in nodes]
     _check_operators(calls)
-    made = Trainable(_lines(nodes, calls, ends, tensors.keys()), begins, ends)
+    lines = [Line(call, tuple(node.inputs), tuple(node.outputs)) for node, call in zip(nodes, calls, strict=True)]
+    sizes = {name: tuple(tensor.dims) for name, tensor in tensors.items()}
+    lines = in_integers(lines, ends, sizes, has_fixed_point_sums=any(entry.key == FIXED_POINT_SUMS for entry in proto.metadata_props))
+    made = Trainable(_with_drops(lines, {*ends, *tensors}), begins, ends)
     fixed = _fixed(nodes, tensors)
-    read = {name for node in nodes for name in node.inputs} | set(ends)
+    read = {name for line in lines for name in line.reads} | set(ends)
     for name in sorted(read & tensors.keys() - set(begins)):
         value = torch.from_numpy(_array(tensors[name]))
         made.hold(name, value, as_parameter=value.is_floating_point() and name not in fixed)
@@ -187,19 +184,13 @@ def _check_operators(calls: Sequence[Call]) -> None:
         raise UnsupportedError("this graph cannot be trained:", hint="leave these nodes out of the part that is trained", refusals=wrong)
 
 
-def _lines(nodes: Sequence[Node], calls: Sequence[Call], ends: Sequence[str], constants: Iterable[str]) -> list[Line]:
-    last: dict[str, int] = {}
-    for at, node in enumerate(nodes):
-        last.update(dict.fromkeys([*node.inputs, *node.outputs], at))
-    kept = {*ends, *constants, ""}
+def _with_drops(lines: Sequence[Line], kept: Collection[str]) -> list[Line]:
+    last = {name: at for at, line in enumerate(lines) for name in (*line.reads, *line.makes)}
     drops: dict[int, list[str]] = {}
     for name, at in last.items():
-        if name not in kept:
+        if name and name not in kept:
             drops.setdefault(at, []).append(name)
-    return [
-        Line(call, tuple(node.inputs), tuple(node.outputs), tuple(drops.get(at, ())))
-        for at, (node, call) in enumerate(zip(nodes, calls, strict=True))
-    ]
+    return [replace(line, drops=tuple(drops.get(at, ()))) for at, line in enumerate(lines)]
 
 
 def _fixed(nodes: Sequence[Node], tensors: Mapping[str, TensorProto]) -> set[str]:

@@ -27,14 +27,14 @@ class Written:
     Attributes:
         groups: of each group, all pairs of scale and zero point that say it.
         constants: of each constant that is stored by the scale of a group, what is read in its place.
-        weights: of each node, what it reads as its weight.
-        biases: of each node that has a bias, what is read as it.
+        weights: of each node, the integers of its weight and their scale.
+        biases: of each node that has a bias, its integers and their scale; or the bias and "" where it is in float.
     """
 
     groups: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
     constants: dict[str, str] = field(default_factory=dict)
-    weights: dict[str, str] = field(default_factory=dict)
-    biases: dict[str, str] = field(default_factory=dict)
+    weights: dict[str, tuple[str, str]] = field(default_factory=dict)
+    biases: dict[str, tuple[str, str]] = field(default_factory=dict)
 
 
 def apply(proto: onnx.ModelProto, decision: Decision) -> Written:
@@ -121,8 +121,7 @@ class _Writer:
         stored = self._decision.weights[one.node]
         axis = {} if stored.axis is None else {"axis": stored.axis}
         integers, zero_point = (_typed(numbers, stored.affine.grid) for numbers in (stored.integers, stored.affine.zero_point))
-        node.input[1] = self._dequantized(one.weight, integers, stored.affine.scale, zero_point, **axis)
-        self._written.weights[one.node] = node.input[1]
+        node.input[1], self._written.weights[one.node] = self._dequantized(one.weight, integers, stored.affine.scale, zero_point, **axis)
         if one.op == "Gemm":
             _drop_attributes(node, "alpha", "beta")
         if one.bias_adder is None and stored.bias is not None:
@@ -140,16 +139,20 @@ class _Writer:
     def _bias(self, one: Weighted, bias: NDArray[Any], stored: Weights) -> str:
         """The tensor that holds a node's bias as it is stored."""
         name = one.bias or f"{one.node}/bias"
-        is_float = bias.dtype == np.float32
-        made = self._constant(f"{name}/corrected", bias) if is_float else self._dequantized(name, bias, stored.bias_scale, None, axis=0)
-        self._written.biases[one.node] = made
+        if bias.dtype == np.float32:
+            made = self._constant(f"{name}/corrected", bias)
+            self._written.biases[one.node] = made, ""
+        else:
+            made, self._written.biases[one.node] = self._dequantized(name, bias, stored.bias_scale, None, axis=0)
         return made
 
-    def _dequantized(self, name: str, integers: NDArray[Any], scale: NDArray[Any], zero_point: NDArray[Any] | None, **axis: int) -> str:
-        inputs = [self._constant(f"{name}/quantized", integers), self._constant(f"{name}/scale", scale)]
-        if zero_point is not None:
-            inputs.append(self._constant(f"{name}/zero_point", zero_point))
-        return self._node("DequantizeLinear", f"{name}/DequantizeLinear", inputs, self._unique(f"{name}/dequantized"), **axis)
+    def _dequantized(
+        self, name: str, integers: NDArray[Any], scale: NDArray[Any], zero_point: NDArray[Any] | None, **axis: int
+    ) -> tuple[str, tuple[str, str]]:
+        """What integers are read as, and the names of themselves and of their scale."""
+        pair = self._constant(f"{name}/quantized", integers), self._constant(f"{name}/scale", scale)
+        inputs = [*pair, *([] if zero_point is None else [self._constant(f"{name}/zero_point", zero_point)])]
+        return self._node("DequantizeLinear", f"{name}/DequantizeLinear", inputs, self._unique(f"{name}/dequantized"), **axis), pair
 
     def _constant(self, name: str, values: NDArray[Any]) -> str:
         from onnx import numpy_helper

@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -29,12 +30,16 @@ from edgekit.graph.inspect import layers, totals
 from edgekit.graph.onnx_file import infer_shapes, save
 from edgekit.graph.signature import signature_of
 from edgekit.graph.trainable import trained
-from edgekit.model import Model, seal_model
+from edgekit.model import Model, Store, seal_model
 from edgekit.passes.compress.prune import Prune
 from edgekit.passes.contract import Supplies
 from edgekit.passes.learn import Teacher, TrainOptions, fit
+from edgekit.pipeline.line import ingested, prepared
+from edgekit.pipeline.steps import Workshop
+from edgekit.plan import Request, check
 from edgekit.samples import Samples, read_samples
 from edgekit.target import choose
+from edgekit.watch import SILENT
 
 TARGET = choose("x86").target
 
@@ -58,18 +63,18 @@ def main() -> None:
     shape = [dim.dim_value for dim in base.graph.input[0].type.tensor_type.shape.dim]  # Keras has the one channel last
     seen, judged = ((pixels.reshape(-1, *shape), labels) for pixels, labels in (seen, judged))
     if told.base is None:
-        base = _trained(base, seen, told.epochs)
+        base = trained_on(base, seen, told.epochs)
         onnx.save(base, f"{told.net}.onnx")
     graphs = {"float": base}
     options = {"ratio": told.ratio, "of": told.of, "importance": told.importance, "steps": told.steps}
-    graphs["pruned"] = _pruned(base, seen, options)
+    graphs["pruned"] = pruned_by_pass(base, seen, options)
     if told.peer:
         graphs |= {f"torch-pruning, {name}": made for name, made in _by_peer(base, totals(layers(graphs["pruned"])).macs, seen).items()}
     for name in list(graphs)[1:]:
         began = time.monotonic()
-        graphs[name + ", tuned"] = _tuned(graphs[name], base, seen, told.tune)
+        graphs[name + ", tuned"] = tuned_from(graphs[name], base, seen, told.tune)
         print(f"{name}: tuned in {time.monotonic() - began:.0f} s", flush=True)
-    speeds = _latencies_ms(graphs)
+    speeds = latencies_ms(graphs)
     for name, proto in graphs.items():
         total = totals(layers(proto))
         share = accuracy(proto, *judged)
@@ -83,18 +88,18 @@ def _drawn(kind: str) -> onnx.ModelProto:
     return resnet20() if kind == "resnet20" else of_keras()
 
 
-def _trained(proto: onnx.ModelProto, seen: tuple[np.ndarray, np.ndarray], epochs: int) -> onnx.ModelProto:
+def trained_on(proto: onnx.ModelProto, seen: tuple[np.ndarray, np.ndarray], epochs: int) -> onnx.ModelProto:
     options = TrainOptions(epochs=epochs, batch=64, rate=2e-3, labels=1.0, held_out=0.1, threads=1)
     return trained(proto, fit(proto, material(proto, *seen), options).values)
 
 
-def _tuned(proto: onnx.ModelProto, base: onnx.ModelProto, seen: tuple[np.ndarray, np.ndarray], epochs: int) -> onnx.ModelProto:
+def tuned_from(proto: onnx.ModelProto, base: onnx.ModelProto, seen: tuple[np.ndarray, np.ndarray], epochs: int) -> onnx.ModelProto:
     teacher = Teacher(infer_shapes(base), signature_of(base), has_labels=True)
     options = TrainOptions(epochs=epochs, batch=64, rate=1e-3, labels=0.5, held_out=0.1, threads=1)
     return trained(proto, fit(proto, material(proto, *seen, (teacher,)), options).values)
 
 
-def _pruned(base: onnx.ModelProto, seen: tuple[np.ndarray, np.ndarray], options: dict) -> onnx.ModelProto:
+def pruned_by_pass(base: onnx.ModelProto, seen: tuple[np.ndarray, np.ndarray], options: dict) -> onnx.ModelProto:
     """By the pass itself, on the first of the training pictures."""
     samples = _written(seen)
     model = _sealed(base)
@@ -147,7 +152,7 @@ def _runners(proto: onnx.ModelProto) -> dict:
     return {"onnxruntime": lambda: session.run(None, feed), "tflite": interpreter.invoke}
 
 
-def _latencies_ms(graphs: dict, queries: int = 300) -> dict:
+def latencies_ms(graphs: dict, queries: int = 300) -> dict:
     calls = {name: _runners(proto) for name, proto in graphs.items()}
     found = {}
     for runtime in ("onnxruntime", "tflite"):
@@ -211,22 +216,45 @@ def resnet20() -> onnx.ModelProto:
     return infer_shapes(proto)
 
 
-def of_keras() -> onnx.ModelProto:
+def of_keras(seed: int = 0) -> onnx.ModelProto:
     """The small network as Keras draws it, through edgekit's own frontend, simplified and fused."""
+    return _ingested(Request(source=Path("keras.Model"), live=_keras(seed), targets=("x86",), recipe="float"))
+
+
+def of_torch(seed: int = 0) -> onnx.ModelProto:
+    """The same in PyTorch, with the very weights that Keras drew, through edgekit's own frontend, simplified and fused."""
+    import torch
+    from torch import nn
+
+    held = [value for layer in _keras(seed).layers for value in layer.get_weights()]
+    module = nn.Sequential(
+        *(nn.Conv2d(1, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)),
+        *(nn.Conv2d(32, 64, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten()),
+        *(nn.Linear(64 * 49, 64), nn.ReLU(), nn.Linear(64, 10), nn.Softmax(dim=1)),
+    )
+    held[4] = held[4].reshape(7, 7, 64, 64).transpose(2, 0, 1, 3).reshape(64 * 49, 64)  # torch flattens channels first
+    for layer, weight, bias in zip((0, 3, 7, 9), held[::2], held[1::2], strict=True):
+        turned = weight.transpose(3, 2, 0, 1) if weight.ndim == 4 else weight.T
+        module[layer].weight.data = torch.from_numpy(np.ascontiguousarray(turned))
+        module[layer].bias.data = torch.from_numpy(bias)
+    file = Path(tempfile.mkdtemp()) / "net.pt2"
+    torch.export.save(torch.export.export(module.eval(), (torch.zeros(1, 1, 28, 28),)), file)
+    return _ingested(Request(source=file, targets=("x86",), recipe="float"))
+
+
+def _keras(seed: int) -> Any:
     import keras
 
-    from edgekit.model import Store
-    from edgekit.pipeline.line import ingested, prepared
-    from edgekit.pipeline.steps import Workshop
-    from edgekit.plan import Request, check
-    from edgekit.watch import SILENT
-
-    keras.utils.set_random_seed(0)
+    keras.utils.set_random_seed(seed)
     part = [keras.layers.Input((28, 28, 1), batch_size=1)]
     for channels in (32, 64):
         part += [keras.layers.Conv2D(channels, 3, padding="same", activation="relu"), keras.layers.MaxPooling2D()]
     part += [keras.layers.Flatten(), keras.layers.Dense(64, activation="relu"), keras.layers.Dense(10, activation="softmax")]
-    plan = check(Request(source=Path("keras.Model"), live=keras.Sequential(part), targets=("x86",), recipe="float"))
+    return keras.Sequential(part)
+
+
+def _ingested(request: Request) -> onnx.ModelProto:
+    plan = check(request)
     workshop = Workshop(store=Store(Path(tempfile.mkdtemp())), watcher=SILENT)
     model, _ = ingested(plan, workshop)
     proto = onnx.load(prepared(plan, model, workshop).path)

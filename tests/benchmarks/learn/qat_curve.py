@@ -1,10 +1,11 @@
 """Quantization-aware training on a few unlabelled samples: fidelity on samples not seen, update after update, and in the engine.
 
-    python tests/benchmarks/learn/qat_curve.py net.onnx samples/ --target x86 [--samples N] [--set epochs=6 …]
+    python tests/benchmarks/learn/qat_curve.py net.onnx samples/ --target x86 [--samples N] [--views 20] [--set epochs=6 …]
 
 ``samples/`` is what ``edgekit build --samples`` takes: those that calibrate train, or the first N of them, and those that judge are
 the unseen ones. The start is the recipe ``static_wi8_ai8`` with no node kept in float. SQNR is of all outputs against the float model in
-ONNX Runtime; the simulation is the torch module, the engine what the target's backend makes, run on this machine.
+ONNX Runtime; the simulation is the torch module, the engine what the target's backend makes, run on this machine. The two are also
+compared on so many views of each unseen sample: windows of 60 to 100 % of its sides, drawn at random and brought back to its size.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import argparse
 import itertools
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,11 +54,13 @@ def main() -> None:
     parser.add_argument("--target", default="x86")
     parser.add_argument("--samples", type=int, default=0)
     parser.add_argument("--looks", type=int, default=5)
+    parser.add_argument("--views", type=int, default=0)
     parser.add_argument("--store", type=Path)
     parser.add_argument("--set", nargs="*", default=[])
     given = parser.parse_args()
-    options = dict(one.split("=") for one in given.set)
-    how = Qat(float_if_free=False, threads=1, **{name: _number(text) for name, text in options.items()})
+    options: dict[str, Any] = {"float_if_free": False, "threads": 1}
+    options |= {name: _number(text) for name, text in (one.split("=") for one in given.set)}
+    how = Qat(**options)
     plan = check(Request(source=given.model, targets=(given.target,), recipe="static_wi8_ai8", samples=given.photos))
     workshop = Workshop(store=Store(given.store) if given.store else Store(), watcher=SILENT)
     teacher = prepared(plan, ingested(plan, workshop)[0], workshop)
@@ -68,7 +71,7 @@ def main() -> None:
 def _measure(model: Model, teacher: Model, one: Chosen, samples: Samples, how: Qat, given: argparse.Namespace, workshop: Workshop) -> None:
     few = msgspec.structs.replace(samples, calibrating=samples.calibrating[: given.samples or None])
     proto = onnx_file.infer_shapes(onnx_file.load(model.path))
-    quantize = Quantize(float_if_free=False, weight_bits=how.weight_bits)
+    quantize = Quantize(float_if_free=how.float_if_free, weight_bits=how.weight_bits)
     found = quantize.find(model, proto, Supplies(samples=samples, scheme=runtime_of(one).scheme, shared=workshop.shared))
     student = onnx.ModelProto()
     student.CopyFrom(proto)
@@ -93,6 +96,10 @@ def _measure(model: Model, teacher: Model, one: Chosen, samples: Samples, how: Q
     simulated = {which: [curve.run(x) for x in inputs] for which, (inputs, _) in sets.items()}
     print("kept, simulation: " + _said({which: (wanted, simulated[which]) for which, (_, wanted) in sets.items()}))
     print("simulation against engine: " + _said({which: (made[which], simulated[which]) for which in sets}))
+    if given.views:
+        views = list(_views(unseen, given.views))
+        pair = [after(x) for x in views], [curve.run(x) for x in views]
+        print(f"simulation against engine, {len(views)} views: " + _said({"unseen": pair}))
 
 
 class Curve(Technique):
@@ -115,6 +122,15 @@ class Curve(Technique):
     def after_step(self, moment: Any) -> None:
         if moment.step % max(moment.steps // self._looks, 1) == 0:
             print(f"step {moment.step}: " + _said({"unseen": (self._sets["unseen"][1], list(map(self.run, self._sets["unseen"][0])))}), flush=True)
+
+
+def _views(inputs: Sequence[Array], each: int) -> Iterator[Array]:
+    draw = np.random.default_rng(0)
+    for x, _ in itertools.product(inputs, range(each)):
+        height, width = (max(int(side * draw.uniform(0.6, 1.0)), 1) for side in x.shape[2:])
+        top, left = draw.integers(x.shape[2] - height + 1), draw.integers(x.shape[3] - width + 1)
+        window = torch.from_numpy(x[:, :, top : top + height, left : left + width])
+        yield torch.nn.functional.interpolate(window, size=x.shape[2:], mode="bicubic", align_corners=False).numpy()
 
 
 def _engine(quantized: onnx.ModelProto, model: Model, one: Chosen) -> Run:
@@ -162,6 +178,8 @@ def _said(sets: dict[str, tuple[Sequence[Array], Sequence[Array]]]) -> str:
 
 
 def _number(text: str) -> Any:
+    if text in ("true", "false"):
+        return text == "true"
     return int(text) if text.isdigit() else float(text) if text.replace(".", "").replace("e-", "").isdigit() else text
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import fnmatch
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +12,7 @@ from edgekit.errors import UsageError
 from edgekit.extras import extra
 from edgekit.graph.channels import ChannelGroups, channel_groups, cut
 from edgekit.numerics.moments import Moments
-from edgekit.passes.compress.prune.choose import Candidate, Kept, cheapest, evenly, given_back, sizes
+from edgekit.passes.compress.prune.choose import Candidate, Kept, cheapest, evenly, sizes
 from edgekit.passes.compress.prune.importance import Curve, by_activation, by_error, by_gradient, by_magnitude, moments_seen
 from edgekit.passes.compress.prune.repair import taken_over
 from edgekit.passes.compress.prune.sensitivity import measured
@@ -23,12 +22,6 @@ if TYPE_CHECKING:
 
     from edgekit.passes.compress.prune import Prune
     from edgekit.passes.streaming import Feed
-
-_FILLED = 0.95
-"""Share of the budget below which channels are given back in halves and quarters of the multiple that kernels like."""
-_FEWEST_LANES = 4
-"""Channels that no multiple falls below for it: ONNX Runtime's blocked convolutions read channels in fours, and took 1.2 to 1.5
-times as long with 41, 47 or 63 channels as with 44, 48 or 64 (1.31.1, 3x3, 14x14)."""
 
 Gone = dict[int, tuple[int, ...]]
 Cost = Callable[[Kept], float]
@@ -98,12 +91,7 @@ def choose(proto: onnx.ModelProto, how: Prune, multiple: int, feeds: Sequence[Fe
     if how.scope == "sensitivity":
         candidates = measured(found, candidates, feeds)
     cost, most = budget(found)
-    least = min(multiple, _FEWEST_LANES)
     kept = evenly(candidates, cost, most) if how.scope == "layer" else cheapest(candidates, cost, most)
-    for finer in (max(multiple // 2, least), max(multiple // 4, least)):
-        if cost(kept) < _FILLED * most:
-            more = [sizes(group.units, group.width, finer) if is_free else (group.units,) for group, is_free in zip(found.groups, free, strict=True)]
-            kept = given_back([dataclasses.replace(one, sizes=each) for one, each in zip(candidates, more, strict=True)], kept, cost, most)
     if cost(kept) > most * 1.0001:
         left = cost(kept) / cost([group.units for group in found.groups])
         raise UsageError(f"prune: {left:.0%} of the {how.of} are left where every group is at its smallest", hint="a smaller prune.ratio")

@@ -126,9 +126,11 @@ class FakeQuantization(Technique):
             found[read] = self._of(start.decision.placement.tensors[constant]).stored(values)
         for name, one in start.decision.placement.weighted.items():
             numbers = self._numbers(one)
-            found[start.written.weights[name]] = numbers.integers * _spread(numbers.scale, numbers.axis, numbers.integers.ndim)
+            integers, scale = start.written.weights[name]
+            found |= {integers: numbers.integers, scale: numbers.scale}
             if numbers.bias is not None:
-                found[start.written.biases[name]] = numbers.bias
+                bias, scale = start.written.biases[name]
+                found |= {bias: numbers.bias, scale: numbers.bias_scale} if scale else {bias: numbers.bias}
         return found
 
     def decision(self) -> Decision:
@@ -141,7 +143,7 @@ class FakeQuantization(Technique):
             )
 
     def _numbers(self, one: Weighted) -> _Numbers:
-        found: _Numbers = self._nodes[self._node_places[one.node]].numbers(self._fed(one).scale().detach())
+        found: _Numbers = self._nodes[self._node_places[one.node]].numbers(self._fed(one).scale())
         return found
 
 
@@ -190,8 +192,8 @@ class _Numbers:
         integers: in the shape of the weight.
         scale: of them.
         axis: along which each channel has its own; None if it is one for all.
-        bias: a multiple of ``bias_scale`` if it is an integer; None if there is none.
-        bias_scale: of each output channel.
+        bias: integers, or real numbers where the start has such; None if there is none.
+        bias_scale: of the integers, for each output channel.
         start: the numbers that training began with.
     """
 
@@ -207,7 +209,7 @@ class _Numbers:
         bias_scale = np.asarray(self.bias_scale.cpu().numpy(), np.float32)
         bias = None if self.bias is None else self.bias.cpu().numpy()
         if bias is not None and _is_integer_bias(self.start):
-            bias = np.rint(bias.astype(np.float64) / bias_scale.astype(np.float64)).astype(np.int32)
+            bias = np.rint(bias.astype(np.float64)).astype(np.int32)
         affine = Affine(np.asarray(self.scale.cpu().numpy(), np.float32), self.start.affine.zero_point, self.start.affine.grid)
         return Weights(self.integers.cpu().numpy().astype(np.int8), affine, self.axis, bias, bias_scale)
 
@@ -258,14 +260,14 @@ class _Product(nn.Module):  # type: ignore[misc]  # torch is not typed here
         bias = None if self.shift is None else self._bias + self._unit * self.shift
         scale = self._scale * torch.exp(self.stretch)
         if bias is not None and _is_integer_bias(self._start):
-            scale = torch.maximum(scale, self._least(bias.detach(), step, scale))
+            scale = torch.maximum(scale, self._least(bias.detach(), step.detach(), scale))
         values = self.values if self._index is None else self.values[self._index]
         if self._kept is not None:
             values = values * self._kept
         integers = torch.clamp(_rounded(values), begin.grid.low, begin.grid.high)
-        bias_scale = step * (scale.expand(self._rows) if scale.ndim == 0 else scale.repeat(self._rows // scale.numel())).detach()
+        bias_scale = step * (scale.expand(self._rows) if scale.ndim == 0 else scale.repeat(self._rows // scale.numel()))
         if bias is not None and _is_integer_bias(self._start):
-            bias = _rounded(bias, bias_scale)
+            bias = _rounded(bias / bias_scale)
         return _Numbers(integers, scale, begin.axis, bias, bias_scale, self._start)
 
     def _least(self, bias: Torch, step: Torch, scale: Torch) -> Torch:
@@ -286,10 +288,6 @@ def _parameter(start: NDArray[Any], share: float, *, is_learned: bool) -> Torch:
     return made
 
 
-def _rounded(values: Torch, step: Torch = 1.0) -> Torch:
-    """The nearest multiples of ``step``, halves to even; gradients pass."""
-    return values + (torch.round(values / step) * step - values).detach()
-
-
-def _spread(scale: Torch, axis: int | None, ndim: int) -> Torch:
-    return scale if axis is None or scale.ndim == 0 else scale.reshape([-1 if at == axis else 1 for at in range(ndim)])
+def _rounded(values: Torch) -> Torch:
+    """The nearest integers, halves to even; gradients pass."""
+    return values + (torch.round(values) - values).detach()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import onnx
 
 from edgekit.errors import SamplesError
+from edgekit.graph.quantized import FIXED_POINT_SUMS
 from edgekit.graph.structure import KEY, structures
 from edgekit.model import Model
 from edgekit.passes.contract import Supplies
@@ -38,6 +39,8 @@ def learned(model: Model, proto: onnx.ModelProto, found: Found, supplies: Suppli
     kept = [entry for entry in student.metadata_props if entry.key != KEY]  # what is float is not trained
     del student.metadata_props[:]
     student.metadata_props.extend(kept)
+    if supplies.scheme is not None and supplies.scheme.fixed_point_sums:
+        student.metadata_props.add(key=FIXED_POINT_SUMS, value="true")
     technique = FakeQuantization(start, Rates(biases=how.bias_rate, ranges=how.range_rate))
     material = material_of(supplies.samples, model.signature, taught_by([supplies.teacher or model], how, supplies.samples))
     fitted = fit(student, material, how, techniques=[technique], watcher=supplies.watcher, checkpoints=supplies.unfinished, what="qat")
