@@ -110,6 +110,20 @@ def test_an_engine_that_gets_through_its_first_minutes_is_good(bundles, signer, 
     assert status()["floor"]["version"] == 1
 
 
+def test_a_trial_finds_the_runtime_where_the_deploy_found_it(bundles, signer, install, status, tmp_path, monkeypatch):
+    """In a folder that $PYTHONPATH names, which is that of the connection."""
+    (tmp_path / "packages").mkdir()
+    (tmp_path / "packages" / "toys_runtime.py").write_text("")
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path / 'packages'}")
+    toy = bundles.Toy(1)
+    toy.files["runner/edgekit_run/toy.py"] = toy.files["runner/edgekit_run/toy.py"].replace(b"import json", b"import toys_runtime, json", 1)
+
+    install(toy.write(tmp_path / "1", signer), trial_s=1)
+    until(lambda: status()["slots"][0]["status"] != "trial")
+
+    assert (status()["slots"][0]["status"], status()["slots"][0]["reason"]) == ("good", "")
+
+
 def test_a_trial_whose_watcher_was_killed_is_taken_up_by_whoever_asks_next(bundles, signer, install, status, apps_folder, tmp_path):
     install(bundles.Toy(1).write(tmp_path / "1", signer), trial_s=3)
     app = App(str(apps_folder), "toy")

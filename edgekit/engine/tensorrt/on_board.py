@@ -26,7 +26,7 @@ from edgekit.target import Target
 from edgekit.watch import Watcher
 
 SURVEY = ("cuda_memory", "jetson", "trtexec_output", "trtexec_path", "board")
-JOB = ("lease", "depot", "detached")
+JOB = ("lease", "home", "depot", "detached")
 SURVEY_S = 120.0
 LOOK_S = 15.0
 ANSWER_S = 60.0
