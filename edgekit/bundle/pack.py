@@ -48,7 +48,20 @@ RUNNER = (
     "tensors",
     "timing",
 )
-"""Modules of the room that travels which run an engine; its runtime's adapter comes besides."""
+"""Modules of the room that travels which run an engine; its runtime's adapter comes besides, with what that needs."""
+NEEDED_BY = {
+    "tensorrt": (
+        "board",
+        "cuda_memory",
+        "jetson",
+        "plan_header",
+        "tensorrt_run",
+        "trtexec",
+        "trtexec_output",
+        "trtexec_path",
+        "trtexec_query",
+    )
+}
 _RUN = '''"""Runs the engine of this folder: files in, a line of JSON each out; --check holds it against what was recorded."""
 
 import os
@@ -187,9 +200,8 @@ def _put_engine(folder: Path, entry: EngineEntry, build: Path, stage: Path) -> N
 def _put_runner(stage: Path, runtime: str) -> None:
     source, room = Path(edgekit.run.__file__).parent, stage / "runner" / "edgekit_run"
     room.mkdir(parents=True)
-    for name in (*RUNNER, runtime):
-        if (source / f"{name}.py").exists():  # TensorRT's engines are run by the builder beside them
-            shutil.copyfile(source / f"{name}.py", room / f"{name}.py")
+    for name in (*RUNNER, runtime, *NEEDED_BY.get(runtime, ())):
+        shutil.copyfile(source / f"{name}.py", room / f"{name}.py")
     (stage / "run.py").write_text(_RUN, encoding="utf-8")
 
 

@@ -44,7 +44,6 @@ _HINTS = {
     "disk": "make room there: df -h; `edgekit deploy --keep 1` keeps fewer slots",
     "busy": "wait for it to end",
     "build": "the builder's log lies on the device no more; try it by hand in the engine's folder: python3 build_engine.py",
-    "binding": "there: sudo apt install python3-libnvinfer, which comes with JetPack; a virtual environment needs --system-site-packages",
     "alone": "edgekit deploy BUNDLE --device NAME puts another one in its place",
     "health": "is this the device that it was built and measured for? `edgekit bundle --tolerance`, `--max-latency-ms` say what is allowed",
     "state": "edgekit status --device NAME",

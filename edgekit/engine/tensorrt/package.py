@@ -48,6 +48,7 @@ BESIDE = (
     "tensorrt_run.py",
     "trtexec_output.py",
     "trtexec_path.py",
+    "trtexec_query.py",
 )
 """Modules of the room that travels which the builder script imports from its own folder."""
 STORE_OPSET = 21
