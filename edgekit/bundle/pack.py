@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 import edgekit.run
-from edgekit import strict
+from edgekit import plugins, strict
 from edgekit.bundle import known, sbom
 from edgekit.bundle.manifest import Boxes, Build, Descriptor, ForTarget, HealthLimits, Licences, Listed, Manifest, Opened, Origin
 from edgekit.engine.contract import Engine, Port, read_engine
@@ -27,6 +27,7 @@ from edgekit.samples import read_samples, with_preprocess
 SUFFIX = ".edgekit"
 SBOM = "sbom.cdx.json"
 NOT_BUILT = "not built: needs the device"
+BUILT_THERE = "the engine that a board built stays here; the bundle has the package that it was built of, and each device builds its own"
 TOLERANCE = 0.05  # int8 kernels of two processors were seen to differ by 5 steps of 256 (tflite-runtime 2.14)
 TOLERANCE_BUILT = 0.1  # what TensorRT builds is held against its graph in ONNX Runtime, which rounds otherwise
 HEALTH_S = 300.0
@@ -112,12 +113,14 @@ class Packed(msgspec.Struct, frozen=True):
         path: the file.
         bytes, sha256: of it.
         manifest: what it says of itself.
+        note: what a reader should know, in a sentence; "" if nothing.
     """
 
     path: Path
     bytes: int
     sha256: str
     manifest: Manifest
+    note: str = ""
 
 
 def pack(build: Path, out: Path | None, wanted: Wanted) -> Packed:
@@ -138,15 +141,13 @@ def pack(build: Path, out: Path | None, wanted: Wanted) -> Packed:
     engine = read_engine(folder)
     if engine.runtime not in ("tflite", "onnxruntime", "tensorrt", "tflite-tensorflow"):
         raise UnsupportedError(f"{entry.key}: no device installs engines of {engine.runtime}", hint="put it into your application by hand")
-    if engine.runtime == "tensorrt" and engine.status != NOT_BUILT:
-        raise UnsupportedError(
-            f"{entry.key}: it was built on a board, and a bundle takes the package that each board builds itself",
-            hint="run the same `edgekit build` without --device, with another -o, and bundle that",
-        )
     samples = read_samples(wanted.samples) if wanted.samples is not None else None
     signature = with_preprocess(report.model.signature, samples) if samples is not None else report.model.signature
-    with tempfile.TemporaryDirectory(prefix="edgekit-") as temporary:
+    with tempfile.TemporaryDirectory(prefix="edgekit-") as temporary, tempfile.TemporaryDirectory(prefix="edgekit-") as again:
         stage = Path(temporary)
+        repack = getattr(plugins.load("edgekit.backends", engine.runtime)(), "repack", None) if engine.status != NOT_BUILT else None
+        if repack is not None:  # what one board built is of that board alone
+            folder, engine = Path(again), repack(folder, Path(again))
         _put_engine(folder, entry, build, stage)
         _put_runner(stage, engine.runs_in)
         _put_descriptor(stage, engine, signature, _boxes(wanted.boxes, engine))
@@ -154,7 +155,8 @@ def pack(build: Path, out: Path | None, wanted: Wanted) -> Packed:
         queries = known.write_inputs(stage / "health", engine, signature, samples)
         manifest = _manifest(report, entry, target, engine, wanted, queries)
         known.write_outputs(stage, manifest)
-        return _written(stage, manifest, out)
+        packed = _written(stage, manifest, out)
+        return packed if repack is None else msgspec.structs.replace(packed, note=f"{entry.key}: {BUILT_THERE}")
 
 
 def write_bundle(path: Path, signatures: bytes, manifest: bytes, members: list[Member], source: Path) -> None:

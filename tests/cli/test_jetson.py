@@ -9,6 +9,7 @@ import json
 import signal
 import subprocess
 import sys
+import tarfile
 import threading
 import time
 from pathlib import Path
@@ -228,14 +229,40 @@ def _processes(word: str) -> list[str]:
 
 
 def test_a_bundle_takes_the_package_and_not_what_one_board_built(edgekit, board, net, pictures, tmp_path, monkeypatch):
+    """The same files as those of the build without the board; another board builds and answers."""
     pytest.importorskip("cyclonedx")
     monkeypatch.setenv("EDGEKIT_KEYS", str(tmp_path / "keys"))
+    edgekit("keys", "new", "release")
     build(edgekit, net, pictures, "--no-bench")
+    edgekit("build", net, "--target", "board.toml", "--samples", pictures, "-o", "without", "--no-bench")
+
+    said = edgekit("bundle", "out", "--engine", "board-tensorrt", "--name", "net", "--samples", pictures, "--key", "release", "-o", "one.edgekit")
+    edgekit("bundle", "without", "--engine", "board-tensorrt", "--name", "net", "--samples", pictures, "-o", "other.edgekit")
+    public = tmp_path / "keys" / "release.pub"
+    deployed = edgekit("deploy", "one.edgekit", "--device", "ssh://pi", "--trust-keys", public, "--trial-s", 0)
+
+    assert (said.status, "each device builds its own" in said.out) == (0, True), said.err
+    assert engine_of("one.edgekit") == engine_of("other.edgekit")
+    assert "engine/model.plan" not in engine_of("one.edgekit")
+    assert (deployed.status, "net " in deployed.out) == (0, True), deployed.err
+    assert board.builds == 2
+
+
+def engine_of(bundle):
+    with tarfile.open(bundle) as archive:
+        return {one.name: archive.extractfile(one).read() for one in archive if one.name.startswith("engine/")}
+
+
+def test_an_engine_whose_graph_is_gone_is_not_bundled(edgekit, board, net, pictures):
+    pytest.importorskip("cyclonedx")
+    build(edgekit, net, pictures, "--no-bench")
+    (engine,) = Path("out").rglob("model.plan")
+    engine.with_name("model.onnx").unlink()
 
     said = edgekit("bundle", "out", "--engine", "board-tensorrt")
 
-    assert (said.status, len(said.err.splitlines())) == (6, 2)
-    assert "without --device" in said.err
+    assert (said.status, len(said.err.splitlines())) == (1, 2)
+    assert "model.onnx is not what the engine was built of" in said.err
 
 
 @pytest.fixture

@@ -148,8 +148,9 @@ def build_on(device: Device, package: Path, out: Path, watcher: Watcher) -> Engi
         _fetch(device, work / name, out / name, is_needed=name == plan.engine)
     if file_sha256(out / plan.engine) != result["engine"]["sha256"]:
         raise DeviceError(f"{device.facts.name}: {plan.engine} is not what was built", hint="is its disk damaged? build again")
-    for name in (plan.model, PLAN_FILE):  # what `debug engine` goes by
-        shutil.copyfile(package / name, out / name)
+    for name in (*plan.made_of, PLAN_FILE):  # what `debug engine` goes by, and a package is made of again
+        if (package / name).exists():
+            shutil.copyfile(package / name, out / name)
     job.do("forget")
     return seal_engine(out, _engine(packed, plan, result, out))
 
