@@ -8,7 +8,7 @@ import re
 import shutil
 import tempfile
 from importlib import metadata
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import msgspec
 
@@ -32,6 +32,7 @@ TOLERANCE = 0.05  # int8 kernels of two processors were seen to differ by 5 step
 TOLERANCE_BUILT = 0.1  # what TensorRT builds is held against its graph in ONNX Runtime, which rounds otherwise
 HEALTH_S = 300.0
 BUILD_S = 7200.0
+OWN_CODE = ("trainer", "loss")  # options of steps
 NEEDS = {"tflite": ("ai-edge-litert", "numpy"), "onnxruntime": ("onnxruntime", "numpy"), "tensorrt": ()}
 """Packages that a device must have for a runtime; TensorRT comes with JetPack."""
 RUNNER = (
@@ -293,18 +294,19 @@ def _refuse_bad(manifest: Manifest) -> None:
     try:
         bundle_file.read_manifest(manifest.encoded())
     except RefusedError as error:
-        message = f"a bundle named {manifest.name!r} of version {manifest.version}: {error.reason}"
-        raise UsageError(message, hint="--name takes small letters, digits and `-`, --version a number above 0") from error
+        raise UsageError(f"no device takes such a bundle: {error.reason}", hint="choose others: --name, --version") from error
 
 
 def _origin(report: Report) -> Origin:
+    """What it was made of; code of the user's own, which may lie anywhere, without where that is."""
     samples = report.samples
+    steps = tuple({key: PurePath(value).name if key in OWN_CODE else value for key, value in step.items()} for step in report.recipe.step)
     return Origin(
         source=Path(report.model.source).name,
         format=report.model.format,
         sha256=report.model.sha256,
         recipe=report.recipe.name,
-        steps=report.recipe.step,
+        steps=steps,
         samples=samples.name if samples else "",
         samples_sha256=samples.sha256 if samples else "",
     )
