@@ -27,29 +27,40 @@ class Adbd:
     """
 
     def __init__(self, folder: Path, cable) -> None:
-        self.home = folder / "device"
+        self._folder, self.home = folder, folder / "device"
         self.home.mkdir(parents=True)
         self.apps, self.depot = self.home / "apps", self.home / "depot"  # adbd's own HOME is the user's, whatever it is told
-        port = free_port()
-        self.serial = f"127.0.0.1:{port}"
-        path = f"{Path(sys.executable).parent}:/usr/bin:/bin"
-        told = {"PATH": path, "HOME": self.home, "ADBD_PORT": str(port)}
-        told |= {"EDGEKIT_APPS": self.apps, "EDGEKIT_DEPOT": self.depot, "EDGEKIT_LOCK": self.home / "lock"}
-        with (folder / "adbd.log").open("wb") as log:
+        self._port = free_port()
+        self.serial = f"127.0.0.1:{self._port}"
+        self._child: subprocess.Popen[bytes] | None = None
+        self.start()
+        self.cable = cable(self._port)
+        self.urls = {"pi": f"adb://{self.serial}", "cable": f"adb://127.0.0.1:{self.cable.port}"}
+
+    def start(self, environment: dict[str, object] | None = None) -> None:
+        """Start it, perhaps with another environment on the device."""
+        told = {"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin", "HOME": self.home, "ADBD_PORT": str(self._port)}
+        told |= {"EDGEKIT_APPS": self.apps, "EDGEKIT_DEPOT": self.depot, "EDGEKIT_LOCK": self.home / "lock", **(environment or {})}
+        with (self._folder / "adbd.log").open("ab") as log:
             self._child = subprocess.Popen([PROGRAM], env=told, stdout=log, stderr=log, start_new_session=True)
         end = time.monotonic() + 20
         while time.monotonic() < end:
-            with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+            with suppress(OSError), socket.create_connection(("127.0.0.1", self._port), 1):
                 break
             time.sleep(0.1)
-        self.cable = cable(port)
+
+    def stop(self) -> None:
+        """End it; what it started goes on."""
+        if self._child is not None:
+            with suppress(ProcessLookupError):
+                os.killpg(self._child.pid, signal.SIGKILL)
+            self._child.wait()
+            self._child = None
 
     def close(self) -> None:
         self.cable.close()
         subprocess.run(["adb", "kill-server"], capture_output=True, check=False, timeout=30)
-        with suppress(ProcessLookupError):
-            os.killpg(self._child.pid, signal.SIGKILL)
-        self._child.wait()
+        self.stop()
 
 
 def free_port() -> int:
