@@ -146,9 +146,10 @@ def pack(build: Path, out: Path | None, wanted: Wanted) -> Packed:
     signature = with_preprocess(report.model.signature, samples) if samples is not None else report.model.signature
     with tempfile.TemporaryDirectory(prefix="edgekit-") as temporary, tempfile.TemporaryDirectory(prefix="edgekit-") as again:
         stage = Path(temporary)
-        repack = getattr(plugins.load("edgekit.backends", engine.runtime)(), "repack", None) if engine.status != NOT_BUILT else None
-        if repack is not None:  # what one board built is of that board alone
-            folder, engine = Path(again), repack(folder, Path(again))
+        backend = plugins.load("edgekit.backends", engine.runtime)
+        is_of_one_board = engine.status != NOT_BUILT and hasattr(backend, "repack")
+        if is_of_one_board:
+            folder, engine = Path(again), backend().repack(folder, Path(again))
         _put_engine(folder, entry, build, stage)
         _put_runner(stage, engine.runs_in)
         _put_descriptor(stage, engine, signature, _boxes(wanted.boxes, engine))
@@ -157,7 +158,7 @@ def pack(build: Path, out: Path | None, wanted: Wanted) -> Packed:
         manifest = _manifest(report, entry, target, engine, wanted, queries)
         known.write_outputs(stage, manifest)
         packed = _written(stage, manifest, out)
-        return packed if repack is None else msgspec.structs.replace(packed, note=f"{entry.key}: {BUILT_THERE}")
+        return msgspec.structs.replace(packed, note=f"{entry.key}: {BUILT_THERE}") if is_of_one_board else packed
 
 
 def write_bundle(path: Path, signatures: bytes, manifest: bytes, members: list[Member], source: Path) -> None:
