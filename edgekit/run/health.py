@@ -146,7 +146,7 @@ def _built(slot: str, manifest: Dict[str, Any], *, is_new: bool) -> Any:
     if result is None or result["status"] != "built":
         raise RefusedError("build", (result or {}).get("reason") or said)
     if "run" not in result:
-        raise RefusedError("build", "its builder is of an older edgekit, which could not ask trtexec what an engine answers")
+        raise RefusedError("build", "its builder is of an older edgekit, which could not ask trtexec what an engine answers: bundle it anew")
     got = []
     for number, tensors in enumerate(read_tensors(os.path.join(slot, FOLDER, "outputs"))):
         path = os.path.join(outputs, "%03d" % number)
