@@ -14,12 +14,18 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def beside(name):
+    """A module that lies beside this one."""
+    spec = importlib.util.spec_from_file_location(f"edgekit_tests_{name}", Path(__file__).with_name(f"{name}.py"))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 @pytest.fixture
 def sshd(tmp_path, monkeypatch):
     """A real OpenSSH server of this test's own, which edgekit's ssh knows as ``pi``, and behind a cable as ``cable``."""
-    spec = importlib.util.spec_from_file_location("edgekit_tests_sshd", Path(__file__).with_name("sshd.py"))
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = beside("sshd")
     if module.WHY_NOT:
         (pytest.fail if os.environ.get("EDGEKIT_SSH_TESTS") == "required" else pytest.skip)(module.WHY_NOT)
     server = module.Sshd(tmp_path / "sshd")
@@ -30,13 +36,23 @@ def sshd(tmp_path, monkeypatch):
 
 
 @pytest.fixture
+def adbd(tmp_path, monkeypatch):
+    """A real adbd on a port of this test's own, and a server of adb's of its own."""
+    module = beside("adbd")
+    if module.WHY_NOT:
+        (pytest.fail if os.environ.get("EDGEKIT_ADB_TESTS") == "required" else pytest.skip)(module.WHY_NOT)
+    monkeypatch.setenv("ANDROID_ADB_SERVER_PORT", str(module.free_port()))
+    monkeypatch.setenv("HOME", str(tmp_path))  # adb's keys
+    device = module.Adbd(tmp_path / "adbd", beside("sshd").Cable)
+    yield device
+    device.close()
+
+
+@pytest.fixture
 def bundles():
     """The module ``tests/bundles.py``: bundles made by hand."""
     pytest.importorskip("cryptography")
-    spec = importlib.util.spec_from_file_location("edgekit_tests_bundles", Path(__file__).with_name("bundles.py"))
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return beside("bundles")
 
 
 @pytest.fixture

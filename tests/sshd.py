@@ -45,6 +45,7 @@ class Sshd:
         (self.python / "python3").symlink_to(sys.executable)
         self.path = f"{Path(sys.executable).parent}:/usr/bin:/bin"
         self.cable = Cable(self.port)
+        self.urls = {"pi": "ssh://pi", "cable": "ssh://cable"}
         self.configure()
         self._child: subprocess.Popen[bytes] | None = None
         self.start()

@@ -8,12 +8,12 @@ import re
 import shutil
 import tempfile
 from importlib import metadata
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import msgspec
 
 import edgekit.run
-from edgekit import strict
+from edgekit import plugins, strict
 from edgekit.bundle import known, sbom
 from edgekit.bundle.manifest import Boxes, Build, Descriptor, ForTarget, HealthLimits, Licences, Listed, Manifest, Opened, Origin
 from edgekit.engine.contract import Engine, Port, read_engine
@@ -27,10 +27,12 @@ from edgekit.samples import read_samples, with_preprocess
 SUFFIX = ".edgekit"
 SBOM = "sbom.cdx.json"
 NOT_BUILT = "not built: needs the device"
+BUILT_THERE = "the engine that a board built stays here; the bundle has the package that it was built of, and each device builds its own"
 TOLERANCE = 0.05  # int8 kernels of two processors were seen to differ by 5 steps of 256 (tflite-runtime 2.14)
 TOLERANCE_BUILT = 0.1  # what TensorRT builds is held against its graph in ONNX Runtime, which rounds otherwise
 HEALTH_S = 300.0
 BUILD_S = 7200.0
+OWN_CODE = ("trainer", "loss")  # options of steps
 NEEDS = {"tflite": ("ai-edge-litert", "numpy"), "onnxruntime": ("onnxruntime", "numpy"), "tensorrt": ()}
 """Packages that a device must have for a runtime; TensorRT comes with JetPack."""
 RUNNER = (
@@ -48,7 +50,20 @@ RUNNER = (
     "tensors",
     "timing",
 )
-"""Modules of the room that travels which run an engine; its runtime's adapter comes besides."""
+"""Modules of the room that travels which run an engine; its runtime's adapter comes besides, with what that needs."""
+NEEDED_BY = {
+    "tensorrt": (
+        "board",
+        "cuda_memory",
+        "jetson",
+        "plan_header",
+        "tensorrt_run",
+        "trtexec",
+        "trtexec_output",
+        "trtexec_path",
+        "trtexec_query",
+    )
+}
 _RUN = '''"""Runs the engine of this folder: files in, a line of JSON each out; --check holds it against what was recorded."""
 
 import os
@@ -99,12 +114,14 @@ class Packed(msgspec.Struct, frozen=True):
         path: the file.
         bytes, sha256: of it.
         manifest: what it says of itself.
+        note: what a reader should know, in a sentence; "" if nothing.
     """
 
     path: Path
     bytes: int
     sha256: str
     manifest: Manifest
+    note: str = ""
 
 
 def pack(build: Path, out: Path | None, wanted: Wanted) -> Packed:
@@ -125,15 +142,14 @@ def pack(build: Path, out: Path | None, wanted: Wanted) -> Packed:
     engine = read_engine(folder)
     if engine.runtime not in ("tflite", "onnxruntime", "tensorrt", "tflite-tensorflow"):
         raise UnsupportedError(f"{entry.key}: no device installs engines of {engine.runtime}", hint="put it into your application by hand")
-    if engine.runtime == "tensorrt" and engine.status != NOT_BUILT:
-        raise UnsupportedError(
-            f"{entry.key}: it was built on a board, and a bundle takes the package that each board builds itself",
-            hint="run the same `edgekit build` without --device, with another -o, and bundle that",
-        )
     samples = read_samples(wanted.samples) if wanted.samples is not None else None
     signature = with_preprocess(report.model.signature, samples) if samples is not None else report.model.signature
-    with tempfile.TemporaryDirectory(prefix="edgekit-") as temporary:
+    with tempfile.TemporaryDirectory(prefix="edgekit-") as temporary, tempfile.TemporaryDirectory(prefix="edgekit-") as again:
         stage = Path(temporary)
+        backend = plugins.load("edgekit.backends", engine.runtime)
+        is_of_one_board = engine.status != NOT_BUILT and hasattr(backend, "repack")
+        if is_of_one_board:
+            folder, engine = Path(again), backend().repack(folder, Path(again))
         _put_engine(folder, entry, build, stage)
         _put_runner(stage, engine.runs_in)
         _put_descriptor(stage, engine, signature, _boxes(wanted.boxes, engine))
@@ -141,7 +157,8 @@ def pack(build: Path, out: Path | None, wanted: Wanted) -> Packed:
         queries = known.write_inputs(stage / "health", engine, signature, samples)
         manifest = _manifest(report, entry, target, engine, wanted, queries)
         known.write_outputs(stage, manifest)
-        return _written(stage, manifest, out)
+        packed = _written(stage, manifest, out)
+        return msgspec.structs.replace(packed, note=f"{entry.key}: {BUILT_THERE}") if is_of_one_board else packed
 
 
 def write_bundle(path: Path, signatures: bytes, manifest: bytes, members: list[Member], source: Path) -> None:
@@ -187,9 +204,8 @@ def _put_engine(folder: Path, entry: EngineEntry, build: Path, stage: Path) -> N
 def _put_runner(stage: Path, runtime: str) -> None:
     source, room = Path(edgekit.run.__file__).parent, stage / "runner" / "edgekit_run"
     room.mkdir(parents=True)
-    for name in (*RUNNER, runtime):
-        if (source / f"{name}.py").exists():  # TensorRT's engines are run by the builder beside them
-            shutil.copyfile(source / f"{name}.py", room / f"{name}.py")
+    for name in (*RUNNER, runtime, *NEEDED_BY.get(runtime, ())):
+        shutil.copyfile(source / f"{name}.py", room / f"{name}.py")
     (stage / "run.py").write_text(_RUN, encoding="utf-8")
 
 
@@ -279,18 +295,19 @@ def _refuse_bad(manifest: Manifest) -> None:
     try:
         bundle_file.read_manifest(manifest.encoded())
     except RefusedError as error:
-        message = f"a bundle named {manifest.name!r} of version {manifest.version}: {error.reason}"
-        raise UsageError(message, hint="--name takes small letters, digits and `-`, --version a number above 0") from error
+        raise UsageError(f"no device takes such a bundle: {error.reason}", hint="choose others: --name, --version") from error
 
 
 def _origin(report: Report) -> Origin:
+    """What it was made of; code of the user's own, which may lie anywhere, without where that is."""
     samples = report.samples
+    steps = tuple({key: PurePath(value).name if key in OWN_CODE else value for key, value in step.items()} for step in report.recipe.step)
     return Origin(
         source=Path(report.model.source).name,
         format=report.model.format,
         sha256=report.model.sha256,
         recipe=report.recipe.name,
-        steps=report.recipe.step,
+        steps=steps,
         samples=samples.name if samples else "",
         samples_sha256=samples.sha256 if samples else "",
     )

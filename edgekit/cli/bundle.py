@@ -55,7 +55,10 @@ def bundle(  # noqa: PLR0913 - one argument an option, as typer has it
     made = pack(out, file, wanted)
     signed = sign(made.path, key, expires=expires, passphrase=asked_passphrase(ask=passphrase)) if key else None
     if as_json:
-        print_json({"path": made.path, "bytes": made.path.stat().st_size, "manifest": made.manifest, "signers": signed.signers if signed else ()})
+        told = {"path": made.path, "bytes": made.path.stat().st_size, "manifest": made.manifest, "signers": signed.signers if signed else ()}
+        print_json({**told, "note": made.note})
         return
     until = f"signed by {key}, until {signed.expires}" if signed else f"not signed yet: edgekit sign {made.path} --key NAME"
     say(f"{made.path}: {made.manifest.title}, version {made.manifest.version}, {megabytes(made.bytes)} MB; {until}")
+    if made.note:
+        say(f"  {made.note}")

@@ -14,16 +14,12 @@ NameOption = Annotated[str, typer.Option("--name", metavar="APP", help="The appl
 
 def rollback(device: DeployDevice, name: NameOption = "", as_json: AsJson = False) -> None:
     """Return to what ran before, on a device where it still lies; at once, nothing is sent."""
-    from edgekit.deploy import Site
-    from edgekit.device import open_device
+    from edgekit.deploy import site_of
 
-    opened = open_device(device, as_it_is=True)
-    try:
-        found = Site(opened).back(name)
-    finally:
-        opened.close()
+    with site_of(device) as site:
+        found = site.back(name)
     running = found.running
     if as_json:
         print_json(found)
     elif running is not None:
-        say(f"{opened.facts.name}: {found.app} {running.version} runs again ({running.title})")
+        say(f"{device}: {found.app} {running.version} runs again ({running.title})")

@@ -26,23 +26,19 @@ def status(
     as_json: AsJson = False,
 ) -> None:
     """Say what is installed on a device and what runs, or say that what runs is good or bad."""
-    from edgekit.deploy import Site
-    from edgekit.device import open_device
+    from edgekit.deploy import site_of
     from edgekit.errors import UsageError
     from edgekit.strict import nearest
 
     if mark not in ("", *MARKS):
         raise UsageError(f"{mark}: no such mark{nearest(mark, MARKS)}", hint=f"one of {', '.join(MARKS)}, or nothing")
-    opened = open_device(device, as_it_is=True)
-    try:
-        found = (Site(opened).mark(name, MARKS[mark]),) if mark else Site(opened).status(name)
-    finally:
-        opened.close()
+    with site_of(device) as site:
+        found = (site.mark(name, MARKS[mark]),) if mark else site.status(name)
     if as_json:
-        print_json({"device": opened.facts.name, "apps": found})
+        print_json({"device": device, "apps": found})
         return
     if not any(one.slots for one in found):  # a first deploy that was refused leaves a name without slots
-        say(f"{opened.facts.name}: nothing is installed")
+        say(f"{device}: nothing is installed")
         return
     _show(found)
 

@@ -12,9 +12,8 @@ import msgspec
 
 from edgekit.bundle import looked_at, read_keys, rotations
 from edgekit.bundle.manifest import Manifest
-from edgekit.deploy.site import Health, Installed, Site, Slot
+from edgekit.deploy.site import Health, Installed, Site, Slot, site_of
 from edgekit.deploy.unit import unit_of
-from edgekit.device import open_device
 from edgekit.errors import BundleError, DeviceError, EdgekitError, UnreachableError, UsageError
 from edgekit.watch import SILENT, Watcher
 
@@ -50,7 +49,7 @@ class Deployed(msgspec.Struct, frozen=True):
     """What runs on a device now.
 
     Attributes:
-        device: its name.
+        device: URL or name, as it was asked for.
         app: the application.
         slot: what was installed.
         before: the slot that ran before; None if there was none.
@@ -101,18 +100,17 @@ def deploy(bundle: Path, asked: str, terms: Terms, *, watcher: Watcher = SILENT,
     if not told.signers:
         raise BundleError(f"{bundle}: it is not signed, and no device takes it", hint=f"edgekit sign {bundle} --key NAME")
     keys = read_keys(terms.trust_keys).text() if terms.trust_keys is not None else ""
-    device = open_device(asked, as_it_is=True)
-    try:
-        if not device.facts.url.startswith(("ssh:", "local")):
-            raise UsageError(f"{asked}: nothing is installed on such a device", hint="deploy to one behind SSH, or to local")
-        _refuse_foreign(told.manifest, device.facts.arch, device.facts.name, bundle)
-        site = Site(device)
-        watcher.begin(f"deploy {told.manifest.name} {told.manifest.version} to {device.facts.name}")
+    with site_of(asked) as site:
+        facts = site.device.facts
+        _refuse_foreign(told.manifest, facts.arch, asked, bundle)
+        if terms.unit and facts.emulated:
+            raise UsageError(f"{asked}: a service would start there without its emulator", hint="leave out --unit")
+        watcher.begin(f"deploy {told.manifest.name} {told.manifest.version} to {asked}")
         wish = {"keys": keys, "rotations": rotations(), "keep": terms.keep, "most_bytes": terms.most_mb * 1_000_000, "trial_s": terms.trial_s}
         answer = _installed(site, bundle, wish, told.manifest)
         watcher.end(f"slot {answer['slot']}")
         found = Deployed(
-            device=device.facts.name,
+            device=asked,
             app=answer["app"],
             slot=answer["slot"],
             before=answer["before"],
@@ -122,11 +120,9 @@ def deploy(bundle: Path, asked: str, terms: Terms, *, watcher: Watcher = SILENT,
             installed=msgspec.convert(answer["installed"], Installed),
         )
         if terms.unit:
-            path = site.write_unit(found.app, unit_of(found.app, str(site.root()), device.facts.python))
+            path = site.write_unit(found.app, unit_of(found.app, str(site.root()), facts.python))
             found = msgspec.structs.replace(found, unit=str(path))
         return _tried(site, found, terms, watcher, sleep) if terms.wait else found
-    finally:
-        device.close()
 
 
 def _refuse_foreign(manifest: Manifest, arch: str, name: str, bundle: Path) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -13,7 +14,8 @@ import msgspec
 
 import edgekit.run
 from edgekit.bundle import HINTS
-from edgekit.device import Device
+from edgekit.device import Device, open_device
+from edgekit.device.travel import answer_of, script_of
 from edgekit.errors import BundleError, DeviceError, EdgekitError
 
 ASK_S = 120.0
@@ -24,6 +26,7 @@ ROOM = (
     "ed25519",
     "errors",
     "health",
+    "home",
     "installing",
     "slots",
     "tensors",
@@ -31,15 +34,16 @@ ROOM = (
     "trust",
 )
 """Modules that install, and watch what was installed."""
-_ROOT = 'root="${EDGEKIT_APPS:-$HOME/.local/share/edgekit/apps}"; '
-_INSTALLED = _ROOT + '[ -d "$root/agent" ] || exit 3; cd "$root/agent" && EDGEKIT_PYTHON="$0" exec "$0" -B -m edgekit_run.apps "$@"'
+_WHERE = ("bundle_file", "home", "slots")
+_INSTALLED = (
+    '[ -d "$1/agent" ] || exit 3; cd "$1/agent" && export EDGEKIT_APPS="$1" EDGEKIT_PYTHON="$0" && shift && exec "$0" -B -m edgekit_run.apps "$@"'
+)
 _PUT = 'cd "$1" && shift && EDGEKIT_PYTHON="$0" exec "$0" -B -m edgekit_run.apps "$@"'
 NOTHING = 3
 _HINTS = {
     "disk": "make room there: df -h; `edgekit deploy --keep 1` keeps fewer slots",
     "busy": "wait for it to end",
     "build": "the builder's log lies on the device no more; try it by hand in the engine's folder: python3 build_engine.py",
-    "binding": "there: sudo apt install python3-libnvinfer, which comes with JetPack; a virtual environment needs --system-site-packages",
     "alone": "edgekit deploy BUNDLE --device NAME puts another one in its place",
     "health": "is this the device that it was built and measured for? `edgekit bundle --tolerance`, `--max-latency-ms` say what is allowed",
     "state": "edgekit status --device NAME",
@@ -98,6 +102,25 @@ class Health(msgspec.Struct, frozen=True):
     is_timed: bool
 
 
+@contextmanager
+def site_of(asked: str) -> Iterator[Site]:
+    """Open a device to install on it; it is called what the user called it, not what it calls itself.
+
+    Args:
+        asked: URL or name of the device.
+
+    Raises:
+        UsageError: there is no such device.
+        UnreachableError: it does not answer.
+    """
+    device = open_device(asked, as_it_is=True)
+    try:
+        device.facts = msgspec.structs.replace(device.facts, name=asked)
+        yield Site(device)
+    finally:
+        device.close()
+
+
 class Site:
     """Applications on a device.
 
@@ -107,6 +130,7 @@ class Site:
 
     def __init__(self, device: Device) -> None:
         self.device = device
+        self._root: PurePosixPath | None = None
 
     def status(self, name: str = "") -> tuple[Installed, ...]:
         """What is installed; of one application only, if it is named.
@@ -174,9 +198,15 @@ class Site:
         return folder / f"edgekit-{name}.service"
 
     def root(self) -> PurePosixPath:
-        """Where applications lie there."""
-        ran = self.device.run(["sh", "-c", _ROOT + 'printf %s "$root"'], timeout_s=ASK_S)
-        return PurePosixPath(ran.stdout.decode(errors="replace"))
+        """Where applications lie there.
+
+        Raises:
+            DeviceError: it does not answer.
+        """
+        if self._root is None:
+            told = answer_of(self.device, script_of(_WHERE, "slots.main"), dict[str, str], timeout_s=ASK_S)
+            self._root = PurePosixPath(told["root"])
+        return self._root
 
     def _changed(self, verb: str, *arguments: str) -> Installed:
         told = self._asked(verb, *arguments)
@@ -186,7 +216,7 @@ class Site:
 
     def _asked(self, verb: str, *arguments: str) -> dict[str, Any] | None:
         """An answer of the agent that lies there; None if there is none."""
-        ran = self.device.run(["sh", "-c", _INSTALLED, self.device.facts.python, verb, *arguments], timeout_s=ASK_S)
+        ran = self.device.run(["sh", "-c", _INSTALLED, self.device.facts.python, str(self.root()), verb, *arguments], timeout_s=ASK_S)
         return None if ran.status == NOTHING else self._read(ran.stdout, ran.stderr, ran.status, "")
 
     def _answered(self, argv: list[str], timeout_s: float, what: str) -> dict[str, Any]:

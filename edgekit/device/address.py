@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
+import subprocess
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from edgekit.device.attended import CONNECT_S
 from edgekit.errors import DeviceError, UnreachableError, UsageError
 
+SSH_PORT = 22
 FORM = "ssh://[USER@]HOST[:PORT]"
 
 # A cable that was pulled is noticed after 3 x 2 s. Host keys are never accepted by themselves, whatever the user's
@@ -89,7 +92,7 @@ class Address(NamedTuple):
                 words = {
                     "url": self.url,
                     "try": self.by_hand,
-                    "host": _known_as(self),
+                    "forget": _forget(self, said) if "{forget}" in hint else "",
                     "found": found[found.lastindex or 0].strip(),
                     "last": last,
                 }
@@ -129,9 +132,26 @@ def _client() -> str:
     return found
 
 
+def _forget(address: Address, said: str) -> str:
+    """The command that removes what is known of a host, from the file that ssh names."""
+    found = re.search(r"Offending \S+ key in (.+):\d+", said)
+    file = f"-f {shlex.quote(found[1])} " if found else ""
+    return f"ssh-keygen {file}-R {shlex.quote(_known_as(address))}"
+
+
 def _known_as(address: Address) -> str:
-    """As ``known_hosts`` names it."""
-    return f"[{address.host}]:{address.port}" if address.port not in (0, 22) else address.host
+    """As ``known_hosts`` names it: by the alias of the user's configuration, else by the host and port that stand there.
+
+    Source: sshconnect.c of OpenSSH, ``get_hostfile_hostname_ipaddr``.
+    """
+    try:
+        ran = subprocess.run([_client(), "-G", *address.arguments], capture_output=True, text=True, timeout=CONNECT_S, check=False)
+        lines = ran.stdout.splitlines()
+    except (OSError, subprocess.TimeoutExpired):
+        lines = []
+    told = dict(line.partition(" ")[::2] for line in lines)
+    host, port = told.get("hostname", address.host), told.get("port", str(address.port or SSH_PORT))
+    return told.get("hostkeyalias") or (host if int(port) == SSH_PORT else f"[{host}]:{port}")
 
 
 # Pattern in what ssh says, message, hint. Words: OpenSSH 8 to 9, sshconnect.c, sshconnect2.c, clientloop.c, readconf.c.
@@ -139,7 +159,7 @@ _FAULTS = (
     (
         r"IDENTIFICATION HAS CHANGED",
         "its host key is not the one that is known: it was installed anew, or somebody stands in between",
-        "if you know why: ssh-keygen -R '{host}', then {try} in a terminal, and compare the fingerprint",
+        "if you know why: {forget}, then {try} in a terminal, and compare the fingerprint",
     ),
     (
         r"Host key verification failed|host key is known for",

@@ -60,6 +60,12 @@ class Userland(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     counts_with: str = ""
 
 
+def apps_folder(name: str) -> Path:
+    """Where applications lie that are installed in a userland: beside those of this machine, so that they outlast the userland."""
+    data = os.environ.get("XDG_DATA_HOME")
+    return (Path(data) if data else Path.home() / ".local" / "share").absolute() / "edgekit" / "emulated" / name
+
+
 def userlands_root() -> Path:
     """``$EDGEKIT_USERLANDS``, else ``edgekit/userlands`` in the user's cache folder."""
     named = os.environ.get("EDGEKIT_USERLANDS")
@@ -87,6 +93,7 @@ class EmulatedDevice:
         self._qemu = _emulator(arch)
         version = _version(self._qemu)
         self._cpu = cpu
+        self._apps = apps_folder(name)
         self._files = LocalDevice()
         self.facts = DeviceFacts(
             url=url,
@@ -144,6 +151,7 @@ class EmulatedDevice:
             "QEMU_LD_PREFIX": str(self._folder / "cores" / self._cpu),
             "QEMU_CPU": self._cpu,
             "EDGEKIT_QEMU": self._qemu,
+            "EDGEKIT_APPS": str(self._apps),
         }
 
     def workspace(self) -> PurePosixPath:

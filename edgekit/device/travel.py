@@ -17,7 +17,7 @@ T = TypeVar("T")
 ROOM = Path(edgekit.run.__file__).parent
 
 PROBE = ("errors", "state", "trtexec_path", "probe")
-ATTENDANT = (*PROBE, "frames", "lease", "depot", "attendant")
+ATTENDANT = (*PROBE, "frames", "lease", "home", "depot", "attendant")
 
 # Python 3.8; the sources stand in the script itself, so that nothing is written on the device.
 _SCRIPT = """

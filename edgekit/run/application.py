@@ -22,7 +22,7 @@ from .pictures import View, read_picture, to_real, to_stored
 from .session import Opening, Session, adapter_of
 from .tensors import Tensor
 
-DESCRIPTOR = "descriptor.json"
+DESCRIPTOR, PLAN = "descriptor.json", "build-plan.json"
 BEST = 5
 
 
@@ -39,10 +39,7 @@ class Application:
     def __init__(self, slot: str) -> None:
         self.descriptor = _read(os.path.join(slot, DESCRIPTOR))
         self.manifest = _read(os.path.join(slot, "manifest.json"))
-        engine = self.manifest["engine"]
-        path = os.path.join(slot, engine["file"])
-        opening = Opening(path, engine["threads"], engine["options"], engine["inputs"], engine["outputs"])
-        self._session: Session = adapter_of(engine["runtime"]).open_engine(opening)
+        self._session: Session = adapter_of(self.manifest["engine"]["runtime"]).open_engine(opening_of(slot, self.manifest))
 
     def answer(self, path: str) -> Dict[str, Any]:
         """What the engine says of a file.
@@ -73,6 +70,21 @@ class Application:
     def _named(self, index: int, score: float, **more: Any) -> Dict[str, Any]:
         labels = self.descriptor["labels"]
         return dict({"label": labels[index] if index < len(labels) else str(index), "index": index, "score": score}, **more)
+
+
+def opening_of(slot: str, manifest: Dict[str, Any]) -> Opening:
+    """How a slot's engine is opened; one that was built here lies beside what it was built of.
+
+    Raises:
+        RunError: it was to be built here, and what says how cannot be read.
+    """
+    engine = manifest["engine"]
+    path, options = os.path.join(slot, engine["file"]), engine["options"]
+    if manifest["build"] is not None:
+        plan = _read(os.path.join(os.path.dirname(path), PLAN))
+        path = os.path.join(os.path.dirname(path), plan["engine"])
+        options = dict(options, shapes={one["input"]: one["opt"] for one in plan["profiles"]})
+    return Opening(path, engine["threads"], options, engine["inputs"], engine["outputs"])
 
 
 def read_arrays(path: str, ports: List[Dict[str, Any]]) -> List[Tensor]:

@@ -22,6 +22,7 @@ SIGNATURES_BYTES = 16 * 1024
 MANIFEST_BYTES = 4 * 1024 * 1024
 MEMBER_BYTES = 8 * 1024**3 - 1  # what eleven octal digits of a header can say
 MEMBERS = 4096
+VERSION = 2**53 - 1  # the largest whole number that every reader of JSON has exactly: RFC 8259, section 6
 NAME_BYTES = 100
 SCHEMA = 1
 READ_BYTES = 1024 * 1024
@@ -200,10 +201,12 @@ def read_manifest(content: bytes) -> Dict[str, Any]:
 
 
 def _must_be_named(told: Dict[str, Any]) -> None:
-    is_named = isinstance(told["name"], str) and _APP.fullmatch(told["name"])
-    is_numbered = type(told["version"]) is int and 0 < told["version"] < 2**53
-    if not (is_named and is_numbered and isinstance(told["title"], str) and isinstance(told["target"]["arch"], str)):
-        raise ValueError("name, title, version or target")
+    if not isinstance(told["name"], str) or not _APP.fullmatch(told["name"]):
+        raise RefusedError("format", "the name %.80r is none: small letters, digits and `-`, 63 at most, no `-` first" % (told["name"],))
+    if type(told["version"]) is not int or not 0 < told["version"] <= VERSION:
+        raise RefusedError("format", "the version %.80r is none: a whole number from 1 to %d" % (told["version"], VERSION))
+    if not (isinstance(told["title"], str) and isinstance(told["target"]["arch"], str)):
+        raise RefusedError("format", "the title or the architecture of the target is no text")
 
 
 def members_of(manifest: Dict[str, Any]) -> List[Member]:

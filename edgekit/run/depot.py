@@ -22,12 +22,12 @@ import time
 from contextlib import suppress
 from typing import Any, Dict, List, Optional
 
+from .home import ANDROID, is_homeless
 from .lease import end_holder, locked
 
 FOLLOWS_S = 600.0  # how long a visit that was cut off keeps its workspaces
 PART_S = 7 * 24 * 3600.0  # … and a piece what has arrived of it
 READ_BYTES = 1024 * 1024
-ANDROID = "/data/local/tmp"
 
 
 def depot_root() -> str:
@@ -35,10 +35,9 @@ def depot_root() -> str:
     named = os.environ.get("EDGEKIT_DEPOT")
     if named:
         return named
-    home = os.path.expanduser("~")
-    if not os.access(home, os.W_OK) and os.access(ANDROID, os.W_OK):
+    if is_homeless():
         return os.path.join(ANDROID, "edgekit", "device")
-    cache = os.environ.get("XDG_CACHE_HOME") or os.path.join(home, ".cache")
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
     return os.path.join(cache, "edgekit", "device")
 
 

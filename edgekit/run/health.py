@@ -145,21 +145,24 @@ def _built(slot: str, manifest: Dict[str, Any], *, is_new: bool) -> Any:
     result = _json(os.path.join(folder, BUILD_RESULT))
     if result is None or result["status"] != "built":
         raise RefusedError("build", (result or {}).get("reason") or said)
-    if result.get("by") == "trtexec":
-        raise RefusedError("binding", "trtexec built it, for want of TensorRT's Python package, and so nobody can ask what it answers")
+    if "run" not in result:
+        raise RefusedError("build", "its builder is of an older edgekit, which could not ask trtexec what an engine answers: bundle it anew")
     got = []
     for number, tensors in enumerate(read_tensors(os.path.join(slot, FOLDER, "outputs"))):
         path = os.path.join(outputs, "%03d" % number)
-        got.append([tensor._replace(data=_content(os.path.join(path, tensor.name + ".bin"))) for tensor in tensors])
+        got.append([tensor._replace(data=_content(os.path.join(path, tensor.name + ".bin"), len(tensor.data))) for tensor in tensors])
     return got, result["run"]["latencies_ns"]
 
 
-def _content(path: str) -> bytes:
+def _content(path: str, size: int) -> bytes:
     try:
         with open(path, "rb") as stream:
-            return stream.read()
+            content = stream.read()
     except OSError as missing:
         raise RunError("engine", "it left no %s" % os.path.basename(path)) from missing
+    if len(content) != size:
+        raise RunError("engine", "%s has %d bytes, %d were recorded" % (os.path.basename(path), len(content), size))
+    return content
 
 
 def _json(path: str) -> Any:

@@ -1,6 +1,7 @@
 """Applications on a device: each has slots, one for every bundle that is installed, and a link to the one that runs.
 
-The root is ``$EDGEKIT_APPS``, else ``.local/share/edgekit/apps`` in the user's home::
+The root is ``$EDGEKIT_APPS``, else ``.local/share/edgekit/apps`` in the user's home, or in Android's folder for what its shell puts
+there::
 
     trust                    whose bundles are installed (edgekit_run.trust)
     lock                     locked (flock) by whoever changes anything here
@@ -19,11 +20,13 @@ import fcntl
 import json
 import os
 import shutil
+import sys
 import time
 from contextlib import contextmanager, suppress
 from typing import Any, Dict, Iterator, List, Optional
 
 from .bundle_file import RefusedError
+from .home import ANDROID, is_homeless
 
 SCHEMA = 1
 TRIAL, GOOD, BAD = "trial", "good", "bad"
@@ -32,7 +35,17 @@ LOCK_WAIT_S = 15.0
 
 def apps_root() -> str:
     """Where applications lie."""
-    return os.environ.get("EDGEKIT_APPS") or os.path.join(os.path.expanduser("~"), ".local", "share", "edgekit", "apps")
+    named = os.environ.get("EDGEKIT_APPS")
+    if named:
+        return named
+    if is_homeless():
+        return os.path.join(ANDROID, "edgekit", "apps")
+    return os.path.join(os.path.expanduser("~"), ".local", "share", "edgekit", "apps")
+
+
+def main() -> None:
+    """Print the root, as JSON."""
+    sys.stdout.write(json.dumps({"root": os.path.abspath(apps_root())}))
 
 
 def sync(path: str) -> None:

@@ -32,7 +32,8 @@ def begin(root: str, name: str, trial_s: float) -> None:
     try:  # a session of its own: whoever kills the connection's processes does not meet it
         os.setsid()
         agent = os.path.join(root, os.readlink(os.path.join(root, "agent")))
-        environment = dict(os.environ, EDGEKIT_APPS=root, PYTHONPATH=agent, PYTHONDONTWRITEBYTECODE="1")
+        path = os.pathsep.join(filter(None, (agent, os.environ.get("PYTHONPATH"))))  # a runtime may lie where that leads
+        environment = dict(os.environ, EDGEKIT_APPS=root, PYTHONPATH=path, PYTHONDONTWRITEBYTECODE="1")
         argv = [health.interpreter(), "-m", "edgekit_run.apps", "trial", name, str(trial_s)]
         null = subprocess.DEVNULL
         subprocess.Popen(argv, cwd=root, env=environment, stdin=null, stdout=null, stderr=null)

@@ -74,6 +74,17 @@ def test_a_bundle_tells_nothing_of_the_machine_that_made_it(edgekit, built, pict
     assert not [folder for folder in (tmp_path, Path.home()) if str(folder).encode() + b"/" in Path(path).read_bytes()]
 
 
+def test_where_the_users_own_code_lies_stays_here(edgekit, built):
+    report = json.loads((built / "report.json").read_text())
+    report["recipe"]["step"].append({"pass": "finetune", "trainer": "/home/somebody/loops/slow.py:run", "epochs": 2})
+    (built / "report.json").write_text(json.dumps(report))
+
+    path = edgekit("bundle", built, "--json").data["path"]
+
+    assert json.loads(member(path, "manifest.json"))["origin"]["steps"][-1] == {"pass": "finetune", "trainer": "slow.py:run", "epochs": 2}
+    assert b"/home/somebody" not in Path(path).read_bytes()
+
+
 def test_the_bill_of_materials_is_valid_and_names_files_model_and_packages(edgekit, built, key):
     said = edgekit("bundle", built, "--licence", "Apache-2.0 OR MIT", "--json")
     content = member(said.data["path"], "sbom.cdx.json")
@@ -166,7 +177,8 @@ def test_mistakes_are_said_in_one_line_with_a_hint(edgekit, bundles, words, said
 def test_a_bundle_of_another_engine_name_or_time_is_a_usage_error(edgekit, built, key):
     for words, said in (
         (("--engine", "rpi5"), "no engine rpi5"),
-        (("--name", "A B"), "--name takes small letters"),
+        (("--name", "A B"), "the name 'A B' is none: small letters, digits and `-`, 63 at most"),
+        (("--version", 2**53), "the version 9007199254740992 is none: a whole number from 1 to 9007199254740991"),
         (("--key", key, "--expires", "soon"), "no such time"),
         (("--key", key, "--expires", "0d"), "no such time"),
         (("--key", key, "--expires", "2001-01-01"), "that has passed"),

@@ -5,14 +5,17 @@ No TensorRT runs here. What is tried is the way there and back: what is sent, as
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
+import tarfile
 import threading
 import time
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
 
 from edgekit.engine.tensorrt import on_board
@@ -226,25 +229,96 @@ def _processes(word: str) -> list[str]:
 
 
 def test_a_bundle_takes_the_package_and_not_what_one_board_built(edgekit, board, net, pictures, tmp_path, monkeypatch):
+    """The same files as those of the build without the board; another board builds and answers."""
     pytest.importorskip("cyclonedx")
     monkeypatch.setenv("EDGEKIT_KEYS", str(tmp_path / "keys"))
+    edgekit("keys", "new", "release")
     build(edgekit, net, pictures, "--no-bench")
+    edgekit("build", net, "--target", "board.toml", "--samples", pictures, "-o", "without", "--no-bench")
+
+    said = edgekit("bundle", "out", "--engine", "board-tensorrt", "--name", "net", "--samples", pictures, "--key", "release", "-o", "one.edgekit")
+    edgekit("bundle", "without", "--engine", "board-tensorrt", "--name", "net", "--samples", pictures, "-o", "other.edgekit")
+    public = tmp_path / "keys" / "release.pub"
+    deployed = edgekit("deploy", "one.edgekit", "--device", "ssh://pi", "--trust-keys", public, "--trial-s", 0)
+
+    assert (said.status, "each device builds its own" in said.out) == (0, True), said.err
+    assert engine_of("one.edgekit") == engine_of("other.edgekit")
+    assert "engine/model.plan" not in engine_of("one.edgekit")
+    assert (deployed.status, "net " in deployed.out) == (0, True), deployed.err
+    assert board.builds == 2
+
+
+def engine_of(bundle):
+    with tarfile.open(bundle) as archive:
+        return {one.name: archive.extractfile(one).read() for one in archive if one.name.startswith("engine/")}
+
+
+def test_an_engine_whose_graph_is_gone_is_not_bundled(edgekit, board, net, pictures):
+    pytest.importorskip("cyclonedx")
+    build(edgekit, net, pictures, "--no-bench")
+    (engine,) = Path("out").rglob("model.plan")
+    engine.with_name("model.onnx").unlink()
 
     said = edgekit("bundle", "out", "--engine", "board-tensorrt")
 
-    assert (said.status, len(said.err.splitlines())) == (6, 2)
-    assert "without --device" in said.err
+    assert (said.status, len(said.err.splitlines())) == (1, 2)
+    assert "model.onnx is not what the engine was built of" in said.err
 
 
-def test_a_board_with_trtexec_alone_is_not_deployed_to_and_is_told_what_it_lacks(edgekit, board, net, pictures, tmp_path, monkeypatch):
+@pytest.fixture
+def deployable(edgekit, board, net, pictures, tmp_path, monkeypatch):
+    """``deployable(version, *words)``: deploys the package of ``net``, bundled as that version."""
     pytest.importorskip("cyclonedx")
     monkeypatch.setenv("EDGEKIT_KEYS", str(tmp_path / "keys"))
     edgekit("keys", "new", "release")
     edgekit("build", net, "--target", "board.toml", "--samples", pictures, "-o", "out", "--no-bench")
-    edgekit("bundle", "out", "--engine", "board-tensorrt", "--key", "release", "-o", "board.edgekit")
 
-    said = edgekit("deploy", "board.edgekit", "--device", "ssh://pi", "--trust-keys", tmp_path / "keys" / "release.pub")
+    def deploy(version, *words):
+        made = ("--name", "net", "--version", version, "--samples", pictures, "--key", "release", "-o", f"{version}.edgekit", *words)
+        assert edgekit("bundle", "out", "--engine", "board-tensorrt", *made).status == 0
+        public = tmp_path / "keys" / "release.pub"
+        return edgekit("deploy", f"{version}.edgekit", "--device", "ssh://pi", "--trust-keys", public, "--trial-s", 2)
 
-    assert (said.status, "TensorRT's Python package" in said.err) == (4, True), said.err
-    assert "apt install python3-libnvinfer" in said.err
-    assert "nothing is installed" in edgekit("status", "--device", "ssh://pi").out
+    return deploy
+
+
+def test_a_board_with_trtexec_alone_builds_is_asked_what_its_engine_answers_and_serves(edgekit, board, deployable, pictures, monkeypatch, tmp_path):
+    """The stand-in's engine answers as its graph does in ONNX Runtime, to six digits; a query takes 6.32 ms in the median."""
+    said = deployable(1)
+
+    assert (said.status, "ssh://pi: net 1 runs, good; signed by release" in said.out) == (0, True), said.err
+    assert "6.32 ms a query (median)" in said.out
+    assert board.builds == 1  # the trial asks what is there, and builds nothing
+    slot = board.sshd.home / ".local" / "share" / "edgekit" / "apps" / "net" / "current"
+    monkeypatch.setenv("PATH", board.sshd.path)
+    monkeypatch.setenv("TRTEXEC", str(TOOLS / "trtexec"))
+    monkeypatch.setenv("TRTEXEC_NOTES", str(tmp_path / "notes"))
+    ran = subprocess.run([sys.executable, slot / "run.py", pictures / "03.png"], capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    best = json.loads(ran.stdout)["classes"]
+    expected = scores_of(tmp_path / "work" / "out", pictures / "03.png")
+    assert [one["index"] for one in best] == np.argsort(-expected, kind="stable").tolist()
+    assert [one["score"] for one in best] == pytest.approx(np.sort(expected)[::-1].tolist(), rel=1e-4)
+
+
+def scores_of(build, picture):
+    """Of the package's graph in ONNX Runtime."""
+    import onnxruntime
+
+    from edgekit.report import read_report
+    from edgekit.samples import feed_of
+
+    report = read_report(build / "report.json")
+    session = onnxruntime.InferenceSession(build / report.engines[-1].path)
+    return session.run(None, feed_of(picture, "images", report.model.signature))[0][0]
+
+
+def test_what_trtexec_answers_otherwise_than_was_recorded_or_too_slowly_is_not_installed(edgekit, board, deployable):
+    assert deployable(1).status == 0
+
+    slow = deployable(2, "--max-latency-ms", 5)
+    board.note("wrong", 1)
+    wrong = deployable(3)
+
+    assert (slow.status, "a query takes 6.32 ms (median), 5.00 ms are allowed; version 1 goes on running" in slow.err) == (4, True), slow.err
+    assert (wrong.status, "its outputs differ from the recorded ones by" in wrong.err, "version 1 goes on running" in wrong.err) == (4, True, True)

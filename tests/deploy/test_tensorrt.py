@@ -3,11 +3,14 @@
 TensorRT and CUDA are stand-ins: one that computes y = 2 x, one whose GPU memory is the host's.
 """
 
+import json
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 pytest.importorskip("cyclonedx")
@@ -84,6 +87,10 @@ def test_the_device_builds_tries_and_switches_and_what_it_cannot_build_is_not_in
     assert found.health.p50_ms > 0
     assert (slot / "engine" / "model.plan").is_file()
     assert manifest.build.argv[:2] == ("build_engine.py", "--run")
+    np.savez(tmp_path / "x.npz", x=np.linspace(-1, 3, 192, dtype=np.float32).reshape(1, 3, 8, 8))
+    ran = subprocess.run([sys.executable, slot.parents[1] / "current" / "run.py", tmp_path / "x.npz"], capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    assert json.loads(ran.stdout)["outputs"] == {"y": {"shape": [1, 3, 8, 8], "least": -2.0, "largest": 6.0}}
 
     path, _ = bundle(THRICE, 2)
     with pytest.raises(DeviceError, match=r"its outputs differ from the recorded ones by 0\.333 of the largest.*; version 1 goes on running"):

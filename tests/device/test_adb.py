@@ -1,18 +1,11 @@
 """Devices behind Android's debug bridge: what is said where nothing answers, and a real adbd where ``$EDGEKIT_ADBD`` names one.
 
-``tools/build_adbd.sh FOLDER`` builds it. Here it is this machine's own shell that it opens: Linux, not Android.
+``tools/build_adbd.sh FOLDER`` builds it.
 """
 
 from __future__ import annotations
 
 import os
-import shutil
-import signal
-import socket
-import subprocess
-import sys
-import time
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -97,44 +90,9 @@ def test_without_adb_the_package_is_named(monkeypatch):
     assert "apt-get install adb" in caught.value.hint
 
 
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
-
-
-@pytest.fixture
-def adbd(tmp_path, monkeypatch):
-    """A real adbd on a port of this test's own, and a server of adb's of its own; its serial."""
-    program = os.environ.get("EDGEKIT_ADBD", "")
-    lacking = "" if shutil.which("adb") else "needs adb: apt-get install adb"
-    if not program or not Path(program).is_file():
-        lacking = "needs adbd: tools/build_adbd.sh FOLDER, and EDGEKIT_ADBD=FOLDER/adbd"
-    if lacking:
-        (pytest.fail if os.environ.get("EDGEKIT_ADB_TESTS") == "required" else pytest.skip)(lacking)
-    port, home = free_port(), tmp_path / "device"
-    home.mkdir()
-    path = f"{Path(sys.executable).parent}:/usr/bin:/bin"
-    told = {"PATH": path, "HOME": str(home), "ADBD_PORT": str(port), "EDGEKIT_DEPOT": str(home / "depot"), "EDGEKIT_LOCK": str(home / "lock")}
-    monkeypatch.setenv("ANDROID_ADB_SERVER_PORT", str(free_port()))
-    monkeypatch.setenv("HOME", str(tmp_path))  # adb's keys
-    with (tmp_path / "adbd.log").open("wb") as log:
-        child = subprocess.Popen([program], env=told, stdout=log, stderr=log, start_new_session=True)
-    end = time.monotonic() + 20
-    while time.monotonic() < end:
-        with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-            break
-        time.sleep(0.1)
-    yield f"127.0.0.1:{port}"
-    subprocess.run(["adb", "kill-server"], capture_output=True, check=False, timeout=30)
-    with suppress(ProcessLookupError):
-        os.killpg(child.pid, signal.SIGKILL)
-    child.wait()
-
-
 @pytest.fixture
 def device(adbd):
-    device = AdbDevice(f"adb://{adbd}")
+    device = AdbDevice(f"adb://{adbd.serial}")
     yield device
     device.close()
 
@@ -164,12 +122,12 @@ def test_status_and_both_outputs_of_a_command_come_back_apart(device):
 
 
 def test_what_was_put_there_is_gone_afterwards_and_the_device_is_free_for_the_next(adbd):
-    one = AdbDevice(f"adb://{adbd}")
+    one = AdbDevice(f"adb://{adbd.serial}")
     folder = Path(one.workspace())
     assert folder.is_dir()
     one.close()
 
-    other = AdbDevice(f"adb://{adbd}", lease_wait_s=0)
+    other = AdbDevice(f"adb://{adbd.serial}", lease_wait_s=0)
     other.workspace()
     other.close()
 
@@ -178,7 +136,7 @@ def test_what_was_put_there_is_gone_afterwards_and_the_device_is_free_for_the_ne
 
 def test_a_second_run_waits_for_the_first_and_then_says_who_has_the_device(adbd, device):
     device.workspace()
-    other = AdbDevice(f"adb://{adbd}", lease_wait_s=0)
+    other = AdbDevice(f"adb://{adbd.serial}", lease_wait_s=0)
 
     with pytest.raises(DeviceError, match="is in use by"):
         other.workspace()

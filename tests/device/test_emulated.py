@@ -85,6 +85,14 @@ def test_a_program_runs_in_the_userlands_environment_and_no_other(device, userla
     assert "LD_PRELOAD_OF_MINE" not in told
 
 
+def test_applications_lie_in_a_folder_of_the_users_that_outlasts_the_userland_and_is_the_same_for_each_core(qemu, userland, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+
+    folders = {EmulatedDevice(f"emulated:aarch64{core}").environment()["EDGEKIT_APPS"] for core in ("", "/cortex-a53")}
+
+    assert folders == {str(tmp_path / "data" / "edgekit" / "emulated" / "aarch64")}
+
+
 def test_a_program_that_was_put_there_is_emulated_too(device):
     assert device.run(["/tmp/demo", "model.tflite"], timeout_s=10).stdout == b"emulates /tmp/demo model.tflite\n"
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -168,7 +169,22 @@ def test_a_host_key_that_has_changed_is_a_warning_to_be_read(sshd):
     error = refused("ssh://pi")
 
     assert "not the one that is known" in error.message
-    assert "ssh-keygen -R" in error.hint
+    assert error.hint.startswith(f"if you know why: ssh-keygen -f {sshd.known_hosts} -R device, then ssh pi true in a terminal")
+
+
+@pytest.mark.parametrize(("alias", "name"), [("", "[127.0.0.1]:{port}"), ("  HostKeyAlias bench", "bench")])
+def test_the_command_that_forgets_a_host_names_what_known_hosts_holds(sshd, alias, name):
+    """Behind a name and a port of ``~/.ssh/config``; ssh-keygen itself removes it."""
+    known = name.format(port=sshd.port)
+    other = (sshd.folder / "other_key.pub").read_text().split()[:2]
+    lines = (f"  HostName 127.0.0.1\n  Port {sshd.port}\n{alias}", f"  UserKnownHostsFile {sshd.known_hosts}\n  GlobalKnownHostsFile /dev/null")
+    sshd.config.write_text("Host lab\n" + "\n".join(lines) + "\n")
+    sshd.known_hosts.write_text(f"{known} {' '.join(other)}\n")
+
+    command = refused("ssh://lab").hint.removeprefix("if you know why: ").partition(", then")[0]
+    subprocess.run(shlex.split(command), check=True, capture_output=True)
+
+    assert sshd.known_hosts.read_text() == ""
 
 
 def test_a_key_that_is_not_accepted_says_how_to_put_it_there(sshd):

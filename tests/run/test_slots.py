@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from edgekit.run import home, slots
 from edgekit.run.bundle_file import RefusedError
 from edgekit.run.health import difference
 from edgekit.run.slots import BAD, GOOD, TRIAL, App, locked
@@ -20,6 +21,18 @@ def app(tmp_path):
 def installed(app, name, version, status=GOOD):
     os.mkdir(app.slot(".new-" + name))
     app.adopt(app.slot(".new-" + name), name, {"version": version, "status": status})
+
+
+def test_the_slots_of_androids_shell_which_has_no_home_lie_in_its_folder(tmp_path, monkeypatch):
+    monkeypatch.delenv("EDGEKIT_APPS", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert slots.apps_root() == str(tmp_path / ".local" / "share" / "edgekit" / "apps")
+
+    monkeypatch.setenv("HOME", str(tmp_path / "nowhere"))
+    for module in (home, slots):
+        monkeypatch.setattr(module, "ANDROID", str(tmp_path))
+
+    assert slots.apps_root() == str(tmp_path / "edgekit" / "apps")
 
 
 def test_what_is_installed_runs_and_the_good_one_before_it_is_what_it_goes_back_to(app):

@@ -83,6 +83,16 @@ class TensorrtBackend:
 
         return build_on(device, package, out, watcher)
 
+    def repack(self, built: Path, out: Path) -> Engine:
+        """Write the package again that a device built an engine of.
+
+        Raises:
+            StoreError: the graph does not lie beside the engine.
+        """
+        from edgekit.engine.tensorrt.package import repack
+
+        return repack(built, out)
+
     def survey(self, device: Device) -> dict[str, Any]:
         """TensorRT, GPU, board, power modes and clocks of a device."""
         from edgekit.engine.tensorrt.on_board import survey

@@ -7,8 +7,8 @@
     python3 build_engine.py --run-only  time an engine that is there, after asking whether it was built for this machine
 
 Python 3.8 to 3.12, TensorRT 8.5 to 11, no other package: it reads build-plan.json, the graph and the modules that lie
-beside it. Where there is no Python package of TensorRT, it builds with trtexec. What is in build-result.json of an earlier
-run that broke off is made again; its timing cache is kept.
+beside it. Where there is no Python package of TensorRT, it builds, and has the engine answer, with trtexec. What is in build-result.json of an
+earlier run that broke off is made again; its timing cache is kept.
 Exit status: 0 built or fitting, 1 TensorRT could not build, 2 this machine or this folder is not what the plan is for.
 """
 
@@ -32,6 +32,7 @@ import tensorrt_config  # type: ignore[import-not-found]
 import tensorrt_run  # type: ignore[import-not-found]
 import trtexec_output  # type: ignore[import-not-found]
 import trtexec_path  # type: ignore[import-not-found]
+import trtexec_query  # type: ignore[import-not-found]
 from tensorrt_config import BuildError, WrongPlaceError, write_whole
 
 PLAN_FILE = "build-plan.json"
@@ -215,12 +216,17 @@ def read_text(path: str) -> str:
         return stream.read()
 
 
-def run_engine(trt: Any, plan: dict[str, Any], folder: str, machine: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]:
-    """Time the engine that lies in the folder, and profile it; its header is asked first whether it belongs here."""
-    file = os.path.join(folder, plan["engine"])
+def must_belong(file: str, machine: dict[str, Any]) -> None:
+    """Refuse an engine that belongs to another machine."""
     wrong = plan_header.why_not_here(file, machine)
     if wrong:
         raise WrongPlaceError("; ".join(wrong) + "; build it here: python3 build_engine.py")
+
+
+def run_engine(trt: Any, plan: dict[str, Any], folder: str, machine: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]:
+    """Time the engine that lies in the folder, and profile it; its header is asked first whether it belongs here."""
+    file = os.path.join(folder, plan["engine"])
+    must_belong(file, machine)
     logger = make_logger(trt, os.path.join(folder, "run.log"), options.verbose)
     with open(file, "rb") as stream:
         engine = trt.Runtime(logger).deserialize_cuda_engine(stream.read())
@@ -261,6 +267,14 @@ def build_with_trtexec(plan: dict[str, Any], folder: str, *, anyway: bool) -> di
     file = os.path.join(folder, plan["engine"])
     engine = {"file": plan["engine"], "bytes": os.path.getsize(file), "sha256": sha256(file)}
     return {**found, "run_stats": stats, "trtexec": trtexec_output.parse_summary(text), "engine": engine}
+
+
+def run_with_trtexec(plan: dict[str, Any], folder: str, machine: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]:
+    """Time the engine that lies in the folder, and have it answer, by trtexec alone; its header is asked first whether it belongs here."""
+    must_belong(os.path.join(folder, plan["engine"]), machine)
+    load = {"warmup_s": options.warmup, "duration_s": options.duration, "queries": options.queries}
+    found: dict[str, Any] = trtexec_query.run_plan(trtexec_path.find_trtexec(), plan, folder, load)
+    return found
 
 
 def limited(options: list[str], limits: dict[str, int]) -> list[str]:
@@ -311,7 +325,7 @@ def run(options: argparse.Namespace) -> tuple[int, dict[str, Any]]:
     except WrongPlaceError as error:
         result.update(reason=str(error), status="refused")
         return 2, result
-    except (BuildError, TypeError, RuntimeError, cuda_memory.NoCudaError, tensorrt_run.CannotRunError) as error:
+    except (BuildError, TypeError, RuntimeError, cuda_memory.NoCudaError, tensorrt_run.CannotRunError, trtexec_query.CannotAskError) as error:
         result.update(reason=str(error), nodes=getattr(error, "nodes", []), status="failed")  # TypeError: the driver is missing
         return 1, result
     return 0, result
@@ -325,8 +339,13 @@ def by_trtexec(plan: dict[str, Any], folder: str, options: argparse.Namespace, r
     if not options.anyway:
         insist(mismatches(plan, machine))
     result["status"] = "fits" if options.check else "failed"
-    if not options.check:
+    if options.check:
+        return
+    if not options.run_only:
         result.update(build_with_trtexec(plan, folder, anyway=options.anyway), status="built", by="trtexec")
+    if options.run_only or (options.run and os.path.isdir(os.path.join(folder, "inputs"))):  # a build is timed anyway
+        write_whole(os.path.join(folder, RESULT_FILE), json.dumps(result, indent=1).encode())
+        result.update(run=run_with_trtexec(plan, folder, machine, options), status="built", by="trtexec")
 
 
 def is_trtexec_alone() -> bool:

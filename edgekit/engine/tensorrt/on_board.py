@@ -26,7 +26,7 @@ from edgekit.target import Target
 from edgekit.watch import Watcher
 
 SURVEY = ("cuda_memory", "jetson", "trtexec_output", "trtexec_path", "board")
-JOB = ("lease", "depot", "detached")
+JOB = ("lease", "home", "depot", "detached")
 SURVEY_S = 120.0
 LOOK_S = 15.0
 ANSWER_S = 60.0
@@ -148,8 +148,9 @@ def build_on(device: Device, package: Path, out: Path, watcher: Watcher) -> Engi
         _fetch(device, work / name, out / name, is_needed=name == plan.engine)
     if file_sha256(out / plan.engine) != result["engine"]["sha256"]:
         raise DeviceError(f"{device.facts.name}: {plan.engine} is not what was built", hint="is its disk damaged? build again")
-    for name in (plan.model, PLAN_FILE):  # what `debug engine` goes by
-        shutil.copyfile(package / name, out / name)
+    for name in (*plan.made_of, PLAN_FILE):  # what `debug engine` goes by, and a package is made of again
+        if (package / name).exists():
+            shutil.copyfile(package / name, out / name)
     job.do("forget")
     return seal_engine(out, _engine(packed, plan, result, out))
 

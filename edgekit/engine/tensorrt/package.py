@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 import edgekit.run
-from edgekit.engine.contract import Engine, Port, Refusal, port_of, seal_engine
+from edgekit.engine.contract import Engine, Port, Refusal, port_of, read_engine, seal_engine
 from edgekit.engine.tensorrt.check import refusal, refusals_of
 from edgekit.engine.tensorrt.dla import has_dla, predict
 from edgekit.engine.tensorrt.implicit import CACHE_FILE, calibration_cache, to_implicit
@@ -22,7 +22,7 @@ from edgekit.engine.tensorrt.rules import TensorrtOptions, Version, has_int64, o
 from edgekit.engine.tensorrt.signed import to_signed
 from edgekit.engine.tensorrt.sparsity import sparse_nodes
 from edgekit.engine.tensorrt.trtexec import build_options, shell_script, time_options
-from edgekit.errors import UnsupportedError, UsageError
+from edgekit.errors import StoreError, UnsupportedError, UsageError
 from edgekit.graph import onnx_file
 from edgekit.graph.edit import Graph
 from edgekit.graph.inspect import layers
@@ -39,6 +39,7 @@ MODEL_FILE, PLAN_FILE, SCRIPT_FILE, SHELL_FILE, README_FILE = (
     "build_with_trtexec.sh",
     "README.txt",
 )
+ON_THE_DEVICE = (f"python3 {SCRIPT_FILE} --check", f"python3 {SCRIPT_FILE}")
 BESIDE = (
     "board.py",
     "cuda_memory.py",
@@ -48,6 +49,7 @@ BESIDE = (
     "tensorrt_run.py",
     "trtexec_output.py",
     "trtexec_path.py",
+    "trtexec_query.py",
 )
 """Modules of the room that travels which the builder script imports from its own folder."""
 STORE_OPSET = 21
@@ -162,6 +164,39 @@ def write_package(model: Model, target: Target, out: Path) -> Engine:
     if placement is not None:
         dla = {"said": placement.sentence(), "fallbacks": [one.line() for one in placement.fallbacks]}
         engine = msgspec.structs.replace(engine, details={**engine.details, "dla": dla})
+    return seal_engine(out, engine)
+
+
+def repack(built: Path, out: Path) -> Engine:
+    """Write the package again that a board built an engine of; the code in it is that of this edgekit.
+
+    Args:
+        built: folder of the engine, see :func:`edgekit.engine.tensorrt.on_board.build_on`.
+        out: folder for the package.
+
+    Raises:
+        StoreError: the graph does not lie beside the engine.
+    """
+    plan = msgspec.json.decode((built / PLAN_FILE).read_bytes(), type=BuildPlan)
+    for name in plan.made_of:
+        if (built / name).exists():
+            shutil.copyfile(built / name, out / name)
+    lacking = [name for name in (plan.model, plan.calibration) if name and not (out / name).exists()]
+    if lacking or file_sha256(out / plan.model) != plan.model_sha256:
+        raise StoreError(f"{built}: {', '.join(lacking) or plan.model} is not what the engine was built of", hint="build it again")
+    _write_files(plan, out)
+    engine = read_engine(built)
+    details = {key: value for key, value in engine.details.items() if key not in ("built_on", "placement", "dla")}
+    dla = {key: value for key, value in engine.details.items() if key == "dla"}
+    engine = msgspec.structs.replace(
+        engine,
+        file=plan.model,
+        status="not built: needs the device",
+        bytes=(out / plan.model).stat().st_size,
+        sha256=plan.model_sha256,
+        options={},
+        details={**details, "on_the_device": list(ON_THE_DEVICE), **dla},
+    )
     return seal_engine(out, engine)
 
 
@@ -295,6 +330,6 @@ def _engine(plan: BuildPlan, ready: Prepared, target: Target, found: Preflight, 
             "dla_core": plan.dla_core,
             "operators": ready.graph.count(),
             "preflight": told(found),
-            "on_the_device": [f"python3 {SCRIPT_FILE} --check", f"python3 {SCRIPT_FILE}"],
+            "on_the_device": list(ON_THE_DEVICE),
         },
     )

@@ -67,6 +67,11 @@ class BuildPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sparsity: bool = False
     trtexec: dict[str, tuple[str, ...]] = {}
 
+    @property
+    def made_of(self) -> tuple[str, ...]:
+        """Files of the package that hold the model; the graph's data lie apart only where they are large."""
+        return tuple(filter(None, (self.model, f"{self.model}.data", self.calibration)))
+
 
 def typing_of(release: Version, precision: Precision, options: TensorrtOptions) -> Literal["weak", "strong"]:
     """Whether formats come from the graph or from flags; where only one is possible, that one. A graph of bfloat16 says all itself."""

@@ -1,9 +1,10 @@
-"""Deploys over a real OpenSSH server that are killed, cut off, or out of disk, at every step and at random bytes.
+"""Deploys over a real OpenSSH server, or a real adbd, that are killed, cut off, or out of disk, at every step and at random bytes.
 
 After each the device must answer with the old or the new engine, whole, and the next deploy must succeed.
 
     PYTHONPATH=. python tests/benchmarks/deploy/trials.py            # all of them, more than an hour
     PYTHONPATH=. python tests/benchmarks/deploy/trials.py --every 3  # a third of them
+    PYTHONPATH=. python tests/benchmarks/deploy/trials.py --adb      # over a real adbd, which $EDGEKIT_ADBD names
 
 Kinds: ``before`` and ``after`` (kill -9 of the process on the device at a step on its file system), ``full`` (the disk is full from
 that step on), ``cut`` (the connection is closed after so many bytes), ``pull`` (the cable is pulled, and stays out), ``host`` (kill
@@ -46,7 +47,7 @@ class Ground:
 
     Args:
         folder: for all of it.
-        sshd: the server; ``pi`` and ``cable`` reach it.
+        sshd: the server, of OpenSSH or adb; its ``urls`` of ``pi`` and ``cable`` reach it.
         bundles: the module ``tests/bundles.py``.
     """
 
@@ -74,7 +75,7 @@ class Ground:
     def deploy(self, host: str = "pi") -> None:
         """Deploy the newest bundle."""
         terms = Terms(trust_keys=self.folder / "release.pub", trial_s=0, keep=2)
-        deploy(self.folder / f"{self.version}.edgekit", f"ssh://{host}", terms)
+        deploy(self.folder / f"{self.version}.edgekit", self.sshd.urls[host], terms)
 
     def answers(self) -> int:
         """The version that answers, its outputs held against what was recorded, as a device that was restarted would."""
@@ -148,7 +149,7 @@ class Ground:
         """kill -9 of whoever deploys."""
         script = (
             "import sys; from pathlib import Path; from edgekit.deploy import Terms, deploy\n"
-            f"deploy(Path({str(self.folder / f'{self.version}.edgekit')!r}), 'ssh://pi', Terms(trial_s=0, keep=2))"
+            f"deploy(Path({str(self.folder / f'{self.version}.edgekit')!r}), {self.sshd.urls['pi']!r}, Terms(trial_s=0, keep=2))"
         )
         child = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
@@ -200,16 +201,32 @@ def main() -> int:
     arguments = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     arguments.add_argument("--every", type=int, default=1, help="take each so many-th trial")
     arguments.add_argument("--first", type=int, default=0, help="beginning with this one")
+    arguments.add_argument("--adb", action="store_true", help="over a real adbd")
     options = arguments.parse_args()
     with tempfile.TemporaryDirectory(prefix="edgekit-") as temporary, small_disk(Path(temporary, "disk")) as is_small:
         folder = Path(temporary)
-        sshd = loaded("sshd").Sshd(folder / "disk" / "sshd")
-        os.environ["EDGEKIT_SSH"] = str(sshd.program)
+        sshd = over_adb(folder) if options.adb else over_ssh(folder)
         os.environ["EDGEKIT_KEYS"] = str(folder / "keys")
         try:
             return run(Ground(folder / "disk", sshd, loaded("bundles")), is_small=is_small, first=options.first, every=options.every)
         finally:
             sshd.close()
+
+
+def over_ssh(folder: Path):
+    """A server of OpenSSH."""
+    sshd = loaded("sshd").Sshd(folder / "disk" / "sshd")
+    os.environ["EDGEKIT_SSH"] = str(sshd.program)
+    return sshd
+
+
+def over_adb(folder: Path):
+    """An adbd, and a server of adb's with keys of its own."""
+    module = loaded("adbd")
+    if module.WHY_NOT:
+        sys.exit(module.WHY_NOT)
+    os.environ.update(HOME=str(folder), ANDROID_ADB_SERVER_PORT=str(module.free_port()))
+    return module.Adbd(folder / "disk" / "adbd", loaded("sshd").Cable)
 
 
 def run(ground: Ground, *, is_small: bool, first: int = 0, every: int = 1) -> int:

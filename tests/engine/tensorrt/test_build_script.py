@@ -14,13 +14,24 @@ from pathlib import Path
 import pytest
 
 from edgekit.errors import UsageError
+from edgekit.run import trtexec_query
 
 DATA = Path(__file__).parent / "data"
 ROOT = Path(__file__).resolve().parents[3] / "edgekit"
 SCRIPT = ROOT / "engine" / "tensorrt" / "build_engine.py"
 BESIDE = [
     ROOT / "run" / f"{name}.py"
-    for name in ("board", "cuda_memory", "jetson", "plan_header", "tensorrt_config", "tensorrt_run", "trtexec_output", "trtexec_path")
+    for name in (
+        "board",
+        "cuda_memory",
+        "jetson",
+        "plan_header",
+        "tensorrt_config",
+        "tensorrt_run",
+        "trtexec_output",
+        "trtexec_path",
+        "trtexec_query",
+    )
 ]
 API = json.loads((DATA / "api_names.json").read_text(encoding="utf-8"))["classes"]
 NET = "net (float[1,3,8,8] x) => (float[1,3,8,8] y) { y = Relu(x) }"
@@ -385,6 +396,86 @@ class TestWithTrtexecAlone:
 
         assert status == 1
         assert result["reason"].startswith("trtexec ended with status 1: ")
+
+
+@pytest.fixture
+def answering(tmp_path, monkeypatch):
+    """A trtexec whose engine answers as its graph does; the file that lists how it was called."""
+    tools = Path(__file__).resolve().parents[2] / "cli" / "jetson_tools"
+    (tmp_path / "notes").mkdir()
+    monkeypatch.setenv("PATH", f"{tools}:{Path(sys.executable).parent}:{os.environ['PATH']}")
+    monkeypatch.setenv("TRTEXEC", str(tools / "trtexec"))
+    monkeypatch.setenv("TRTEXEC_NOTES", str(tmp_path / "notes"))
+    return tmp_path / "notes" / "calls"
+
+
+class TestWhatTrtexecAnswers:
+    def asked(self, folder, *values):
+        for number, value in enumerate(values):
+            (folder / "inputs" / f"{number:03}").mkdir(parents=True)
+            (folder / "inputs" / f"{number:03}" / "x.bin").write_bytes(array.array("f", [value] * 192).tobytes())
+
+    def test_each_set_of_inputs_is_answered_in_the_types_of_the_plan(self, package, answering):
+        folder = package(NET, "jetson-orin-nano-jp62")
+        self.asked(folder, -1.5, 0.25)
+
+        status, result, said, _ = again(folder, "--trtexec", "--run", *QUICK, release="10.3.0")
+
+        assert (status, result["by"], result["run"]["answered"]) == (0, "trtexec", 2), said
+        assert array.array("f", (folder / "outputs" / "000" / "y.bin").read_bytes()).tolist() == [0.0] * 192
+        assert array.array("f", (folder / "outputs" / "001" / "y.bin").read_bytes()).tolist() == [0.25] * 192
+        assert sorted(result["run"]["latencies_ns"])[len(result["run"]["latencies_ns"]) // 2] == 6_320_000  # the stand-in's trace: 6.30 to 6.34 ms
+
+    def test_what_is_built_is_asked_again_and_not_built_again(self, package, answering):
+        folder = package(NET, "jetson-orin-nano-jp62")
+        again(folder, "--trtexec", release="10.3.0")
+        self.asked(folder, 1.0)
+
+        status, result, _, _ = again(folder, "--trtexec", "--run-only", *QUICK, release="10.3.0")
+
+        assert (status, result["run"]["answered"]) == (0, 1)
+        assert answering.read_text().count("--saveEngine") == 1
+        assert array.array("f", (folder / "outputs" / "000" / "y.bin").read_bytes()).tolist() == [1.0] * 192
+
+    def test_an_engine_of_another_release_is_not_asked(self, package, answering):
+        folder = package(NET, "jetson-orin-nano-jp62")
+        again(folder, "--trtexec", release="10.3.0")
+        plan = folder / "model.plan"
+        plan.write_bytes(plan.read_bytes().replace(bytes([10, 3, 0, 0]), bytes([10, 7, 0, 0]), 1))
+
+        status, result, _, _ = again(folder, "--trtexec", "--run-only", *QUICK, release="10.3.0")
+
+        assert (status, result["status"]) == (2, "refused")
+        assert "build it here: python3 build_engine.py" in result["reason"]
+
+    def test_inputs_that_are_not_there_end_with_what_it_said(self, package, answering):
+        folder = package(NET, "jetson-orin-nano-jp62")
+        (folder / "inputs" / "000").mkdir(parents=True)
+
+        status, result, _, _ = again(folder, "--trtexec", "--run", *QUICK, release="10.3.0")
+
+        assert (status, result["status"]) == (1, "failed")
+        assert result["reason"].startswith("trtexec ended with status 1: ")
+
+
+@pytest.mark.parametrize(
+    ("dtype", "values", "content"),
+    [
+        ("float32", [1.5, -0.0], "0000c03f00000080"),
+        ("float16", [1.0, -2.0], "003c00c0"),
+        ("int64", [3.0, -1.0], "0300000000000000ffffffffffffffff"),
+        ("int8", [-128, 127], "807f"),
+        ("bool", [1, 0], "0100"),
+    ],
+)
+def test_numbers_that_were_printed_become_bytes_of_their_type(dtype, values, content):
+    """As IEEE 754 and two's complement have them, little-endian."""
+    assert trtexec_query.raw({"name": "y", "dimensions": "2", "values": values}, dtype).hex() == content
+
+
+def test_a_type_that_python_has_no_bytes_for_is_refused():
+    with pytest.raises(trtexec_query.CannotAskError, match="y is of type bfloat16"):
+        trtexec_query.raw({"name": "y", "dimensions": "1", "values": [1.0]}, "bfloat16")
 
 
 @pytest.mark.parametrize("text", [NET, QUANTIZED], ids=["float", "int8"])

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
 
+import msgspec
 import numpy as np
 import onnx
 import pytest
 
-from edgekit.engine.contract import read_engine
+from edgekit.engine.contract import read_engine, seal_engine
+from edgekit.engine.tensorrt import TensorrtBackend
 from edgekit.engine.tensorrt.dla import predict
 from edgekit.engine.tensorrt.implicit import calibration_cache, to_implicit
 from edgekit.errors import UsageError
@@ -120,3 +123,21 @@ def test_a_package_without_a_dla_keeps_its_qdq(package):
 def test_a_dla_that_is_not_there_is_refused(package, name, core, says):
     with pytest.raises(UsageError, match=says):
         package(QUANTIZED, name, dla_core=core)
+
+
+def test_the_package_of_an_engine_that_a_board_built_is_the_one_that_it_was_built_of(package, tmp_path):
+    """An engine with scales and a DLA: its folder holds the graph, the plan and the cache, and no code."""
+    before = package(QUANTIZED, "jetson-agx-orin-jp62", dla_core=0)
+    built, after = tmp_path / "built", tmp_path / "after"
+    built.mkdir()
+    after.mkdir()
+    for name in ("model.onnx", "build-plan.json", "calibration.cache"):
+        shutil.copyfile(before / name, built / name)
+    (built / "model.plan").write_bytes(b"ftrt")
+    record = read_engine(before)
+    details = {key: value for key, value in record.details.items() if key != "on_the_device"} | {"built_on": {"machine": {}}}
+    seal_engine(built, msgspec.structs.replace(record, file="model.plan", status="built", bytes=4, sha256="0" * 64, details=details))
+
+    TensorrtBackend().repack(built, after)
+
+    assert {path.name: path.read_bytes() for path in after.iterdir()} == {path.name: path.read_bytes() for path in before.iterdir()}

@@ -52,6 +52,7 @@ def test_the_package_holds_all_that_the_board_needs_and_says_that_it_is_no_engin
     assert {path.name for path in folder.iterdir()} == {
         "model.onnx", "build-plan.json", "build_engine.py", "build_with_trtexec.sh", "README.txt", "engine.json",
         "board.py", "cuda_memory.py", "jetson.py", "plan_header.py", "tensorrt_config.py", "tensorrt_run.py", "trtexec_output.py", "trtexec_path.py",
+        "trtexec_query.py",
     }  # fmt: skip
     assert engine.status == "not built: needs the device"
     assert (engine.file, engine.bytes) == ("model.onnx", (folder / "model.onnx").stat().st_size)
