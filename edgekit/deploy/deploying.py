@@ -15,6 +15,7 @@ from edgekit.bundle.manifest import Manifest
 from edgekit.deploy.site import Health, Installed, Site, Slot
 from edgekit.deploy.unit import unit_of
 from edgekit.device import open_device
+from edgekit.device.travel import python_of
 from edgekit.errors import BundleError, DeviceError, EdgekitError, UnreachableError, UsageError
 from edgekit.watch import SILENT, Watcher
 
@@ -105,6 +106,7 @@ def deploy(bundle: Path, asked: str, terms: Terms, *, watcher: Watcher = SILENT,
     try:
         if not device.facts.url.startswith(("ssh:", "local")):
             raise UsageError(f"{asked}: nothing is installed on such a device", hint="deploy to one behind SSH, or to local")
+        python_of(device)
         _refuse_foreign(told.manifest, device.facts.arch, device.facts.name, bundle)
         site = Site(device)
         watcher.begin(f"deploy {told.manifest.name} {told.manifest.version} to {device.facts.name}")

@@ -14,6 +14,7 @@ import msgspec
 import edgekit.run
 from edgekit.bundle import HINTS
 from edgekit.device import Device
+from edgekit.device.travel import python_of
 from edgekit.errors import BundleError, DeviceError, EdgekitError
 
 ASK_S = 120.0
@@ -158,7 +159,7 @@ class Site:
             (stage / "wish.json").write_text(json.dumps({**wish, "bundle": "../bundle.edgekit"}), encoding="utf-8")
             self.device.push(stage, desk)
         self.device.push(bundle, desk.parent / "bundle.edgekit")
-        return self._answered(["sh", "-c", _PUT, self.device.facts.python, str(desk), "install", "wish.json"], timeout_s, bundle.name)
+        return self._answered(["sh", "-c", _PUT, python_of(self.device), str(desk), "install", "wish.json"], timeout_s, bundle.name)
 
     def write_unit(self, name: str, text: str) -> PurePosixPath:
         """Put a service's file beside an application.
@@ -186,7 +187,7 @@ class Site:
 
     def _asked(self, verb: str, *arguments: str) -> dict[str, Any] | None:
         """An answer of the agent that lies there; None if there is none."""
-        ran = self.device.run(["sh", "-c", _INSTALLED, self.device.facts.python, verb, *arguments], timeout_s=ASK_S)
+        ran = self.device.run(["sh", "-c", _INSTALLED, python_of(self.device), verb, *arguments], timeout_s=ASK_S)
         return None if ran.status == NOTHING else self._read(ran.stdout, ran.stderr, ran.status, "")
 
     def _answered(self, argv: list[str], timeout_s: float, what: str) -> dict[str, Any]:

@@ -46,7 +46,7 @@ class ShellDevice:
         self._mark = f"edgekit-{self._token}"
         self._hold: Hold | None = None
         self._call = Call(route, self._mark, lambda: self._hold is None or not self._hold.is_lost)
-        told = parsed(self._call(shell_scripts.INSPECT, benchmark_model, timeout_s=ANSWER_S, is_first=True).stdout, self._mark)
+        told = parsed(self._call(shell_scripts.INSPECT, benchmark_model, "hash", timeout_s=ANSWER_S, is_first=True).stdout, self._mark)
         if told is None:
             raise DeviceError(f"{route.url}: its shell does not answer", hint=f"does `{route.by_hand}` end well and print nothing?")
         self.facts = DeviceFacts(
@@ -57,7 +57,7 @@ class ShellDevice:
             features=told.features,
             emulated=told.emulated,
             python="",
-            packages={BENCHMARK_MODEL: ""} if told.benchmark_model else {},
+            packages={BENCHMARK_MODEL: told.digest} if told.benchmark_model else {},
             benchmark_model=told.benchmark_model,
         )
 

@@ -25,6 +25,7 @@ class Seen(msgspec.Struct, frozen=True):
         state: as :func:`edgekit.run.state.read_state` tells it.
         features: of the processor.
         benchmark_model: path of that program; empty if there is none.
+        digest: what it is, which tells no version: the first twelve digits of its SHA-256, or its CRC where nothing there hashes.
         not_executable: a file where that program is looked for, which nobody may run.
         disk_free_mib: where workspaces lie; None if it does not say.
         l4t: the first line of NVIDIA's release file.
@@ -34,6 +35,7 @@ class Seen(msgspec.Struct, frozen=True):
     state: dict[str, Any]
     features: tuple[str, ...]
     benchmark_model: str
+    digest: str
     not_executable: str
     disk_free_mib: float | None
     l4t: str
@@ -98,6 +100,7 @@ def parsed(said: bytes, mark: str) -> Seen | None:
         state=state,
         features=tuple(features),
         benchmark_model=told.get("benchmark_model", ""),
+        digest=told.get("digest", "").partition(" ")[0][:12],
         not_executable=told.get("not_executable", ""),
         disk_free_mib=int(free[0]) / 1024 if free and free[0].isdigit() else None,
         l4t=files.get("/etc/nv_tegra_release", "").partition("\n")[0],

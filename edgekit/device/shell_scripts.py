@@ -12,7 +12,8 @@ from __future__ import annotations
 ANDROID = "/data/local/tmp"
 """Where Android lets its shell put programs and run them."""
 
-# Nothing is written. `grep -H ""` prints many files with one process; a phone has a hundred thermal zones.
+# MARK, path of benchmark_model or "", and whether that is to be hashed. Nothing is written. `grep -H ""` prints many files with one
+# process: a phone has a hundred thermal zones.
 INSPECT = rf"""
 say() {{ printf '\036%s\036%s' "$1" "$2"; }}
 say "$1" ''
@@ -37,6 +38,7 @@ grep -Hs '' /proc/cpuinfo /proc/meminfo /proc/uptime /proc/loadavg /proc/self/st
   /sys/devices/platform/soc/soc:firmware/get_throttled /sys/class/hwmon/hwmon*/name /sys/class/hwmon/hwmon*/*_input \
   /sys/class/hwmon/hwmon*/*_label /sys/class/powercap/*/name /sys/class/powercap/*/energy_uj
 grep -Hs '^cpu ' /proc/stat
+if [ -n "$3" ]; then say digest "$({{ sha256sum "$one" || cksum "$one"; }} 2>/dev/null)"; fi
 say end ''
 printf '\036%s\036seen\036' "$1" >&2
 """
@@ -63,7 +65,7 @@ printf '\036%s\036%s\036' "$mark" "$status" >&2
 
 # MARK, token of the visit, holder as JSON without pid and time. Says `refused REASON`, `held JSON SILENT_S NOW`, or `taken FOLDER`, and then
 # a beat every other second. The lock is that of edgekit.run.lease: the kernel's, so it is free as soon as this shell is gone. Where there
-# is no `flock`, a folder beside it is the lock, which a process that is gone does not hold.
+# is no `flock` (Debian's BusyBox), who makes a folder beside it has it, unless the process is gone that the file names.
 HOLD = rf"""
 mark=$1 token=$2 holder=$3
 umask 022
@@ -81,24 +83,19 @@ done
 if ! [ -e "$lock" ]; then (umask 0; : >"$lock") 2>/dev/null; fi
 if ! [ -r "$lock" ]; then refuse "$lock: cannot be opened"; fi
 exec 9<"$lock"
-take() {{ flock -n 9 9<&9; }}  # mksh keeps 9 to itself otherwise
-if command -v flock >/dev/null 2>&1; then
-  take; free=$?
-  if [ $free != 0 ]; then  # by this very visit, whose connection broke and which does not know yet
-    case $(cat "$lock") in *"\"visit\": \"$token\""*) kill -KILL "$(sed -n 's/.*"pid": \([0-9]*\).*/\1/p' "$lock")" && sleep 1; take; free=$? ;; esac
-  fi
-else
-  other=$(cat "$lock.d/pid" 2>/dev/null)
-  if [ -n "$other" ] && ! [ -d "/proc/$other" ]; then rm -rf "$lock.d"; fi
-  mkdir "$lock.d" 2>/dev/null; free=$?
+other=$(sed -n 's/.*"pid": \([0-9]*\).*/\1/p' "$lock")
+if grep -q "$token" "/proc/$other/cmdline" 2>/dev/null; then  # of this very visit, whose connection broke, which it does not know yet
+  kill -KILL "$other" && sleep 1
 fi
+if command -v flock >/dev/null 2>&1; then flock -n 9 9<&9; free=$?  # mksh keeps 9 to itself otherwise
+elif [ -n "$other" ] && [ -d "/proc/$other" ]; then free=1
+else rm -rf "$lock.d"; mkdir "$lock.d" 2>/dev/null; free=$?; fi
 if [ "$free" != 0 ]; then
   now=$(date +%s)
   say "held $(cat "$lock") $((now - $(stat -c %Y "$lock" 2>/dev/null || echo "$now"))) $now"
   exit
 fi
 release() {{ (: >"$lock") 2>/dev/null; rm -rf "$lock.d"; }}
-if [ -d "$lock.d" ]; then echo $$ >"$lock.d/pid"; fi
 printf '%s, "pid": %s, "since": %s}}' "$holder" $$ "$(date +%s)" 2>/dev/null >"$lock"
 visit=$root/visits/$token
 end() {{
