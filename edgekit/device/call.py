@@ -17,9 +17,10 @@ from contextlib import suppress
 from typing import BinaryIO, NamedTuple
 
 from edgekit.device.attended import CONNECT_S, Route
-from edgekit.device.connection import LostError
+from edgekit.device.connection import NOISE_BYTES, LostError
 from edgekit.run.frames import CHUNK_BYTES
 
+_BEGIN = "printf '\\036%s\\036' \"$1\"\n"  # what stands before the mark was printed by a login script
 LOOK_S = 0.5
 END_S = 5.0  # in which the other end kills what takes too long
 
@@ -50,7 +51,7 @@ def opened(route: Route, script: str, arguments: Sequence[str], *, patience_s: i
     Raises:
         UnreachableError: there is no client here, or nothing to be reached.
     """
-    argv = route.command(shlex.join(["exec", "sh", "-c", script, "edgekit", *arguments]), patience_s=patience_s)
+    argv = route.command(shlex.join(["exec", "sh", "-c", _BEGIN + script, "edgekit", *arguments]), patience_s=patience_s)
     pipe = subprocess.PIPE
     return subprocess.Popen(argv, stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True, bufsize=0)
 
@@ -104,7 +105,7 @@ class Call:
             DeviceError: there is none.
         """
         child = opened(self._route, script, [self._mark, *arguments])
-        exchange = _Exchange(child, source, sink)
+        exchange = _Exchange(child, source, sink, f"\036{self._mark}\036".encode())
         try:
             is_late = exchange.until_the_end(timeout_s, self._is_alive)
             with suppress(subprocess.TimeoutExpired):
@@ -124,9 +125,10 @@ class Call:
 class _Exchange:
     """Bytes in both directions."""
 
-    def __init__(self, child: subprocess.Popen[bytes], source: BinaryIO | None, sink: BinaryIO | None) -> None:
+    def __init__(self, child: subprocess.Popen[bytes], source: BinaryIO | None, sink: BinaryIO | None, begin: bytes) -> None:
         assert child.stdin is not None and child.stdout is not None and child.stderr is not None
         self._stdin, self._source, self._sink = child.stdin, source, sink
+        self._begin, self._before, self._has_begun = begin, b"", False
         self._left = memoryview(b"")
         self.stdout, self.stderr = bytearray(), bytearray()
         os.set_blocking(child.stdin.fileno(), False)
@@ -160,10 +162,21 @@ class _Exchange:
         part = os.read(key.fd, CHUNK_BYTES)
         if not part:
             self._waiting.unregister(key.fileobj)
-        elif key.data is self.stdout and self._sink is not None:
+        elif key.data is self.stderr:
+            self.stderr.extend(part)
+        else:
+            self._keep(part)
+
+    def _keep(self, part: bytes) -> None:
+        """Keep standard output, from the mark on."""
+        if not self._has_begun:
+            self._before = (self._before + part)[-NOISE_BYTES:]
+            _, found, part = self._before.partition(self._begin)
+            self._has_begun = bool(found)
+        if self._sink is not None:
             self._sink.write(part)
         else:
-            key.data.extend(part)
+            self.stdout.extend(part)
 
     def _is_sent(self) -> bool:
         """Send some; whether there was any left. Who takes no more has a reason, which is heard on another way."""

@@ -6,11 +6,12 @@ interface that a shell could call: engines run there through ``benchmark_model``
 
 from __future__ import annotations
 
+import itertools
 import os
 import secrets
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
@@ -25,6 +26,7 @@ from edgekit.errors import DeviceError
 from edgekit.run.depot import sha256_of
 
 T = TypeVar("T")
+LOT = 64  # files named in one command line, which may have 64 KB (adb's requests)
 
 
 class ShellDevice:
@@ -58,7 +60,7 @@ class ShellDevice:
             emulated=told.emulated,
             python="",
             packages={BENCHMARK_MODEL: told.digest} if told.benchmark_model else {},
-            benchmark_model=told.benchmark_model,
+            benchmark_model=told.benchmark_model or benchmark_model,
         )
 
     def push(self, local: Path, remote: PurePosixPath) -> None:
@@ -153,16 +155,21 @@ class ShellDevice:
             raise DeviceError(
                 f"{names} arrived as something else, twice", hint="was it written to meanwhile? Else the device's disk or memory is failing"
             )
-        words = [word for folder in parcel.folders for word in (folder, "", "")]
-        words += [word for file in parcel.files for word in (file["path"], file["sha"], f"{file['mode']:o}")]
-        self._answer(self._call(shell_scripts.PLACE, root, *words, timeout_s=transfer.HASH_S), doing)
+        words = [(folder, "", "") for folder in parcel.folders]
+        words += [(file["path"], file["sha"], f"{file['mode']:o}") for file in parcel.files]
+        for lot in _lots(words):
+            self._answer(self._call(shell_scripts.PLACE, root, *itertools.chain(*lot), timeout_s=transfer.HASH_S), doing)
 
     def _offered(self, root: str, parcel: transfer.Parcel, doing: str) -> tuple[dict[str, int], int | None]:
         """Bytes that are there of each piece, and that its disk has room for; None if it does not say."""
-        words = [word for sha, size in parcel.pieces.items() for word in (sha, str(size))]
-        numbers = self._answer(self._call(shell_scripts.OFFER, root, *words, timeout_s=transfer.HASH_S), doing).split()
-        have = dict(zip(parcel.pieces, map(int, numbers), strict=False))
-        return have, int(numbers[-1]) * 1024 if len(numbers) > len(have) else None
+        have: dict[str, int] = {}
+        free_bytes = None
+        for lot in _lots(list(parcel.pieces.items())):
+            words = [word for sha, size in lot for word in (sha, str(size))]
+            numbers = self._answer(self._call(shell_scripts.OFFER, root, *words, timeout_s=transfer.HASH_S), doing).split()
+            have |= {sha: int(number) for (sha, _), number in zip(lot, numbers, strict=False)}
+            free_bytes = int(numbers[-1]) * 1024 if len(numbers) > len(lot) else None
+        return have, free_bytes
 
     def _is_whole(self, root: str, sha: str, size: int, have: int, source: Path, doing: str) -> bool:
         """Send the rest of a piece; whether it is now what its hash says."""
@@ -216,8 +223,9 @@ class ShellDevice:
     def _steadily(self, work: Callable[[Hold], T]) -> T:
         """Do what may be done twice, over a new connection where one breaks."""
         for left in reversed(range(RETURNS)):
+            hold = self._leased()
             try:
-                return work(self._leased())
+                return work(hold)
             except LostError:
                 if not left:
                     raise
@@ -228,3 +236,8 @@ class ShellDevice:
 
     def _refused(self, doing: str, reason: str, hint: str) -> DeviceError:
         return DeviceError(f"{self.facts.name}: {doing}: {reason}", hint=hint)
+
+
+def _lots(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    """Portions that fit a command line."""
+    return (items[start : start + LOT] for start in range(0, len(items), LOT))

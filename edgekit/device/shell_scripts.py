@@ -53,11 +53,13 @@ if command -v setsid >/dev/null 2>&1; then setsid "$@" <"$input" 3<&- & else "$@
 child=$!
 end() { kill -KILL "-$child" || kill -KILL "$child"; } 2>/dev/null
 if [ -n "$visit" ]; then : >"$visit/running/$child"; fi
-(cat <&3; end) >/dev/null 2>&1 &
+cat <&3 >/dev/null 2>&1 &  # adbd takes no end for one as long as anybody has this descriptor
 ear=$!
+(while kill -0 "$ear"; do sleep 1; done; end) </dev/null >/dev/null 2>&1 3<&- &
+watch=$!
 wait "$child" 2>/dev/null
 status=$?
-{ kill -KILL "$ear"; wait "$ear"; } 2>/dev/null
+{ kill -KILL "$watch" "$ear"; wait "$watch" "$ear"; } 2>/dev/null
 end
 if [ -n "$visit" ]; then rm -f "$visit/running/$child"; fi
 printf '\036%s\036%s\036' "$mark" "$status" >&2

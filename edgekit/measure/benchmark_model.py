@@ -21,7 +21,7 @@ from edgekit.device.contract import Device, Ran
 from edgekit.device.shell_facts import BENCHMARK_MODEL, Seen, parsed
 from edgekit.device.shell_scripts import INSPECT
 from edgekit.engine.contract import Engine
-from edgekit.errors import DeviceError, UnsupportedError
+from edgekit.errors import DeviceError, InvalidMeasurementError, UnsupportedError
 from edgekit.measure.benchmark_output import Printed
 from edgekit.measure.benchmark_program import OUTPUT, PATIENCE_S, Program, get_it, in_order
 from edgekit.measure.measurement import Blocks, Conditions, Load, Measurement, Memory, State
@@ -34,6 +34,7 @@ INFER_PATIENCE_S = 3600.0
 BLOCKS = 20
 """As many as there are batches where single queries are timed (:data:`edgekit.numerics.statistics.BATCHES`)."""
 BLOCK_QUERIES = 8  # fewer in a block make more blocks of no use
+FINE_US = 100  # medians are whole microseconds; below, one is more than 1 %, and means are finer
 WARM_SHARE = 0.2  # of the warm-up, in each block: the clock is up, as one follows the other; what must warm up again are caches
 
 # The state is read when nothing has had time to cool: before, right behind a block that is not counted; after, while another such runs.
@@ -71,7 +72,8 @@ while [ $sample -lt "$samples" ]; do
   for sizes in inputs/*.size; do
     input=${sizes%.size}
     name=${input##*/}
-    dd if="$input" of="$name" bs="$(cat "$sizes")" skip=$sample count=1 2>/dev/null || exit
+    size=$(cat "$sizes")
+    tail -c "+$((sample * size + 1))" "$input" | head -c "$size" >"$name" || exit
   done
   rm -f output
   "$@" >log 2>&1
@@ -95,6 +97,7 @@ def measure(folder: Path, engine: Engine, feeds: Sequence[Sequence[Tensor]], dev
 
     Raises:
         DeviceError: the device or the program there refuses.
+        InvalidMeasurementError: a query is too short for its clock.
     """
     from edgekit.engine.tflite.file import read_tflite
 
@@ -118,7 +121,12 @@ def measure(folder: Path, engine: Engine, feeds: Sequence[Sequence[Tensor]], dev
     seen = _Seen.of(ran, mark, program)
     device.run(["rm", "-rf", str(desk)], timeout_s=PATIENCE_S)
     timed = [one.timed for one in seen.blocks]
-    kind: Literal["median", "mean"] = "mean" if any(one.median_us is None for one in timed) else "median"
+    if not all(one.mean_us for one in timed):
+        raise InvalidMeasurementError(
+            f"{device.facts.name}: a query took less than the microseconds that benchmark_model counts", hint="measure a larger engine"
+        )
+    is_fine = all(one.median_us is not None and one.median_us >= FINE_US for one in timed)
+    kind: Literal["median", "mean"] = "median" if is_fine else "mean"
     first_us = pilot.warmup.first_us or pilot.timed.first_us or 0
     return Measurement(
         target=engine.target,
@@ -126,7 +134,7 @@ def measure(folder: Path, engine: Engine, feeds: Sequence[Sequence[Tensor]], dev
         engine_sha256=engine.sha256,
         device=device.facts,
         load=load,
-        latencies_ns=tuple(round(1000 * (one.mean_us if one.median_us is None or kind == "mean" else one.median_us)) for one in timed),
+        latencies_ns=tuple(round(1000 * (one.median_us if is_fine and one.median_us else one.mean_us)) for one in timed),
         warmup=sum(one.warmup.queries for one in seen.blocks),
         first_ns=1000 * first_us,
         load_ns=round(pilot.load_ms * 1e6),

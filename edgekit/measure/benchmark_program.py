@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from edgekit.device.contract import Device, Ran
+from edgekit.device.shell_facts import BENCHMARK_MODEL
 from edgekit.engine.contract import Engine
 from edgekit.errors import DeviceError, UnsupportedError
 from edgekit.measure.benchmark_output import Printed, first_fault, known_flags, parsed
@@ -48,8 +49,8 @@ class Program:
     def __init__(self, device: Device, engine: Engine) -> None:
         self.device, self._engine = device, engine
         self.path, hint = device.facts.benchmark_model, get_it(device.facts.url)
-        if not self.path or engine.runs_in != RUNTIME:
-            raise DeviceError(f"{device.facts.name}: there is no Python, and nothing else that runs {engine.runs_in} engines", hint=hint)
+        if BENCHMARK_MODEL not in (device.facts.packages or {}) or engine.runs_in != RUNTIME:
+            raise DeviceError(f"{device.facts.name}: neither Python nor benchmark_model runs {engine.runs_in} engines there", hint=hint)
         ran = device.run([self.path, "--help"], timeout_s=PATIENCE_S)  # ends with status 1, by intent
         self._flags = known_flags((ran.stdout + ran.stderr).decode(errors="replace"))
         if missing := [flag for flag in NEEDED if flag not in self._flags]:

@@ -146,7 +146,8 @@ class Blocks(msgspec.Struct, frozen=True):
     Attributes:
         queries: how many each block has.
         means_ns: the mean of each block, in order.
-        latency: what stands for a block among the latencies: its median, or its mean where the program prints no median.
+        latency: what stands for a block among the latencies: its median, or its mean where the program prints no median, or
+            one that is too coarse.
         on_samples: whether the inputs were samples; else they were the program's own random numbers.
     """
 

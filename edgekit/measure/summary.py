@@ -153,7 +153,7 @@ def _about_blocks(measurement: Measurement, blocks: Blocks) -> Iterator[str]:
     few, most = min(blocks.queries), max(blocks.queries)
     each = f"{few} to {most}" if few < most else str(few)
     kind = f"p50 is the median of the blocks' {blocks.latency}s"
-    rounded = ", which are whole microseconds" if blocks.latency == "median" else ": this release prints no medians"
+    rounded = ", which are whole microseconds" if blocks.latency == "median" else ", as medians are not printed, or in whole microseconds"
     yield (
         f"Run by benchmark_model, which tells no single times: {len(blocks.queries)} blocks of {each} queries, each a process of its own and "
         f"warmed up; {kind}{rounded}; the mean and its interval are of the blocks' means. A query is the engine's work alone, its inputs in place."

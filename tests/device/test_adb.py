@@ -14,9 +14,11 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
+from threading import Timer
 
 import pytest
 
+from edgekit.device import open_device
 from edgekit.device.adb import AdbDevice, parsed
 from edgekit.errors import DeviceError, UnreachableError, UsageError
 
@@ -104,8 +106,9 @@ def free_port() -> int:
 
 
 @pytest.fixture
-def adbd(tmp_path, monkeypatch):
-    """A real adbd on a port of this test's own, and a server of adb's of its own; its serial."""
+def serve(tmp_path, monkeypatch):
+    """``serve(PATH)``: a real adbd on a port of this test's own, where programs are found on that path, and a server of adb's of its own;
+    its serial."""
     program = os.environ.get("EDGEKIT_ADBD", "")
     lacking = "" if shutil.which("adb") else "needs adb: apt-get install adb"
     if not program or not Path(program).is_file():
@@ -114,22 +117,39 @@ def adbd(tmp_path, monkeypatch):
         (pytest.fail if os.environ.get("EDGEKIT_ADB_TESTS") == "required" else pytest.skip)(lacking)
     port, home = free_port(), tmp_path / "device"
     home.mkdir()
-    path = f"{Path(sys.executable).parent}:/usr/bin:/bin"
-    told = {"PATH": path, "HOME": str(home), "ADBD_PORT": str(port), "EDGEKIT_DEPOT": str(home / "depot"), "EDGEKIT_LOCK": str(home / "lock")}
     monkeypatch.setenv("ANDROID_ADB_SERVER_PORT", str(free_port()))
     monkeypatch.setenv("HOME", str(tmp_path))  # adb's keys
-    with (tmp_path / "adbd.log").open("wb") as log:
-        child = subprocess.Popen([program], env=told, stdout=log, stderr=log, start_new_session=True)
-    end = time.monotonic() + 20
-    while time.monotonic() < end:
-        with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-            break
-        time.sleep(0.1)
-    yield f"127.0.0.1:{port}"
+    children = []
+
+    def start(path: str) -> str:
+        told = {"PATH": path, "HOME": str(home), "ADBD_PORT": str(port), "EDGEKIT_DEPOT": str(home / "depot"), "EDGEKIT_LOCK": str(home / "lock")}
+        with (tmp_path / "adbd.log").open("wb") as log:
+            children.append(subprocess.Popen([program], env=told, stdout=log, stderr=log, start_new_session=True))
+        end = time.monotonic() + 20
+        while time.monotonic() < end:
+            with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+                break
+            time.sleep(0.1)
+        return f"127.0.0.1:{port}"
+
+    yield start
     subprocess.run(["adb", "kill-server"], capture_output=True, check=False, timeout=30)
-    with suppress(ProcessLookupError):
-        os.killpg(child.pid, signal.SIGKILL)
-    child.wait()
+    for child in children:
+        with suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
+        child.wait()
+
+
+@pytest.fixture
+def adbd(serve):
+    """A device with Python."""
+    return serve(f"{Path(sys.executable).parent}:/usr/bin:/bin")
+
+
+@pytest.fixture
+def phone(serve, bare_tools):
+    """A device with the tools of Android or BusyBox alone."""
+    return serve(str(bare_tools))
 
 
 @pytest.fixture
@@ -190,3 +210,60 @@ def test_a_command_that_takes_too_long_is_ended(device):
         device.run(["sleep", "60"], timeout_s=0.5)
 
     assert device.run(["echo", "on"], timeout_s=30).stdout == b"on\n"
+
+
+# Telephones
+
+
+def test_a_phone_has_no_python_and_is_driven_by_its_shell(phone, tmp_path):
+    content = os.urandom(3_000_000) + b"\r\n\0\r\n"
+    (tmp_path / "x").write_bytes(content)
+    device = open_device(f"adb://{phone}")
+    there = device.workspace() / "x"
+
+    device.push(tmp_path / "x", there)
+    device.pull(there, tmp_path / "y")
+    ran = device.run(["sh", "-c", "cat; echo err >&2; exit 7"], timeout_s=30, stdin=content[-70_000:])
+
+    assert (device.facts.python, device.facts.arch) == ("", os.uname().machine)
+    assert (tmp_path / "y").read_bytes() == content
+    assert (ran.status, ran.stdout, ran.stderr) == (7, content[-70_000:], b"err\n")
+    device.close()
+    assert [path for path in (tmp_path / "device" / "depot").rglob("*") if path.is_file()] == []
+
+
+def test_a_command_on_a_phone_that_takes_too_long_is_ended_and_the_next_one_runs(phone, tmp_path):
+    device = open_device(f"adb://{phone}")
+    device.workspace()
+
+    with pytest.raises(DeviceError, match="ran longer than"):
+        device.run(["sh", "-c", f"echo $$ > {tmp_path}/pid; exec sleep 60"], timeout_s=1)
+
+    assert not Path(f"/proc/{(tmp_path / 'pid').read_text().strip()}").exists()
+    assert device.run(["echo", "on"], timeout_s=30).stdout == b"on\n"
+    device.close()
+
+
+def test_a_phone_whose_cable_is_pulled_ends_what_runs_and_is_free_again(phone, tmp_path):
+    device = open_device(f"adb://{phone}")
+    device.workspace()
+    Timer(2, subprocess.run, (["adb", "disconnect", phone],), {"capture_output": True, "check": False}).start()
+
+    with pytest.raises(UnreachableError, match=f"adb://{phone}: "):
+        device.run(["sh", "-c", f"echo $$ > {tmp_path}/pid; exec sleep 60"], timeout_s=60)
+    device.close()
+    other = open_device(f"adb://{phone}")
+    other.workspace()
+    other.close()
+
+    end = time.monotonic() + 10
+    while time.monotonic() < end and is_running((tmp_path / "pid").read_text().strip()):
+        time.sleep(0.1)
+    assert time.monotonic() < end
+
+
+def is_running(pid: str) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False

@@ -102,6 +102,36 @@ def test_files_and_folders_go_there_and_come_back_and_nothing_is_left(bare, tmp_
     assert [path for path in bare.depot.rglob("*") if path.is_file()] == []
 
 
+def test_a_login_script_that_prints_something_is_passed_over(bare, tmp_path):
+    (bare.home / ".bashrc").write_text("echo welcome\n")  # sshd's bash reads it; BASH_ENV for others
+    (tmp_path / "x").write_bytes(b"content")
+    bare.stop()
+    bare.start({"PATH": bare.bin, "BASH_ENV": bare.home / ".bashrc"})
+    device = open_device("ssh://pi")
+    there = device.workspace()
+
+    device.push(tmp_path / "x", there / "x")
+    device.pull(there / "x", tmp_path / "y")
+
+    assert (tmp_path / "y").read_bytes() == b"content"
+    assert device.run(["echo", "on"], timeout_s=30).stdout == b"on\n"
+    device.close()
+
+
+def test_a_folder_of_many_files_goes_there(bare, tmp_path):
+    (tmp_path / "many").mkdir()
+    for number in range(150):
+        (tmp_path / "many" / f"{number}-{'x' * 100}").write_bytes(b"%d" % (number % 3))
+    device = open_device("ssh://pi")
+    there = device.workspace()
+
+    device.push(tmp_path / "many", there / "many")
+
+    listed = device.run(["sh", "-c", 'cat "$1"/*', "sh", str(there / "many")], timeout_s=30).stdout
+    assert sorted(listed) == sorted(b"012" * 50)
+    device.close()
+
+
 def test_what_is_there_already_is_not_sent_again(bare, tmp_path):
     (tmp_path / "big").write_bytes(os.urandom(2_000_000))
     device = open_device("ssh://cable")
