@@ -154,7 +154,12 @@ _FAULTS = (
         "adb's server does not start here: {found}",
         "adb kill-server; adb start-server",
     ),
-    (r"edgekit: needs Python[^\n]*", False, "{found}", 'install a newer Python there, and name it: python = "/path" in devices.toml'),
+    (
+        r"edgekit: needs Python[^\n]*",
+        False,
+        "{found}",
+        'install a newer Python there, and name it: python = "/path" in devices.toml; or name benchmark_model there',
+    ),
     (
         r"edgekit: no Python",
         False,

@@ -109,7 +109,8 @@ def measure(folder: Path, engine: Engine, feeds: Sequence[Sequence[Tensor]], dev
     command = program.command(desk / "engine", load.threads, feeds[0], file)
     warm = program.runs(warmup_s=load.warmup_s, warmup_queries=load.warmup_queries, queries=1, most_s=load.max_duration_s)
     pilot = _pilot(program, device, desk, [*command, *warm, *program.peak()])
-    blocks, queries = _planned(pilot.timed.mean_us / 1e6, load)
+    longest = max((pilot.warmup, pilot.timed), key=lambda series: series.queries)
+    blocks, queries = _planned(longest.mean_us / 1e6, load)
     most_s = load.max_duration_s / blocks
     counted = program.runs(warmup_s=WARM_SHARE * load.warmup_s, warmup_queries=load.warmup_queries, queries=queries, most_s=most_s)
     mark = f"look-{desk.parent.name}"
