@@ -14,8 +14,8 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def beside(name):
-    """A module that lies beside this one."""
+def beside(name: str):
+    """A module of this folder."""
     spec = importlib.util.spec_from_file_location(f"edgekit_tests_{name}", Path(__file__).with_name(f"{name}.py"))
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -33,6 +33,31 @@ def sshd(tmp_path, monkeypatch):
     monkeypatch.setenv("EDGEKIT_SSH", str(server.program))
     yield server
     server.close()
+
+
+@pytest.fixture(params=["busybox", "toybox"])
+def bare_tools(request, tmp_path):
+    """The PATH of a board without Python."""
+    module = beside("bare")
+    if why_not := module.why_not(request.param):
+        (pytest.fail if os.environ.get("EDGEKIT_SSH_TESTS") == "required" else pytest.skip)(why_not)
+    return module.tools(request.param, tmp_path / "tools")
+
+
+@pytest.fixture
+def bare(sshd, bare_tools):
+    """The server ``sshd`` as a board without Python."""
+    sshd.stop()
+    sshd.start({"PATH": bare_tools})
+    sshd.bin = bare_tools
+    return sshd
+
+
+@pytest.fixture
+def benchmark_model():
+    """``benchmark_model(PATH)`` writes a stand-in for LiteRT's program of that name."""
+    pytest.importorskip("ai_edge_litert")
+    return beside("benchmark_model").install
 
 
 @pytest.fixture

@@ -44,13 +44,16 @@ def add(  # noqa: PLR0913 - one argument an option, as typer has it
     tag: Annotated[list[str] | None, typer.Option(help="A word by which several are named together; may be given again.")] = None,
     power_mode: Annotated[str, typer.Option(help="Set while it is measured: governor:NAME or nvpmodel:NUMBER.")] = "",
     python: Annotated[str, typer.Option(metavar="PATH", help="Its interpreter that has the runtimes.")] = "",
+    benchmark_model: Annotated[
+        str, typer.Option(metavar="PATH", help="LiteRT's program of that name on it, which runs engines without Python.")
+    ] = "",
     as_json: AsJson = False,
 ) -> None:
     """Write a device into the inventory; it is not reached."""
     from edgekit.device.inventory import Entry, add_entry, inventory_path
 
     path = inventory_path()
-    entry = Entry(name=name, url=url, target=target, tags=tuple(tag or ()), power_mode=power_mode, python=python)
+    entry = Entry(name=name, url=url, target=target, tags=tuple(tag or ()), power_mode=power_mode, python=python, benchmark_model=benchmark_model)
     add_entry(entry, path)
     if as_json:
         print_json({"file": str(path), "device": entry})

@@ -15,7 +15,7 @@ import msgspec
 import edgekit.run
 from edgekit.bundle import HINTS
 from edgekit.device import Device, open_device
-from edgekit.device.travel import answer_of, script_of
+from edgekit.device.travel import answer_of, python_of, script_of
 from edgekit.errors import BundleError, DeviceError, EdgekitError
 
 ASK_S = 120.0
@@ -110,12 +110,14 @@ def site_of(asked: str) -> Iterator[Site]:
         asked: URL or name of the device.
 
     Raises:
+        DeviceError: it has no Python.
         UsageError: there is no such device.
         UnreachableError: it does not answer.
     """
     device = open_device(asked, as_it_is=True)
     try:
         device.facts = msgspec.structs.replace(device.facts, name=asked)
+        python_of(device)
         yield Site(device)
     finally:
         device.close()
@@ -182,7 +184,7 @@ class Site:
             (stage / "wish.json").write_text(json.dumps({**wish, "bundle": "../bundle.edgekit"}), encoding="utf-8")
             self.device.push(stage, desk)
         self.device.push(bundle, desk.parent / "bundle.edgekit")
-        return self._answered(["sh", "-c", _PUT, self.device.facts.python, str(desk), "install", "wish.json"], timeout_s, bundle.name)
+        return self._answered(["sh", "-c", _PUT, python_of(self.device), str(desk), "install", "wish.json"], timeout_s, bundle.name)
 
     def write_unit(self, name: str, text: str) -> PurePosixPath:
         """Put a service's file beside an application.
@@ -216,7 +218,7 @@ class Site:
 
     def _asked(self, verb: str, *arguments: str) -> dict[str, Any] | None:
         """An answer of the agent that lies there; None if there is none."""
-        ran = self.device.run(["sh", "-c", _INSTALLED, self.device.facts.python, str(self.root()), verb, *arguments], timeout_s=ASK_S)
+        ran = self.device.run(["sh", "-c", _INSTALLED, python_of(self.device), str(self.root()), verb, *arguments], timeout_s=ASK_S)
         return None if ran.status == NOTHING else self._read(ran.stdout, ran.stderr, ran.status, "")
 
     def _answered(self, argv: list[str], timeout_s: float, what: str) -> dict[str, Any]:

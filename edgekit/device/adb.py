@@ -1,8 +1,8 @@
 """A device behind Android's debug bridge: ``adb://SERIAL``, or ``adb://HOST:PORT`` over the network.
 
 Android's own client connects, so USB, ``adb pair`` and the keys in ``~/.android`` mean here what they mean to the user. Its shell
-protocol (v2, Android 7 and newer) carries bytes as they are, in both directions, and exit statuses. What runs there is Python:
-Linux boards that are reached by adb have it, telephones have none of their own.
+protocol (v2, Android 7 and newer) carries bytes as they are, in both directions, and exit statuses. What runs there is Python, which
+Linux boards that are reached by adb have; telephones have none, and are driven by their shell (:mod:`edgekit.device.shell`).
 """
 
 from __future__ import annotations
@@ -154,7 +154,12 @@ _FAULTS = (
         "adb's server does not start here: {found}",
         "adb kill-server; adb start-server",
     ),
-    (r"edgekit: needs Python[^\n]*", False, "{found}", 'install a newer Python there, and name it: python = "/path" in devices.toml'),
+    (
+        r"edgekit: needs Python[^\n]*",
+        False,
+        "{found}",
+        'install a newer Python there, and name it: python = "/path" in devices.toml; or name benchmark_model there',
+    ),
     (
         r"edgekit: no Python",
         False,

@@ -173,7 +173,11 @@ _FAULTS = (
     (r"(Connection refused)", "connection refused: no SSH server listens there", "is it on? On the device: sudo systemctl enable --now ssh"),
     (r"([Tt]imed out|No route to host|Network is unreachable)", "no answer: {found}", "is it on, and in this network? {try}"),
     (r"(?:Bad|bad) (?:configuration option|owner or permissions)[^\n]*", "{last}", "mend ~/.ssh/config"),
-    (r"edgekit: (needs Python[^\n]*)", "{found}", 'install a newer Python there, and name it: python = "/path" in devices.toml'),
+    (
+        r"edgekit: (needs Python[^\n]*)",
+        "{found}",
+        'install a newer Python there, and name it: python = "/path" in devices.toml; or name benchmark_model there',
+    ),
     (r"edgekit: no Python", "there is no Python 3 on it", "on the device: sudo apt-get install python3"),
     (r"Exec format error", "its Python is for another processor: {last}", "reinstall python3 there"),
     (r"No space left on device", "its disk is full", "make room there: df -h"),

@@ -11,7 +11,7 @@ import os
 import secrets
 import shlex
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol, TypeVar
 
@@ -29,11 +29,12 @@ LEASE_LOOK_S = 1.0
 VENV = ".local/share/edgekit/venv"  # below the user's home there; where it is, it has the runtimes
 RETURN_S = 5  # … where it answered a moment ago
 RETURNS = 20  # connections that one transfer may use up
+NO_PYTHON = "edgekit: no Python"
 
 # For any login shell: no exclamation marks (csh), no line breaks.
 _START = (
     'for p in "$2" "$HOME/' + VENV + '/bin/python" python3; do'
-    ' if command -v "$p" >/dev/null 2>&1; then exec "$p" -c "$0" "$1" "$p"; fi; done; echo "edgekit: no Python" >&2; exit 127'
+    ' if command -v "$p" >/dev/null 2>&1; then exec "$p" -c "$0" "$1" "$p"; fi; done; echo "' + NO_PYTHON + '" >&2; exit 127'
 )
 _READ = (
     'import sys; sys.version_info < (3, 8) and sys.exit("edgekit: needs Python 3.8 or newer, this is " + sys.version.split()[0]);'
@@ -65,6 +66,18 @@ class Route(Protocol):
         """The error that a connection stands for which never came about, from the command's exit status and what it printed."""
 
 
+class NoPythonError(DeviceError):
+    """A device that is reached has no Python.
+
+    Args:
+        route: to it.
+    """
+
+    def __init__(self, message: str, *, hint: str, route: Route) -> None:
+        super().__init__(message, hint=hint)
+        self.route = route
+
+
 class AttendedDevice:
     """A device behind a route. From its first workspace on it is leased: another run waits, and then says who has it.
 
@@ -75,7 +88,8 @@ class AttendedDevice:
 
     Raises:
         UnreachableError: it does not answer, or who answers is not known.
-        DeviceError: it has no Python that will do.
+        NoPythonError: it has none.
+        DeviceError: its Python will not do.
     """
 
     def __init__(self, route: Route, *, python: str = "", lease_wait_s: float = LEASE_WAIT_S) -> None:
@@ -151,17 +165,13 @@ class AttendedDevice:
         self._connection.close()
 
     def _lease(self) -> None:
-        holder = f"{getpass.getuser()}@{os.uname().nodename}, process {os.getpid()}"
+        holder = holder_here()
         ask, end = self._asked("it cannot be leased"), time.monotonic() + self._lease_wait_s
         while not self._is_leased:
             found = self._steadily(lambda connection: ask(connection, {"op": "lease", "holder": holder}, ANSWER_S)[0]["holder"])
             self._is_leased = found is None
             if found is not None and time.monotonic() > end:
-                silent = f", silent for {found['silent_s']:.0f} s" if found["silent_s"] > 2 * LEASE_LOOK_S + 2 else ""
-                raise DeviceError(
-                    f"{self.facts.name} is in use by {found['holder']}, for {found['held_s']:.0f} s{silent}",
-                    hint=f"wait for that run, or end process {found['pid']} on the device",
-                )
+                raise in_use(self.facts.name, found)
             if found is not None:
                 time.sleep(LEASE_LOOK_S)
 
@@ -172,7 +182,7 @@ class AttendedDevice:
             self._route.command(start, patience_s=patience_s),
             script,
             called=self._route.url,
-            fault=self._route.fault_of,
+            fault=self._fault_of,
         )
         try:
             told, _ = self._asked("its facts cannot be read")(connection, {"op": "hello", "token": self._token}, ANSWER_S)
@@ -180,6 +190,10 @@ class AttendedDevice:
             connection.close()
             raise
         return connection, {**told["facts"], "called": told["called"]}
+
+    def _fault_of(self, status: int, said: str) -> DeviceError:
+        fault = self._route.fault_of(status, said)
+        return NoPythonError(fault.message, hint=fault.hint, route=self._route) if NO_PYTHON in said else fault
 
     def _again(self) -> None:
         """A new connection of the same visit: its workspaces are still there, its lease is taken anew."""
@@ -229,6 +243,20 @@ class AttendedDevice:
     def _refused(self, doing: str, reason: str, hint: str) -> DeviceError:
         facts = getattr(self, "facts", None)
         return DeviceError(f"{facts.name if facts else self._route.url}: {doing}: {reason}", hint=hint)
+
+
+def holder_here() -> str:
+    """Who leases a device, in words."""
+    return f"{getpass.getuser()}@{os.uname().nodename}, process {os.getpid()}"
+
+
+def in_use(name: str, found: Mapping[str, Any]) -> DeviceError:
+    """The error that another run has a device; ``found`` is what :meth:`edgekit.run.lease.Lease.take` tells of it."""
+    silent = f", silent for {found['silent_s']:.0f} s" if found["silent_s"] > 2 * LEASE_LOOK_S + 2 else ""
+    return DeviceError(
+        f"{name} is in use by {found['holder']}, for {found['held_s']:.0f} s{silent}",
+        hint=f"wait for that run, or end process {found['pid']} on the device",
+    )
 
 
 _HINTS = {

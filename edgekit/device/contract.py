@@ -19,8 +19,10 @@ class DeviceFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         cpu: model name of the processor.
         features: processor features as Linux names them.
         emulated: whether its times mean nothing for real hardware.
-        python: the interpreter that runs the agent there.
+        python: the interpreter that runs the agent there; empty if it has none, and is driven by its shell.
         packages: versions of the packages that it has; None where they are only known once it runs.
+        benchmark_model: path of LiteRT's program of that name, which runs engines where there is no Python; whether it does, ``packages``
+            says. Empty where it is not asked for, or neither named nor found.
         counting: an interpreter under which instructions are counted, see :mod:`edgekit.run.counting`; empty where there is none.
     """
 
@@ -32,6 +34,7 @@ class DeviceFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     emulated: bool = False
     python: str = "python3"
     packages: dict[str, str] | None = None
+    benchmark_model: str = ""
     counting: str = ""
 
 

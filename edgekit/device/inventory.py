@@ -32,7 +32,8 @@ class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         tags: words by which several are named together.
         power_mode: set before it is measured, and back afterwards: ``governor:NAME`` of cpufreq, or ``nvpmodel:NUMBER`` of a
             Jetson; needs root there, or ``sudo`` without a password.
-        python: path of the interpreter there that has the runtimes, of a device reached by SSH.
+        python: path of the interpreter there that has the runtimes, of a device reached by SSH or adb.
+        benchmark_model: path there of LiteRT's program of that name, which then runs its engines; no Python is asked for.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tags: tuple[str, ...] = ()
     power_mode: str = ""
     python: str = ""
+    benchmark_model: str = ""
 
 
 class Inventory(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -101,8 +103,11 @@ def entry_faults(entry: Entry) -> list[str]:
     faults += [f"tag {tag!r}: one word of letters, digits, `-`, `_`" for tag in entry.tags if not re.fullmatch(r"[\w-]+", tag)]
     if entry.power_mode and not power.is_mode(entry.power_mode):
         faults.append(f"power_mode {entry.power_mode}: {power.FORM}")
-    if entry.python and scheme not in ADDRESSED:
-        faults.append("python: only of a device reached by SSH or adb")
+    faults += [
+        f"{key}: only of a device reached by SSH or adb" for key in ("python", "benchmark_model") if getattr(entry, key) and scheme not in ADDRESSED
+    ]
+    if entry.python and entry.benchmark_model:
+        faults.append("benchmark_model: where it runs the engines, no Python is asked for; name one of the two")
     return faults + (_fault_of(choose, entry.target) if entry.target else [])
 
 

@@ -7,9 +7,11 @@ from collections.abc import Callable
 import msgspec
 
 from edgekit import plugins
+from edgekit.device.attended import NoPythonError
 from edgekit.device.contract import Device
-from edgekit.device.inventory import Entry, entry_of, is_fleet, is_name
+from edgekit.device.inventory import ADDRESSED, Entry, entry_of, is_fleet, is_name
 from edgekit.device.power import PoweredDevice
+from edgekit.device.shell import ShellDevice
 from edgekit.errors import UsageError
 from edgekit.strict import nearest
 
@@ -27,7 +29,7 @@ def open_device(asked: str, *, as_it_is: bool = False) -> Device:
     """
     if is_name(asked):
         return _opened(entry_of(asked), as_it_is=as_it_is)
-    return _kind_of(asked)(asked)
+    return _reached(_kind_of(asked), asked)
 
 
 def check_device_exists(asked: str) -> None:
@@ -55,6 +57,20 @@ def _kind_of(url: str) -> Callable[..., Device]:
 
 def _opened(entry: Entry, *, as_it_is: bool) -> Device:
     kind = _kind_of(entry.url)
-    device = kind(entry.url, python=entry.python) if entry.python else kind(entry.url)
+    device: Device
+    if entry.python:
+        device = kind(entry.url, python=entry.python)
+    elif entry.benchmark_model:
+        device = ShellDevice(ADDRESSED[entry.url.partition(":")[0]](entry.url), benchmark_model=entry.benchmark_model)
+    else:
+        device = _reached(kind, entry.url)
     device.facts = msgspec.structs.replace(device.facts, name=entry.name)
     return PoweredDevice(device, entry.power_mode) if entry.power_mode and not as_it_is else device
+
+
+def _reached(kind: Callable[..., Device], url: str) -> Device:
+    """The device; where it turns out to have no Python, driven by its shell."""
+    try:
+        return kind(url)
+    except NoPythonError as error:
+        return ShellDevice(error.route)

@@ -14,6 +14,7 @@ from edgekit.run.frames import CHUNK_BYTES
 
 HASH_S = 600.0  # the device hashes a file of gigabytes
 READ_S = 60.0
+SEND_S = 3600.0
 
 Ask = Callable[[Connection, dict[str, Any], float], Answer]
 

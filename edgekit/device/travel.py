@@ -49,13 +49,27 @@ def script_of(modules: Sequence[str], call: str, arguments: str = "") -> bytes:
     return _SCRIPT.format(sources=sources, module=module, function=function, arguments=arguments).encode()
 
 
+def python_of(device: Device) -> str:
+    """The interpreter there.
+
+    Raises:
+        DeviceError: it has none.
+    """
+    if not device.facts.python:
+        raise DeviceError(
+            f"{device.facts.name}: there is no Python on it, which this needs",
+            hint='install Python 3.8 or newer there, or name one: python = "/path" in devices.toml; engines alone are measured without',
+        )
+    return device.facts.python
+
+
 def answer_of(device: Device, script: bytes, kind: type[T], *, timeout_s: float) -> T:
     """What a script prints as JSON that runs under a device's Python; nothing is written there by this.
 
     Raises:
         DeviceError: the device has no Python that will do, or what it prints is something else.
     """
-    name, python = device.facts.name, device.facts.python
+    name, python = device.facts.name, python_of(device)
     ran = device.run([python, "-"], timeout_s=timeout_s, stdin=script)
     if ran.status:
         last = ran.stderr.decode(errors="replace").strip().splitlines()[-1:]

@@ -1,5 +1,7 @@
 """Measuring: an engine on a device, through the agent that travels; and what may be said of what came back."""
 
+from edgekit.measure.benchmark_model import why_no_outputs
+from edgekit.measure.benchmark_program import get_it
 from edgekit.measure.compare import Comparison, Timings, compare
 from edgekit.measure.counting import Instructions
 from edgekit.measure.interleaved import joined, measure_interleaved
@@ -24,6 +26,7 @@ __all__ = [
     "Timings",
     "compare",
     "count",
+    "get_it",
     "infer",
     "joined",
     "judge",
@@ -33,4 +36,5 @@ __all__ = [
     "remarks_on",
     "summarize",
     "why_foreign",
+    "why_no_outputs",
 ]

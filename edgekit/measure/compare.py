@@ -9,7 +9,7 @@ import msgspec
 
 from edgekit.errors import InvalidMeasurementError
 
-SAME = ("device", "arch", "cpu", "emulated", "threads", "governor", "load")
+SAME = ("device", "arch", "cpu", "emulated", "threads", "governor", "load", "timed")
 FEWEST_QUERIES = 11  # see edgekit.numerics.statistics.fewest_queries(0.5)
 # Two runs of the same engine differ by more than either run shows within itself: memory lies elsewhere, clocks stand elsewhere.
 # Source: Kalibera and Jones, "Rigorous Benchmarking in Reasonable Time", ISMM 2013; a few per cent are usual.

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
@@ -94,7 +94,7 @@ class Conditions(msgspec.Struct, frozen=True):
         feeds: how many different inputs the queries went round over.
         before, after: the device's state when the warm-up was over, and when the last query was.
         wall_s: the timed run by the clock.
-        cpu_s: processor time of the agent in it, all threads.
+        cpu_s: processor time of the agent in it, all threads; where blocks were timed, of all that ran them, their loading included.
         capped: whether the longest allowed duration ended the run before enough queries were done.
     """
 
@@ -140,6 +140,23 @@ class Conditions(msgspec.Struct, frozen=True):
         return (*rose, *(name for name in flags if self.before.throttled_now.get(name) or self.after.throttled_now.get(name)))
 
 
+class Blocks(msgspec.Struct, frozen=True):
+    """Queries that were timed by a program which tells no single times: each block by a process of its own.
+
+    Attributes:
+        queries: how many each block has.
+        means_ns: the mean of each block, in order.
+        latency: what stands for a block among the latencies: its median, or its mean where the program prints no median, or
+            one that is too coarse.
+        on_samples: whether the inputs were samples; else they were the program's own random numbers.
+    """
+
+    queries: tuple[int, ...]
+    means_ns: tuple[int, ...]
+    latency: Literal["median", "mean"]
+    on_samples: bool
+
+
 class Measurement(msgspec.Struct, frozen=True, kw_only=True):
     """Times and memory of one engine on one device.
 
@@ -149,13 +166,14 @@ class Measurement(msgspec.Struct, frozen=True, kw_only=True):
         engine_sha256: of the engine's file.
         device: what it was measured on.
         load: what was asked for.
-        latencies_ns: each timed query in order, from inputs in memory to outputs in memory.
+        latencies_ns: each timed query in order, from inputs in memory to outputs in memory; where there are blocks, one number a block.
         warmup: queries before these that are not counted.
         first_ns: the first query after loading.
         load_ns: from the file to an engine ready for its first query; the runtime was imported already.
-        import_ns: importing the runtime.
-        memory: of the agent.
+        import_ns: importing the runtime; None where nobody tells.
+        memory: of the agent, or of the program that ran the engine.
         conditions: what all this was taken under.
+        blocks: None where single queries were timed.
     """
 
     target: str
@@ -167,9 +185,15 @@ class Measurement(msgspec.Struct, frozen=True, kw_only=True):
     warmup: int
     first_ns: int
     load_ns: int
-    import_ns: int
+    import_ns: int | None
     memory: Memory
     conditions: Conditions
+    blocks: Blocks | None = None
+
+    @property
+    def queries(self) -> int:
+        """How many were timed."""
+        return len(self.latencies_ns) if self.blocks is None else sum(self.blocks.queries)
 
     @property
     def timings(self) -> Timings:
@@ -193,6 +217,7 @@ class Measurement(msgspec.Struct, frozen=True, kw_only=True):
             "cpu_quota": seen.facts.get("cpu_quota"),
             "threads": self.load.threads,
             "load": msgspec.to_builtins(self.load),
+            **({} if self.blocks is None else {"timed": f"{self.blocks.latency}s of blocks"}),
             "runtime": seen.runtime,
             "versions": seen.versions,
             "feeds": seen.feeds,

@@ -6,7 +6,6 @@ import datetime
 import itertools
 import math
 import shutil
-import signal
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -16,11 +15,13 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 import edgekit.run
-from edgekit.device.contract import Device, Ran
+from edgekit.device.contract import Device
 from edgekit.engine.contract import Engine
 from edgekit.errors import DeviceError, EdgekitError, SamplesError, UsageError
 from edgekit.graph.external import external_files
+from edgekit.measure import benchmark_model
 from edgekit.measure.counting import Instructions, counts_between
+from edgekit.measure.ending import ending
 from edgekit.measure.measurement import Conditions, Load, Measurement, Memory, State, runtime_of
 from edgekit.model import Signature
 from edgekit.numerics.portions import in_portions
@@ -94,6 +95,9 @@ def measure(folder: Path, engine: Engine, feeds: Feeds, device: Device, load: Lo
     from edgekit.measure.ports import feed_tensors
 
     told = [feed_tensors(feed, engine, signature) for feed in itertools.islice(feeds, TIMED_FEEDS)]
+    if not device.facts.python:
+        _check(engine, told)
+        return benchmark_model.measure(folder, engine, told, device, load)
     with tempfile.TemporaryDirectory(prefix="edgekit-") as stage:
         taken_at = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
         job = {"latency": {name: value for name, value in msgspec.to_builtins(load).items() if name != "threads"}, "threads": load.threads}
@@ -158,6 +162,10 @@ def infer(
     told = (feed_tensors(feed, engine, signature) for feed in feeds)
     output_bytes = sum(_port_bytes(port.shape, port.dtype) for port in engine.outputs)
     for lot in in_portions(told, lambda tensors: output_bytes + sum(len(tensor.data) for tensor in tensors), lot_bytes):
+        if not device.facts.python:
+            _check(engine, lot)
+            yield from (outputs_of(outputs, engine, signature) for outputs in benchmark_model.infer(folder, engine, lot, device))
+            continue
         with tempfile.TemporaryDirectory(prefix="edgekit-") as stage:
             desk = _put(device, folder, engine, lot, Path(stage), {"infer": "outputs", "threads": 1})
             _ask(device, desk, Path(stage), INFER_PATIENCE_S)
@@ -204,12 +212,17 @@ def _port_bytes(shape: tuple[int | str, ...], dtype: str) -> int:
     return math.prod(size for size in shape if isinstance(size, int)) * np.dtype(dtype).itemsize
 
 
-def _put(device: Device, folder: Path, engine: Engine, feeds: list[list[Tensor]], stage: Path, tasks: dict[str, Any]) -> PurePosixPath:
-    """Put agent, job, feeds and engine into a fresh folder on the device."""
+def _check(engine: Engine, feeds: list[list[Tensor]]) -> None:
+    """Whether there is something to run, and to run it on."""
     if engine.status != "built":
         raise UsageError(f"{engine.target} {engine.runtime}: {engine.status}", hint="build it on the device first: --device URL")
     if not feeds:
         raise SamplesError("there are no samples to run the engine on", hint="--samples takes a folder of pictures or .npz files")
+
+
+def _put(device: Device, folder: Path, engine: Engine, feeds: list[list[Tensor]], stage: Path, tasks: dict[str, Any]) -> PurePosixPath:
+    """Put agent, job, feeds and engine into a fresh folder on the device."""
+    _check(engine, feeds)
     agent = stage / "desk" / "edgekit_run"
     agent.mkdir(parents=True)
     for source in Path(edgekit.run.__file__).parent.glob("*.py"):
@@ -259,7 +272,7 @@ def _ask(device: Device, desk: PurePosixPath, stage: Path, timeout_s: float, *, 
         with suppress(DeviceError):
             device.pull(desk / "result.json", result)
         if not result.exists():
-            raise DeviceError(f"{device.facts.name}: the agent {_ending(ran)}", hint=f"does {device.facts.python} run there, with enough memory?")
+            raise DeviceError(f"{device.facts.name}: the agent {ending(ran)}", hint=f"does {device.facts.python} run there, with enough memory?")
     try:
         answer = msgspec.json.decode(result.read_bytes(), type=_Answer)
     except msgspec.DecodeError as error:
@@ -272,15 +285,6 @@ def _ask(device: Device, desk: PurePosixPath, stage: Path, timeout_s: float, *, 
 def _clear(device: Device, desk: PurePosixPath) -> None:
     """Make room for the next lot; what an error leaves behind goes when the device is closed."""
     device.run(["rm", "-rf", str(desk)], timeout_s=PATIENCE_S)
-
-
-def _ending(ran: Ran) -> str:
-    """How a command ended that left no answer, in words."""
-    last = ran.stderr.decode(errors="replace").strip().splitlines()[-1:]
-    number = -ran.status if ran.status < 0 else ran.status - 128
-    with suppress(ValueError):
-        return f"was ended by {signal.Signals(number).name}"
-    return f"ended with status {ran.status}{': ' if last else ''}{''.join(last)}"
 
 
 def _error(fault: _Fault, device: Device) -> EdgekitError:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import msgspec
 
 from edgekit.errors import InvalidMeasurementError
-from edgekit.measure.measurement import Measurement
+from edgekit.measure.measurement import Blocks, Measurement
 
 # Gross faults: beyond these a figure misleads whatever remark stands beside it.
 CLOCK_DROP = 0.2
@@ -54,17 +54,17 @@ def summarize(measurement: Measurement) -> Latency:
     """The figures of a measurement."""
     from edgekit.numerics.statistics import mean_interval, percentile
 
-    times = measurement.latencies_ns
-    p90_ms, p90_reason = _percentile_ms(times, 0.9)
-    p99_ms, p99_reason = _percentile_ms(times, 0.99)
-    low, high = mean_interval(times)
+    times, blocks = measurement.latencies_ns, measurement.blocks
+    p90_ms, p90_reason = _percentile_ms(measurement, 0.9)
+    p99_ms, p99_reason = _percentile_ms(measurement, 0.99)
+    low, high = mean_interval(times if blocks is None else blocks.means_ns)
     return Latency(
         p50_ms=percentile(times, 0.5) / 1e6,
         p90_ms=p90_ms,
         p99_ms=p99_ms,
-        mean_ms=statistics.fmean(times) / 1e6,
+        mean_ms=(statistics.fmean(times) if blocks is None else statistics.fmean(blocks.means_ns, weights=blocks.queries)) / 1e6,
         ci95_ms=(low / 1e6, high / 1e6),
-        n=len(times),
+        n=measurement.queries,
         warmup=measurement.warmup,
         first_ms=measurement.first_ns / 1e6,
         load_ms=measurement.load_ns / 1e6,
@@ -74,9 +74,12 @@ def summarize(measurement: Measurement) -> Latency:
     )
 
 
-def _percentile_ms(times: tuple[int, ...], share: float) -> tuple[float | None, str]:
+def _percentile_ms(measurement: Measurement, share: float) -> tuple[float | None, str]:
     from edgekit.numerics.statistics import fewest_queries, percentile
 
+    if measurement.blocks is not None:
+        return None, "benchmark_model tells no single times"
+    times = measurement.latencies_ns
     needed = fewest_queries(share)
     if len(times) < needed:
         return None, f"{len(times)} queries; {needed} are needed"
@@ -130,9 +133,11 @@ def _about_load(measurement: Measurement) -> Iterator[str]:
     seen = measurement.conditions
     others = seen.others_cores
     computes_elsewhere = measurement.runtime.startswith("tensorrt")  # on a GPU, whose work is no processor's time
+    if measurement.blocks is not None:
+        yield from _about_blocks(measurement, measurement.blocks)
     if "trtexec" in seen.versions:
         yield "Run by trtexec: times are of its clock, copies to the GPU and back within them; the first query includes its start and loading."
-    if not computes_elsewhere and measurement.load.threads == 1 and seen.processor_share < BUSY_SHARE:
+    if not computes_elsewhere and measurement.blocks is None and measurement.load.threads == 1 and seen.processor_share < BUSY_SHARE:
         besides = f"; others kept {others:.1f} of {seen.facts.get('cpus')} processors busy" if others else ""
         yield f"The machine was shared: the engine had a processor {seen.processor_share:.0%} of the time{besides}."
     elif others is not None and others > 1 - BUSY_SHARE:
@@ -141,6 +146,20 @@ def _about_load(measurement: Measurement) -> Iterator[str]:
         yield f"The hypervisor took {seen.steal_cores:.0%} of a processor away meanwhile."
     if "cgroup quota" in seen.throttling:
         yield f"The container's limit of {seen.facts.get('cpu_quota')} processors paused the process."
+
+
+def _about_blocks(measurement: Measurement, blocks: Blocks) -> Iterator[str]:
+    """How times came about that are no single queries'."""
+    few, most = min(blocks.queries), max(blocks.queries)
+    each = f"{few} to {most}" if few < most else str(few)
+    kind = f"p50 is the median of the blocks' {blocks.latency}s"
+    rounded = ", which are whole microseconds" if blocks.latency == "median" else ", as medians are not printed, or in whole microseconds"
+    yield (
+        f"Run by benchmark_model, which tells no single times: {len(blocks.queries)} blocks of {each} queries, each a process of its own and "
+        f"warmed up; {kind}{rounded}; the mean and its interval are of the blocks' means. A query is the engine's work alone, its inputs in place."
+    )
+    if not blocks.on_samples:
+        yield "The queries ran on random numbers of benchmark_model's own: this one takes no inputs."
 
 
 def _about_steadiness(measurement: Measurement) -> Iterator[str]:
@@ -152,7 +171,7 @@ def _about_steadiness(measurement: Measurement) -> Iterator[str]:
         yield f"Queries became {_change(trend.change)} from the beginning of the run to its end."
     if measurement.conditions.capped:
         wanted = measurement.load.min_queries
-        yield f"{len(times)} of {wanted} queries were done when the longest allowed time of {measurement.load.max_duration_s:g} s was over."
+        yield f"{measurement.queries} of {wanted} queries were done when the longest allowed time of {measurement.load.max_duration_s:g} s was over."
 
 
 def _about_device(measurement: Measurement) -> Iterator[str]:

@@ -80,9 +80,11 @@ def measured(found: Engines, samples: Samples | None, place: Bench, load: Load, 
     """All engines, measured on one device.
 
     Raises:
-        DeviceError: it has not the runtime of one of them.
+        DeviceError: it has not the runtime of one of them; the float original's may lack, as in a build.
     """
-    require_runtimes((engine.runs_in for _, engine in found.folders if engine.status == "built" and engine.stand_in is None), place)
+    originals = {(entry.target, entry.runtime) for entry in found.report.references} if found.report is not None else set()
+    asked = [engine for _, engine in found.folders if (engine.target, engine.runtime) not in originals]
+    require_runtimes((engine.runs_in for engine in asked if engine.status == "built" and engine.stand_in is None), place)
     meter = Meter(found=found, samples=samples, place=place, load=load, watcher=watcher)
     return tuple(meter.measured(folder, engine) for folder, engine in found.folders)
 

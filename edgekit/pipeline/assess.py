@@ -54,7 +54,7 @@ class Taken:
     def note(self) -> str:
         """What was taken, in a few words."""
         if self.measurement is not None:
-            return f"{len(self.measurement.latencies_ns)} queries"
+            return f"{self.measurement.queries} queries"
         return f"{self.instructions.median:,} instructions a query" if self.instructions is not None else self.reason
 
 

@@ -18,11 +18,12 @@ from edgekit import strict
 from edgekit.device import Device, open_device
 from edgekit.device.inventory import entry_of, is_name
 from edgekit.device.probe import Probe, probe
+from edgekit.device.shell_facts import BENCHMARK_MODEL
 from edgekit.engine.tensorrt.on_board import survey
 from edgekit.engine.tensorrt.probe import probed as board_of
 from edgekit.errors import DeviceError, StoreError, UsageError
-from edgekit.measure import why_foreign
-from edgekit.pipeline.place import RUNTIME_PACKAGES
+from edgekit.measure import get_it, why_foreign
+from edgekit.pipeline.place import RUNTIME_PACKAGES, how_to_get, lacking
 from edgekit.run.jetson import parse_l4t
 from edgekit.target import Runtime, Target, choose, host_target, read_target, target_files, unsourced
 
@@ -93,7 +94,7 @@ def checked(asked: str) -> Checked:
     findings = [Finding("reached", True, device.facts.url)]
     try:
         told = probe(device)
-        findings += _machine(told)
+        findings += _machine(device, told)
         findings += _kind(device, choose(target).target, told) if target else []
         findings += _three_verbs(device)
     except DeviceError as error:
@@ -103,8 +104,11 @@ def checked(asked: str) -> Checked:
     return Checked(asked, tuple(findings))
 
 
-def _machine(told: Probe) -> Iterator[Finding]:
-    yield Finding("python", True, f"{told.python} ({told.executable})")
+def _machine(device: Device, told: Probe) -> Iterator[Finding]:
+    if told.python:
+        yield Finding("python", True, f"{told.python} ({told.executable})")
+    else:
+        yield from _benchmark_model(device, told)
     disk = told.disk_free_mib
     yield Finding("disk", disk > LEAST_DISK_MIB, f"{disk:.0f} MiB free", "make room there" if disk <= LEAST_DISK_MIB else "")
     if told.memory_available_mib is not None:
@@ -117,16 +121,27 @@ def _machine(told: Probe) -> Iterator[Finding]:
         yield Finding("throttled", None, ", ".join(held), "cool it, and give it a power supply that is strong enough")
 
 
+def _benchmark_model(device: Device, told: Probe) -> Iterator[Finding]:
+    """What runs engines where there is no Python."""
+    yield Finding("python", None, "none: its shell drives it, and TFLite engines alone are run")
+    if told.benchmark_model:
+        yield Finding(BENCHMARK_MODEL, True, told.benchmark_model)
+    elif told.not_executable:
+        yield Finding(BENCHMARK_MODEL, False, f"{told.not_executable}: nobody may run it", f"there: chmod +x {told.not_executable}")
+    else:
+        yield Finding(BENCHMARK_MODEL, False, "not there", get_it(device.facts.url))
+
+
 def _kind(device: Device, target: Target, told: Probe) -> Iterator[Finding]:
     foreign = why_foreign(target, msgspec.structs.replace(device.facts, arch=told.arch, features=told.features))
     is_it = None if device.facts.emulated else not foreign
     yield Finding("target", is_it, foreign or target.name, "name another target in devices.toml" if is_it is False else "")
     for runtime in target.runtimes:
         packages = RUNTIME_PACKAGES.get(runtime.name, (runtime.name,))
-        found = [f"{package} {told.packages[package]}" for package in packages if package in told.packages]
+        found = [f"{package} {told.packages[package]}".strip() for package in packages if package in told.packages]
         is_first = runtime is target.runtimes[0]
-        hint = "" if found else f"on the device: {told.executable} -m pip install {packages[0]}"
-        yield Finding(runtime.name, True if found else False if is_first else None, ", ".join(found) or f"{packages[0]} is not installed", hint)
+        hint = "" if found else how_to_get(runtime.name, device.facts)
+        yield Finding(runtime.name, True if found else False if is_first else None, ", ".join(found) or lacking(runtime.name, device.facts), hint)
 
 
 def _three_verbs(device: Device) -> Iterator[Finding]:
@@ -136,9 +151,9 @@ def _three_verbs(device: Device) -> Iterator[Finding]:
         one.write_bytes(os.urandom(100_000))
         there = device.workspace()
         device.push(one, there / "one")
-        ran = device.run(
-            [device.facts.python, "-c", f"import shutil; shutil.copy({str(there / 'one')!r}, {str(there / 'back')!r})"], timeout_s=TRIED_S
-        )
+        copied = f"import shutil; shutil.copy({str(there / 'one')!r}, {str(there / 'back')!r})"
+        copying = [device.facts.python, "-c", copied] if device.facts.python else ["cp", str(there / "one"), str(there / "back")]
+        ran = device.run(copying, timeout_s=TRIED_S)
         if ran.status == 0:
             device.pull(there / "back", back)
         is_same = back.exists() and filecmp.cmp(one, back, shallow=False)
@@ -205,9 +220,10 @@ def target_of(told: Probe, *, name: str, like: str = "", asked: str = "", machin
     else:
         base = _base(told, like)
     known = {feature for path in target_files().values() for feature in read_target(path).features}
+    is_android = told.os.startswith("Android")
     told_facts = {
-        "board": (told.model, "/proc/device-tree/model"),
-        "os": (told.os, "/etc/os-release"),
+        "board": (told.model, "getprop ro.product.model" if is_android else "/proc/device-tree/model"),
+        "os": (told.os, "getprop ro.build.version.release" if is_android else "/etc/os-release"),
         "kernel": (told.kernel, "uname -r"),
         "python": (told.python, "sys.version"),
         "governors": (list(told.governors), "cpufreq/scaling_governor"),
@@ -223,6 +239,9 @@ def target_of(told: Probe, *, name: str, like: str = "", asked: str = "", machin
     }
     runtimes = []
     for runtime, package in _installed(base, told):
+        if not told.packages[package]:  # it does not say
+            runtimes.append(runtime)
+            continue
         runtimes.append(msgspec.structs.replace(runtime, version=told.packages[package]))
         sources[f"{runtime.name}.version"] = f"{read}: package {package}"
     target = msgspec.structs.replace(
@@ -254,7 +273,7 @@ def _base(told: Probe, like: str) -> Target:
             f"{told.name} is a Jetson ({told.model or told.l4t}): which kind is not guessed",
             hint="--like jetson-orin-nano-jp62, or another of `edgekit targets list`",
         )
-    name = host_target(told.arch, frozenset(told.features))
+    name = "android-arm64" if told.os.startswith("Android") and told.arch == "aarch64" else host_target(told.arch, frozenset(told.features))
     if name not in target_files() or choose(name).target.arch != told.arch:
         raise UsageError(
             f"{told.name} is {told.arch}, and no target is of that architecture", hint="--like NAME, or write one by hand: CONTRIBUTING.md"

@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from edgekit.device.contract import Device
+from edgekit.device.contract import Device, DeviceFacts
+from edgekit.device.shell_facts import BENCHMARK_MODEL
 from edgekit.engine.contract import Engine
 from edgekit.errors import DeviceError
-from edgekit.measure import why_foreign
+from edgekit.measure import get_it, why_foreign
 from edgekit.plugins import version_of
 from edgekit.report import MeasuredOn
 from edgekit.target import Target, cpu_features, host_target
 
 RUNTIME_PACKAGES = {
     "onnxruntime": ("onnxruntime",),
-    "tflite": ("ai-edge-litert", "tflite-runtime"),
+    "tflite": ("ai-edge-litert", "tflite-runtime", BENCHMARK_MODEL),
     "tensorrt": ("tensorrt", "trtexec"),
     "tensorrt-rtx": ("tensorrt-rtx-cu12", "tensorrt-rtx-cu13"),
 }
@@ -66,9 +67,22 @@ def require_runtimes(runtimes: Iterable[str], bench: Bench) -> None:
     for runtime in runtimes:
         packages = RUNTIME_PACKAGES.get(runtime, ())
         if packages and not any(package in facts.packages for package in packages):
-            raise DeviceError(
-                f"{facts.name}: {packages[0]} is not installed there", hint=f"on the device: {facts.python} -m pip install {packages[0]}"
-            )
+            raise DeviceError(f"{facts.name}: {lacking(runtime, facts)}", hint=how_to_get(runtime, facts))
+
+
+def lacking(runtime: str, facts: DeviceFacts) -> str:
+    """What a device does not have that runs engines of a runtime."""
+    package = RUNTIME_PACKAGES.get(runtime, (runtime,))[0]
+    if facts.python:
+        return f"{package} is not installed there"
+    return f"there is neither Python nor {BENCHMARK_MODEL} on it" if runtime == "tflite" else f"there is no Python on it, and so no {package}"
+
+
+def how_to_get(runtime: str, facts: DeviceFacts) -> str:
+    """What can be done about that, as a hint."""
+    if facts.python:
+        return f"on the device: {facts.python} -m pip install {RUNTIME_PACKAGES.get(runtime, (runtime,))[0]}"
+    return get_it(facts.url) if runtime == "tflite" else "without Python, tflite engines alone are run, through benchmark_model"
 
 
 def runs_here(runtime: str) -> bool:
@@ -89,7 +103,7 @@ def why_not_here(engine: Engine, bench: Bench) -> str:
         return reason
     there = facts.packages
     if there is not None and not any(package in there for package in packages):
-        return f"{packages[0]} is not installed on {facts.name}"
+        return f"{packages[0]} is not installed on {facts.name}" if facts.python else f"{facts.name}: {lacking(engine.runs_in, facts)}"
     return ""
 
 

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from edgekit import plugins
+from edgekit.device.local import LocalDevice
 from edgekit.engine.contract import Engine
 from edgekit.errors import SamplesError, UnsupportedError
-from edgekit.measure import Metric, infer
+from edgekit.measure import Metric, infer, why_no_outputs
 from edgekit.model import Model, file_sha256
 from edgekit.pipeline.line import Built
 from edgekit.pipeline.place import RTX, RUNTIME_PACKAGES, Bench, why_not_here
@@ -50,10 +51,12 @@ def scored(built: Built, reference: Model, plan: Plan, bench: Bench, workshop: W
     samples = plan.samples
     if samples is None:
         return Scores(fidelity=None, fidelity_reason="no samples were given", accuracy=None, accuracy_reason="no samples were given")
+    bench, remarks = _judging(built, bench)
     is_graph, engine = _is_judged_by_its_graph(built, bench), _judged(built)
     runtime = "onnxruntime" if is_graph else engine.runs_in
     reason = "" if is_graph else why_not_here(engine, bench)
     if reason:
+        reason = "; ".join((*remarks, reason))
         return Scores(fidelity=None, fidelity_reason=reason, accuracy=None, accuracy_reason=reason)
 
     def make(out: Path) -> None:
@@ -71,6 +74,7 @@ def scored(built: Built, reference: Model, plan: Plan, bench: Bench, workshop: W
     }
     folder, _, _ = workshop.folder(f"check {engine.target}-{engine.runtime}", decided_by, make)
     scores = msgspec.json.decode((folder / SCORES_FILE).read_bytes(), type=Scores)
+    scores = msgspec.structs.replace(scores, remarks=(*remarks, *scores.remarks))
     if scores.fidelity is None:
         return scores
     judged_on = bench.measured_on(built.chosen.target)  # of this build: the store does not know whether the device was named
@@ -87,6 +91,16 @@ def graph_scored(model: Model, reference: Model, samples: Samples, workshop: Wor
     near = fidelity(run.pairs(feeds, map(runner, same_feeds)))
     right, _ = accuracy_on(run.classes, samples)
     return near.sqnr_db, near.top1_agreement, right.top1 if right is not None else None, near.samples
+
+
+def _judging(built: Built, bench: Bench) -> tuple[Bench, tuple[str, ...]]:
+    """Where outputs are had: on the device or, where they cannot be read there, on this machine, which is said."""
+    if _is_judged_by_its_graph(built, bench) or why_not_here(_judged(built), bench):
+        return bench, ()
+    if not (reason := why_no_outputs(bench.device, _judged(built))):
+        return bench, ()
+    here = Bench(device=LocalDevice(), is_named=False)
+    return here, (f"Outputs were not compared on {bench.device.facts.name}: {reason}. Fidelity is that of the same engine on this machine.",)
 
 
 def _is_judged_by_its_graph(built: Built, bench: Bench) -> bool:

@@ -10,6 +10,7 @@ from edgekit.device import Device, open_device
 from edgekit.device.attended import VENV
 from edgekit.device.inventory import ADDRESSED, entry_of, is_name
 from edgekit.device.probe import Probe, probe
+from edgekit.device.travel import python_of
 from edgekit.errors import DeviceError, UsageError
 from edgekit.pipeline.place import RUNTIME_PACKAGES
 from edgekit.target import choose
@@ -54,6 +55,7 @@ def set_up(asked: str, *, runtimes: tuple[str, ...] = (), wheels: Path | None = 
     try:
         if device.facts.url.partition(":")[0] not in ADDRESSED:
             raise UsageError(f"{asked}: this is for devices behind SSH or adb", hint="here: pip install 'edgekit[tflite]'")
+        python_of(device)
         watcher.begin(f"{device.facts.name}: {', '.join(packages)}")
         python = _environment(device)
         _install(device, python, packages, wheels)

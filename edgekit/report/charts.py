@@ -129,7 +129,7 @@ def histogram(latency: Latency, axis: Axis, series: int, name: str) -> Markup:
     lines = [_upright(axis.share(value), kind) for kind, value in percentiles if value is not None and axis.share(value) <= 1]
     grid = [_upright(axis.share(tick), "grid") for tick in axis.ticks()]
     area = element("path", d="".join(outline), class_=f"area s{series}")
-    drawn = _svg(*grid, area, *lines, label=f"{name}: distribution of {latency.n} query times")
+    drawn = _svg(*grid, area, *lines, label=f"{name}: distribution of {len(latency.samples_ns)} {latency.sample} times")
     unit = "ms, log scale" if axis.log else "ms"
     unit += f" · {beyond} beyond →" if beyond else ""
     return element("div", element("div", drawn, class_="canvas"), _scale(axis, unit), class_="plot")
@@ -199,8 +199,9 @@ def over_time(latency: Latency, series: int, name: str) -> Markup:
         for tick in axis.ticks()
         if 0.08 <= axis.share(tick) <= 0.92
     ]
-    drawn = _svg(*marks, label=f"{name}: time of each of {latency.n} queries in order")
-    ends = element("div", element("span", "query 1"), element("span", "ms"), element("span", f"{count:,}"), class_="scale ends")
+    drawn_of = "queries" if latency.sample == "query" else "blocks of queries"
+    drawn = _svg(*marks, label=f"{name}: time of each of {len(latency.samples_ns)} {drawn_of} in order")
+    ends = element("div", element("span", f"{latency.sample} 1"), element("span", "ms"), element("span", f"{count:,}"), class_="scale ends")
     return element("div", element("div", drawn, *labels, class_="canvas"), ends, class_="plot")
 
 

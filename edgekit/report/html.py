@@ -208,7 +208,8 @@ def _times(entry: EngineEntry, latency: Latency) -> list[str]:
     percentiles = (("p50", latency.p50_ms, ""), ("p90", latency.p90_ms, latency.p90_reason), ("p99", latency.p99_ms, latency.p99_reason))
     known = " · ".join(f"{name} {number(value)}" for name, value, _ in percentiles if value is not None)
     missing = [f"{name} n/a: {reason}" for name, value, reason in percentiles if value is None]
-    count = f"{latency.n:,} queries, slowest {number(max(latency.samples_ns) / 1e6)} ms"
+    blocks = f" in {len(latency.samples_ns)} blocks" if latency.sample == "block" else ""
+    count = f"{latency.n:,} queries{blocks}, slowest{' block' if blocks else ''} {number(max(latency.samples_ns) / 1e6)} ms"
     place = [where(entry.measured_on, entry.target)] if entry.measured_on and entry.target != REFERENCE else []
     return [f"{known} ms", *missing, count, *place, *(f"not valid: {reason}" for reason in latency.invalid)]
 

@@ -91,7 +91,7 @@ class Latency(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         warmup: queries before these that are not counted.
         first_ms: the first query after loading.
         load_ms: from the file to an engine ready for its first query.
-        samples_ns: each timed query in order, nanoseconds.
+        samples_ns: each timed query in order, nanoseconds; of a program that tells no single times, one number a block of queries.
         p90_reason, p99_reason: why the percentile is missing.
         invalid: reasons why these times must not be used, such as throttling; empty if they may be.
     """
@@ -109,6 +109,11 @@ class Latency(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     p90_reason: str = ""
     p99_reason: str = ""
     invalid: tuple[str, ...] = ()
+
+    @property
+    def sample(self) -> str:
+        """What a time of ``samples_ns`` is of, in a word."""
+        return "query" if len(self.samples_ns) in (0, self.n) else "block"
 
 
 class Energy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -46,19 +46,25 @@ def read_facts(root: str = "/") -> Dict[str, Any]:
     """
     names = os.uname()
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    memory = _fields(root, "proc/meminfo").get("MemTotal")
     return {
         "name": names.nodename,
         "arch": names.machine,
-        "cpu": cpu_model(root),
-        "model": _text(root, "proc/device-tree/model").rstrip("\0"),
         "kernel": names.release,
-        "os": _os_name(root),
         "cpus": os.cpu_count(),
         "cpus_allowed": affinity,
-        "cpu_quota": _cpu_quota(root),
-        "memory_mib": _kib_to_mib(memory),
         "python": platform.python_version(),
+        **read_system(root),
+    }
+
+
+def read_system(root: str = "/") -> Dict[str, Any]:
+    """What the files below ``root`` say that does not change: ``cpu``, ``model``, ``os``, ``cpu_quota``, ``memory_mib`` of :func:`read_facts`."""
+    return {
+        "cpu": cpu_model(root),
+        "model": _text(root, "proc/device-tree/model").rstrip("\0"),
+        "os": _os_name(root),
+        "cpu_quota": _cpu_quota(root),
+        "memory_mib": _kib_to_mib(_fields(root, "proc/meminfo").get("MemTotal")),
     }
 
 
@@ -71,19 +77,26 @@ def read_state(root: str = "/") -> Dict[str, Any]:
         ``load_average`` (1, 5, 15 min); ``busy_s`` and ``steal_s``, processor seconds of the whole machine since boot;
         ``involuntary_switches`` of this process; ``memory_available_mib``; ``power_mw`` by rail; ``energy_uj`` by meter.
     """
+    return {
+        "monotonic_s": time.monotonic(),
+        "load_average": list(os.getloadavg()),
+        "involuntary_switches": _integer(_fields(root, "proc/self/status").get("nonvoluntary_ctxt_switches")),
+        **read_sensors(root),
+    }
+
+
+def read_sensors(root: str = "/") -> Dict[str, Any]:
+    """Of :func:`read_state`, what the files below ``root`` say: all but ``monotonic_s``, ``load_average`` and ``involuntary_switches``."""
     busy_s, steal_s = _processor_seconds(root)
     counts, now = _throttling(root)
     return {
-        "monotonic_s": time.monotonic(),
         "clocks_mhz": _clocks(root),
         "governors": sorted({_read(path) for path in _cpufreq(root, "scaling_governor")} - {""}),
         "temperatures_c": _temperatures(root),
         "throttle_counts": counts,
         "throttled_now": now,
-        "load_average": list(os.getloadavg()),
         "busy_s": busy_s,
         "steal_s": steal_s,
-        "involuntary_switches": _integer(_fields(root, "proc/self/status").get("nonvoluntary_ctxt_switches")),
         "memory_available_mib": _kib_to_mib(_fields(root, "proc/meminfo").get("MemAvailable")),
         "power_mw": _power(root),
         "energy_uj": _energy(root),

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from threading import Timer
 
 import pytest
 
+from edgekit.device import open_device
 from edgekit.device.adb import AdbDevice, parsed
 from edgekit.errors import DeviceError, UnreachableError, UsageError
 
@@ -91,6 +93,14 @@ def test_without_adb_the_package_is_named(monkeypatch):
 
 
 @pytest.fixture
+def phone(adbd, bare_tools):
+    """A device with the tools of Android or BusyBox alone."""
+    adbd.stop()
+    adbd.start({"PATH": str(bare_tools)})
+    return adbd.serial
+
+
+@pytest.fixture
 def device(adbd):
     device = AdbDevice(f"adb://{adbd.serial}")
     yield device
@@ -148,3 +158,60 @@ def test_a_command_that_takes_too_long_is_ended(device):
         device.run(["sleep", "60"], timeout_s=0.5)
 
     assert device.run(["echo", "on"], timeout_s=30).stdout == b"on\n"
+
+
+# Telephones
+
+
+def test_a_phone_has_no_python_and_is_driven_by_its_shell(phone, tmp_path):
+    content = os.urandom(3_000_000) + b"\r\n\0\r\n"
+    (tmp_path / "x").write_bytes(content)
+    device = open_device(f"adb://{phone}")
+    there = device.workspace() / "x"
+
+    device.push(tmp_path / "x", there)
+    device.pull(there, tmp_path / "y")
+    ran = device.run(["sh", "-c", "cat; echo err >&2; exit 7"], timeout_s=30, stdin=content[-70_000:])
+
+    assert (device.facts.python, device.facts.arch) == ("", os.uname().machine)
+    assert (tmp_path / "y").read_bytes() == content
+    assert (ran.status, ran.stdout, ran.stderr) == (7, content[-70_000:], b"err\n")
+    device.close()
+    assert [path for path in (tmp_path / "device" / "depot").rglob("*") if path.is_file()] == []
+
+
+def test_a_command_on_a_phone_that_takes_too_long_is_ended_and_the_next_one_runs(phone, tmp_path):
+    device = open_device(f"adb://{phone}")
+    device.workspace()
+
+    with pytest.raises(DeviceError, match="ran longer than"):
+        device.run(["sh", "-c", f"echo $$ > {tmp_path}/pid; exec sleep 60"], timeout_s=1)
+
+    assert not Path(f"/proc/{(tmp_path / 'pid').read_text().strip()}").exists()
+    assert device.run(["echo", "on"], timeout_s=30).stdout == b"on\n"
+    device.close()
+
+
+def test_a_phone_whose_cable_is_pulled_ends_what_runs_and_is_free_again(phone, tmp_path):
+    device = open_device(f"adb://{phone}")
+    device.workspace()
+    Timer(2, subprocess.run, (["adb", "disconnect", phone],), {"capture_output": True, "check": False}).start()
+
+    with pytest.raises(UnreachableError, match=f"adb://{phone}: "):
+        device.run(["sh", "-c", f"echo $$ > {tmp_path}/pid; exec sleep 60"], timeout_s=60)
+    device.close()
+    other = open_device(f"adb://{phone}")
+    other.workspace()
+    other.close()
+
+    end = time.monotonic() + 10
+    while time.monotonic() < end and is_running((tmp_path / "pid").read_text().strip()):
+        time.sleep(0.1)
+    assert time.monotonic() < end
+
+
+def is_running(pid: str) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False

@@ -52,9 +52,19 @@ def twice(tmp_path):
 @pytest.fixture
 def relu8(tmp_path):
     """A TFLite engine, int8 and NHWC, that replaces what is negative by zero; its source was float32 and NCHW."""
+    return relu8_of(tmp_path, [1, 2, 3, 4])
+
+
+@pytest.fixture
+def large_relu8(tmp_path):
+    """The same of 65,536 values, which take a while."""
+    return relu8_of(tmp_path, [1, 32, 32, 64])
+
+
+def relu8_of(tmp_path, shape):
     from ai_edge_litert import schema_py_generated as schema
 
-    scale, zero_point, shape = 0.5, -3, [1, 2, 3, 4]
+    scale, zero_point = 0.5, -3
     flat = schema.ModelT()
     flat.version, flat.buffers, flat.operatorCodes, flat.subgraphs = 3, [schema.BufferT()], [schema.OperatorCodeT()], [schema.SubGraphT()]
     flat.operatorCodes[0].builtinCode = flat.operatorCodes[0].deprecatedBuiltinCode = schema.BuiltinOperator.RELU
@@ -77,7 +87,7 @@ def relu8(tmp_path):
     (folder / "model.tflite").write_bytes(builder.Output())
     ports = [Port(name, "int8", tuple(shape), "nhwc", scale, zero_point) for name in ("image", "result")]
     engine = engine_of(folder / "model.tflite", "tflite", (ports[0],), (ports[1],))
-    tensors = [Tensor(name, "float32", (1, 4, 2, 3), "nchw") for name in ("image", "result")]
+    tensors = [Tensor(name, "float32", (1, shape[3], *shape[1:3]), "nchw") for name in ("image", "result")]
     return folder, engine, Signature((tensors[0],), (tensors[1],))
 
 

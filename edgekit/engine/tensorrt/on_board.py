@@ -16,7 +16,7 @@ from typing import Any, Literal
 import msgspec
 
 from edgekit.device.contract import Device
-from edgekit.device.travel import answer_of, script_of
+from edgekit.device.travel import answer_of, python_of, script_of
 from edgekit.engine.contract import Engine, read_engine, seal_engine
 from edgekit.engine.tensorrt.plan import BuildPlan
 from edgekit.errors import DeviceError, UnreachableError, UnsupportedError
@@ -158,7 +158,7 @@ def build_on(device: Device, package: Path, out: Path, watcher: Watcher) -> Engi
 def _start(job: Job, device: Device, package: Path) -> None:
     desk = device.workspace()  # leases the board
     device.push(package, desk / "package")
-    argv = [device.facts.python, "build_engine.py", "--folder", ".", "--caches", "{depot}/timing", *ON_BOARD]
+    argv = [python_of(device), "build_engine.py", "--folder", ".", "--caches", "{depot}/timing", *ON_BOARD]
     job.do("start", str(desk / "package"), argv, desk.parent.name)  # DEPOT/visits/TOKEN/N: the token is the visit's
 
 
