@@ -30,6 +30,7 @@ class Binarize(TrainOptions):
     """
 
     uses: ClassVar[frozenset[Need]] = frozenset({Need.SAMPLES})
+    keeps_nodes: ClassVar[bool] = True
     pays_as: ClassVar[str] = "binary"
 
     kind: Literal["ternary", "binary"] = "ternary"
@@ -46,6 +47,12 @@ class Binarize(TrainOptions):
     def missing(self) -> str:
         """What is not installed and the options ask for; signs that are not learned need nothing."""
         return TrainOptions.missing(self) if self.train else ""
+
+    def misfit(self, model: Model) -> str:
+        """What of the options fits nothing in a graph; "" if all does."""
+        from edgekit.passes.named import unnamed
+
+        return "; ".join(filter(None, (unnamed(model, self.keep, "keep"), TrainOptions.misfit(self, model) if self.train else "")))
 
     def __call__(self, model: Model, supplies: Supplies, out: Path) -> Model:
         """Write the binarized model into ``out``.

@@ -75,6 +75,12 @@ class Factorize:
         """The target's latency, where the ratio is of that."""
         return frozenset({Need.COST}) if self.of == "latency" else frozenset()
 
+    def misfit(self, model: Model) -> str:
+        """What ``keep`` names and a graph has not; "" if it has all."""
+        from edgekit.passes.named import unnamed
+
+        return unnamed(model, self.keep, "keep")
+
     def __call__(self, model: Model, supplies: Supplies, out: Path) -> Model:
         """Write the factorized model into ``out``.
 
