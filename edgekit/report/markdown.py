@@ -10,7 +10,7 @@ from edgekit.report import npu
 from edgekit.report.metrics import METRIC_COLUMNS, confusion_lines, metric_rows
 from edgekit.report.record import EngineEntry, Report
 from edgekit.report.stages import STAGE_COLUMNS, STAGE_INTRO, STAGE_TEXT, stage_rows
-from edgekit.report.summary import COLUMNS, TEXT_COLUMNS, condition, condition_keys, notes, summary_rows
+from edgekit.report.summary import TEXT_COLUMNS, condition, condition_keys, notes, summary_of
 from edgekit.report.words import (
     NONE,
     budget_line,
@@ -85,7 +85,7 @@ def _head(report: Report) -> str:
 
 
 def _summary(report: Report) -> str:
-    return f"## Summary\n\n{table(COLUMNS, summary_rows(report), left=TEXT_COLUMNS)}\n\n{_listed(notes(report))}"
+    return f"## Summary\n\n{table(*summary_of(report), left=TEXT_COLUMNS)}\n\n{_listed(notes(report))}"
 
 
 def _verdict(report: Report) -> str:
