@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -484,6 +485,7 @@ _TECHNIQUES = {
     "codebook": "shared values",
     "low_rank": "products of smaller layers",
     "binary": "weights of one magnitude a channel",
+    "binary_activations": "activations that are signs",
 }
 _COMES_OF = {
     "speed": "make engines of this runtime faster",
@@ -497,8 +499,7 @@ def _paid(chosen: tuple[Chosen, ...], steps: tuple[PlannedStep, ...]) -> tuple[s
     """What each target's runtime turns compression into, before anybody waits for it."""
     lines = []
     for index, step in enumerate(steps, start=1):
-        technique = getattr(step.pass_, "pays_as", "")
-        for one in chosen if technique else ():
+        for one, technique in itertools.product(chosen, getattr(step.pass_, "pays_as", ())):
             named = _TECHNIQUES.get(technique, technique.replace("_", " "))
             lines.append(f"{one.key}: step {index} ({step.name}): {named} {_COMES_OF[getattr(runtime_of(one).pays, technique)]}")
     return tuple(lines)

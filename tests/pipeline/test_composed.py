@@ -126,6 +126,31 @@ def test_zeros_and_shared_values_are_there_in_the_integers_of_both_engines(build
             assert weights.any()
 
 
+SIGNS = """schema = 1
+name = "signs"
+[[step]]
+pass = "binarize"
+kind = "binary"
+activations = true
+[[step]]
+pass = "qat"
+"""
+
+
+def test_signs_on_both_sides_are_in_both_engines_and_the_plan_says_that_they_do_not_pay(build, tmp_path):
+    (tmp_path / "recipe.toml").write_text(SIGNS)
+
+    report, paths = build(str(tmp_path / "recipe.toml"))
+
+    assert sum(node.op_type == "Sign" for node in onnx.load(paths[0]).graph.node) == 1  # the first and the last product read what they did
+    assert report.engines[1].details["operators"]["SIGN"] == 1
+    assert all(set(np.unique(np.abs(integer_weights(path)[1]))) == {127} for path in paths)
+    for engine, stage in zip(report.engines, report.stages[2::3], strict=True):
+        assert engine.fidelity.sqnr_db == pytest.approx(stage.sqnr_db, abs=0.5)
+        ends = "activations that are signs make engines of this runtime neither faster nor smaller"
+        assert f"{engine.key}: step 1 (binarize): {ends}" in report.remarks
+
+
 @pytest.mark.parametrize(
     ("steps", "said"),
     [

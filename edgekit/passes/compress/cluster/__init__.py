@@ -30,7 +30,7 @@ class Cluster:
     needs: ClassVar[frozenset[Need]] = frozenset()
     uses: ClassVar[frozenset[Need]] = frozenset({Need.SAMPLES})
     keeps_nodes: ClassVar[bool] = True
-    pays_as: ClassVar[str] = "codebook"
+    pays_as: ClassVar[tuple[str, ...]] = ("codebook",)
 
     bits: Literal[2, 3, 4, 5, 6, 7, 8] = 4
     scope: Literal["layer", "channel", "scaled"] = "layer"

@@ -40,7 +40,7 @@ class Factorize:
     """
 
     uses: ClassVar[frozenset[Need]] = frozenset({Need.SAMPLES})
-    pays_as: ClassVar[str] = "low_rank"
+    pays_as: ClassVar[tuple[str, ...]] = ("low_rank",)
 
     method: Literal["auto", "svd", "spatial", "tucker", "cp", "separable", "lu"] = "auto"
     ratio: float | None = None

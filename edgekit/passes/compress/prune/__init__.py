@@ -86,9 +86,9 @@ class Prune:
         return self.steps > 1 or self.kind == "soft"
 
     @property
-    def pays_as(self) -> str:
+    def pays_as(self) -> tuple[str, ...]:
         """The field of a runtime's facts that says what comes of it."""
-        return {"2:4": "sparse_2_4", "unstructured": "unstructured"}.get(self.kind, "structured")
+        return ({"2:4": "sparse_2_4", "unstructured": "unstructured"}.get(self.kind, "structured"),)
 
     def missing(self) -> str:
         """What is not installed and the options ask for; "" if nothing is."""
