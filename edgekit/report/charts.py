@@ -13,7 +13,7 @@ import msgspec
 
 from edgekit.report.markup import Markup, element
 from edgekit.report.record import Latency
-from edgekit.report.words import number
+from edgekit.report.words import number, plain
 
 MOST_BINS = 100
 DOTS = 1500
@@ -247,6 +247,7 @@ def falling(curves: Sequence[tuple[int, Sequence[tuple[float, float]]]], most: f
 _FAR = 8
 """Losses that lie further apart than by such a factor are drawn by their logarithms, as far down as :data:`_DEEP`."""
 _DEEP = 1e-4
+_ROOM = 0.15
 
 
 def learning(curves: Sequence[tuple[int, Sequence[tuple[int, float]]]], steps: int, kept: int, name: str) -> Markup:
@@ -266,18 +267,24 @@ def learning(curves: Sequence[tuple[int, Sequence[tuple[int, float]]]], steps: i
     ticks = [tick for tick in axis.ticks() if high / low < 100 or math.log10(tick).is_integer()]
     marks = [element("line", x1=0, x2=WIDTH, y1=_y(axis, tick), y2=_y(axis, tick), class_="grid") for tick in ticks]
     for series, points in curves:
-        places = [f"{step / max(1, steps) * WIDTH:.0f} {_y(axis, value)}" for step, value in points]
+        places = [f"{_across(step, steps) * WIDTH:.0f} {_y(axis, value)}" for step, value in points]
         marks.append(element("path", d="M" + "L".join(places), class_=f"curve s{series}"))
         marks.append(element("path", d="".join(f"M{place}h0" for place in places), class_=f"points s{series}"))
     labels = [
-        element("span", number(tick), style=f"top:{(1 - axis.share(tick)) * 100:.1f}%", class_="level")
+        element("span", plain(tick), style=f"top:{(1 - axis.share(tick)) * 100:.1f}%", class_="level")
         for tick in ticks
         if 0.08 <= axis.share(tick) <= 0.92
     ]
-    drawn = _svg(*marks, _upright(kept / max(1, steps), "p50"), label=f"{name}: loss by updates of the weights, kept after {kept} of {steps}")
-    middle = "loss, log scale" if is_log else "loss"
-    ends = element("div", element("span", "start"), element("span", middle), element("span", f"{steps:,} steps"), class_="scale ends")
-    return element("div", element("div", drawn, *labels, class_="canvas"), ends, class_="plot")
+    drawn = _svg(*marks, _upright(_across(kept, steps), "p50"), label=f"{name}: loss by updates of the weights, kept after {kept} of {steps}")
+    words = ((0.0, "start"), (0.5, "loss, log scale" if is_log else "loss"))
+    below = [element("span", text, style=f"left:{_across(share, 1) * 100:.1f}%", class_="tick") for share, text in words]
+    scale = element("div", *below, element("span", f"{steps:,} steps", class_="unit"), class_="scale")
+    return element("div", element("div", drawn, *labels, class_="canvas"), scale, class_="plot")
+
+
+def _across(done: float, steps: int) -> float:
+    """Where so much of a training lies, 0 to 1 of the chart: behind the room for the levels, since most happens at the start."""
+    return _ROOM + (1.0 - _ROOM) * done / max(1, steps)
 
 
 def mark(outcome: str) -> Markup:

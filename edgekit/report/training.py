@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from edgekit.report.record import Report, StepEntry
-from edgekit.report.words import change, number, percent
+from edgekit.report.words import change, percent, plain
 
 TRAINING_INTRO = (
     "Loss after each epoch, of the samples that trained and of those that were held out and judge; what was kept is where the latter was least,"
@@ -48,7 +48,7 @@ class Course(msgspec.Struct, frozen=True):
     def sentence(self) -> str:
         """What came of it."""
         told = [f"kept step {self.kept_step:,} of {self.steps:,}"]
-        for which, named, unit in (("held_out", "held-out loss", _loss), ("accuracy", "held-out accuracy", percent)):
+        for which, named, unit in (("held_out", "held-out loss", plain), ("accuracy", "held-out accuracy", percent)):
             values = dict(self.of(which))
             if self.kept_step in values and 0 in values:
                 told.append(f"{named} {change(values[0], values[self.kept_step], unit)}")
@@ -64,8 +64,8 @@ def _courses(step: StepEntry) -> Iterator[Course]:
     """Those of a step; one that learns between parts of its work has a record of each, and one of somebody else's perhaps none."""
     name = step.name if step.target == "all" else f"{step.name} for {step.target}"
     records = [step.did] if "curve" in step.did else step.did.get("learned")
-    for number_, record in enumerate(records if isinstance(records, Sequence) else (), start=1):
-        course = _course(name if len(records or ()) == 1 else f"{name}, part {number_}", record)
+    for part, record in enumerate(records if isinstance(records, Sequence) else (), start=1):
+        course = _course(name if len(records or ()) == 1 else f"{name}, part {part}", record)
         if course is not None and len(course.curve) > 1:
             yield course
 
@@ -75,7 +75,3 @@ def _course(name: str, record: Any) -> Course | None:
         return msgspec.convert({**record, "name": name}, Course)
     except (msgspec.ValidationError, TypeError):
         return None
-
-
-def _loss(value: float) -> str:
-    return number(value, 4)

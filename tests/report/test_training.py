@@ -32,7 +32,7 @@ def with_steps(report):
 def test_what_was_kept_is_said_with_the_loss_and_the_accuracy_that_it_had(with_steps):
     (course,) = courses(with_steps(("finetune", "all", RECORD)))
 
-    assert course.sentence() == "kept step 10 of 20, held-out loss 0.8000 → 0.2000, held-out accuracy 50.0 % → 75.0 %"
+    assert course.sentence() == "kept step 10 of 20, held-out loss 0.8 → 0.2, held-out accuracy 50.0 % → 75.0 %"
 
 
 def test_a_training_that_targets_share_is_shown_once_and_parts_of_a_step_by_number(with_steps):
@@ -54,14 +54,14 @@ def test_a_step_that_has_no_course_has_none_shown(with_steps, did):
 
 
 def test_lines_go_through_their_checks_and_what_was_kept_stands_upright():
-    """Between 0.2 and 1.0 and 8 % of that beyond: 0.6 is half way up; step 5 of 10 is the middle."""
+    """Between 0.2 and 1.0 and 8 % of that beyond: 0.6 is half way up; step 5 of 10 is the middle of what the levels leave, 150 to 1000."""
     drawn = learning([(1, [(0, 1.0), (5, 0.6), (10, 0.2)])], 10, 5, "finetune")
 
     first, middle, last = drawn.partition('d="M')[2].partition('"')[0].split("L")
-    assert first.startswith("0 ")
-    assert middle == "500 50.0"
+    assert first.startswith("150 ")
+    assert middle == "575 50.0"
     assert last.startswith("1000 ")
-    assert 'x1="500.0" x2="500.0" y1="0" y2="100" class="p50"' in drawn
+    assert 'x1="575.0" x2="575.0" y1="0" y2="100" class="p50"' in drawn
     assert "log scale" not in drawn
 
 
@@ -69,7 +69,7 @@ def test_losses_that_lie_far_apart_are_drawn_by_their_logarithms():
     """0.01 to 1: 0.1 lies in the middle."""
     drawn = learning([(1, [(0, 1.0), (5, 0.1), (10, 0.01)])], 10, 10, "finetune")
 
-    assert "L500 50.0L" in drawn
+    assert "L575 50.0L" in drawn
     assert "loss, log scale" in drawn
 
 
