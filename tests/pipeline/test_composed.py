@@ -7,7 +7,8 @@ import onnx
 import pytest
 
 import edgekit
-from edgekit.plan import parse_settings
+from edgekit.pipeline import rehearse
+from edgekit.plan import Request, parse_settings
 
 pytest.importorskip("torch")
 
@@ -149,6 +150,15 @@ def test_signs_on_both_sides_are_in_both_engines_and_the_plan_says_that_they_do_
         assert engine.fidelity.sqnr_db == pytest.approx(stage.sqnr_db, abs=0.5)
         ends = "activations that are signs make engines of this runtime neither faster nor smaller"
         assert f"{engine.key}: step 1 (binarize): {ends}" in report.remarks
+
+
+def test_the_plan_knows_the_nodes_that_signs_take(net, arrays, tmp_path, store):
+    (tmp_path / "recipe.toml").write_text(SIGNS)
+    request = Request(source=net, targets=("rpi5",), recipe=str(tmp_path / "recipe.toml"), samples=arrays("x", (3, 16, 16)))
+
+    (found,) = rehearse(request, store=store).delegations.values()
+
+    assert "SIGN" in {left.op for left in found.left}
 
 
 @pytest.mark.parametrize(

@@ -188,6 +188,20 @@ def test_convolutions_that_keep_their_weights_have_the_reason(model_of, samples_
         binarize(model_of(text, **weights), samples_of(x=normal(4, 1, 4, 8, 8)))
 
 
+def test_the_nodes_are_those_that_were_foreseen_without_samples(network, samples, binarize, tmp_path):
+    (tmp_path / "foreseen").mkdir()
+
+    foreseen = Binarize(activations=True).foresee(network, Supplies(), tmp_path / "foreseen")
+
+    made, _ = binarize(network, samples, keep_ends=True)
+    nodes = [[(node.name, node.op_type, list(node.input)) for node in one.graph.node] for one in (made, onnx.load(foreseen.path))]
+    assert nodes[0] == nodes[1]
+
+
+def test_without_activations_no_node_is_foreseen(network, tmp_path):
+    assert Binarize(train=True).foresee(network, Supplies(), tmp_path) is network
+
+
 def test_without_samples_nothing_is_known_of_activations(network, binarize):
     with pytest.raises(SamplesError, match="binarize: activations needs samples"):
         binarize(network, None)

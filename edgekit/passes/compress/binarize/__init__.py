@@ -93,6 +93,23 @@ class Binarize(TrainOptions):
         step = Step(name="binarize", options=asdict(self), tools=self.tools(), did=did)
         return seal_model(out, model.signature, (*model.history, step))
 
+    def foresee(self, model: Model, supplies: Supplies, out: Path) -> Model:
+        """Write into ``out`` the nodes that the model would have, with made-up numbers; without ``activations`` none is new.
+
+        Raises:
+            SourceError: the model cannot be read.
+            UsageError: every layer is left alone, or ``keep`` names what is not there.
+        """
+        if not self.activations:
+            return model
+        from edgekit.graph.onnx_file import infer_shapes, load, save
+        from edgekit.passes.already import left_as_it_is
+        from edgekit.passes.compress.binarize.binarizing import foreseen
+
+        proto = infer_shapes(load(model.path))
+        save(proto if left_as_it_is(proto) is not None else foreseen(proto, self), out)
+        return seal_model(out, model.signature, model.history)
+
     def tools(self) -> dict[str, str]:
         """Versions of the packages that decide the result."""
         torch = ("torch", *(("kornia",) if self.augments else ())) if self.train else ()

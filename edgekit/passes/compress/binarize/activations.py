@@ -58,6 +58,11 @@ def why_not(one: Weighted) -> str:
     return f"{kind} keeps its weights where activations become signs, too" if kind else ""
 
 
+def channels_of(view: View, one: Weighted) -> int:
+    """Channels that a product of one group reads."""
+    return view.numbers(one.weight) // int(view.constants[one.weight].dims[one.axis]) // _taps(one)
+
+
 def spread_of(one: Weighted, moments: Moments, inputs: int) -> Spread:
     """From what a product was multiplied with: of a window the middle, which sees hardly any padding.
 

@@ -15,7 +15,7 @@ from edgekit.graph.structure import Structure, set_structures
 from edgekit.graph.view import View
 from edgekit.graph.weighted import Weighted, weighted_nodes
 from edgekit.model import Model
-from edgekit.passes.compress.binarize.activations import spread_of, why_not, with_signs
+from edgekit.passes.compress.binarize.activations import Spread, channels_of, spread_of, why_not, with_signs
 from edgekit.passes.compress.binarize.signs import Signs, signed
 from edgekit.passes.compress.compressed import sizes_of
 from edgekit.passes.compress.inputs import average_of, looked_at
@@ -79,6 +79,24 @@ def binarized(model: Model, proto: onnx.ModelProto, supplies: Supplies, how: Bin
     set_structures(result, {weight: Structure(how.kind, one.axis) for weight, one in wanted.items()})
     constants = {"before": sizes_of(before), "after": sizes_of(result)}
     return result, {**did, "constants": constants, "left_alone": {name: why for name, why in left.items() if name in weighted}}
+
+
+def foreseen(proto: onnx.ModelProto, how: Binarize) -> onnx.ModelProto:
+    """The nodes that products would have around them whose activations become signs, as if all inputs were of mean 0 and deviation 1.
+
+    Args:
+        proto: the graph, all shapes inferred; left alone.
+        how: options of the pass.
+
+    Raises:
+        UsageError: every layer is left alone, or ``keep`` names what is not there.
+    """
+    view = View(proto)
+    weighted = weighted_nodes(view)
+    left = _left(view, weighted, how)
+    check_some("binarize", weighted.keys() - left.keys(), {name: why for name, why in left.items() if name in weighted})
+    wanted = {name: one for name, one in weighted.items() if name not in left}
+    return with_signs(proto, {name: Spread(*(fill(channels_of(view, one)) for fill in (np.zeros, np.ones))) for name, one in wanted.items()})
 
 
 def _left(view: View, weighted: Mapping[str, Weighted], how: Binarize) -> dict[str, str]:
