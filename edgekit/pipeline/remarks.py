@@ -27,7 +27,7 @@ def on_steps(entries: Sequence[StepEntry]) -> tuple[str, ...]:
     """Sentences on a model that came quantized, with the steps that left it as it was, and on training that gained nothing."""
     left = [entry for entry in entries if LEFT in entry.did]
     said = [_left(list(dict.fromkeys(entry.name for entry in left)), left[-1].did[LEFT])] if left else []
-    return (*said, *(line for entry in entries for line in _start_kept(entry)))
+    return (*said, *dict.fromkeys(line for entry in entries for line in _start_kept(entry)))  # targets share steps
 
 
 def _start_kept(entry: StepEntry) -> Iterator[str]:

@@ -129,7 +129,7 @@ def outside(crop: int, least: int | None) -> str:
     """
     if least is None or crop < least:
         return ""
-    return f"crop = {crop}: pictures of {least} pixels would be moved out of sight; {least - 1} at most, an eighth is common"
+    return f"crop = {crop}: pictures of {least} pixels would be moved out of sight; {least - 1} at most"
 
 
 def _at_least(least: float) -> Callable[[float], bool]:
