@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from edgekit.errors import UsageError
@@ -12,6 +12,8 @@ from edgekit.strict import nearest
 
 if TYPE_CHECKING:
     from edgekit.model import Model
+
+LISTED = "edgekit inspect lists the nodes of the model"
 
 
 def literally(name: str) -> str:
@@ -72,9 +74,6 @@ def unnamed(model: Model, patterns: tuple[str, ...], option: str) -> str:
     return f"{option}: {'; '.join(lost)}; {LISTED}" if lost else ""
 
 
-LISTED = "edgekit inspect lists the nodes of the model"
-
-
-def _nobody(known: Iterable[tuple[str, str]], pattern: str) -> str:
+def _nobody(known: Sequence[tuple[str, str]], pattern: str) -> str:
     names, ops = zip(*known, strict=True) if known else ((), ())
     return f"no node is called {pattern}{nearest(pattern, [*names, *dict.fromkeys(ops)])}"

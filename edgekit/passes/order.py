@@ -58,8 +58,8 @@ def _why_in_vain(before: str, told: Mapping[str, Any], name: str, given: Mapping
         return "a graph is quantized once; leave one of them out (qat quantizes by itself, and trains)"
     if not {before, name} <= _SHARING or told.get("keep"):
         return ""
-    # Zeros cannot become one of two values, so that two values leave what was pruned to whoever comes next.
-    if before == "binarize" and told.get("kind") == "binary" and were_pruned:
+    # Zeros cannot become one of two values, nor grouped convolutions read signs: both are left to whoever comes next.
+    if before == "binarize" and (told.get("activations") or (told.get("kind") == "binary" and were_pruned)):
         return ""
     if before == "binarize" and told.get("keep_ends", True):
         if name == "cluster" or not given.get("keep_ends", True):

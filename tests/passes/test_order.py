@@ -49,6 +49,7 @@ def test_what_would_have_nothing_to_do_is_named_once_with_the_reason(steps, said
         [("cluster", {"keep": ["/head/*"]}), ("binarize", {})],
         [("binarize", {}), ("cluster", {})],
         [("binarize", {}), ("binarize", {"kind": "binary", "keep_ends": False})],
+        [("binarize", {"activations": True, "keep_ends": False}), ("cluster", {})],
         [("prune", {"kind": "unstructured"}), ("binarize", {"kind": "binary", "keep_ends": False}), ("cluster", {})],
         [("prune", {}), ("finetune", {}), ("prune", {"kind": "2:4"}), ("finetune", {}), ("quantize", {})],
     ],
