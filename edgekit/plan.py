@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -20,7 +21,8 @@ from edgekit.ingest.contract import IngestOptions
 from edgekit.ingest.sniff import kind_of
 from edgekit.model import Model, Preprocess, Step
 from edgekit.passes.contract import Need, Pass
-from edgekit.passes.order import out_of_order
+from edgekit.passes.order import in_vain, out_of_order
+from edgekit.passes.synonyms import SYNONYMS
 from edgekit.recipe import Budget, Recipe, read_recipe
 from edgekit.samples import Description, Samples, preprocess_faults, read_samples
 from edgekit.target import Chosen, Runtime, Target, choose, read_target, unsourced
@@ -280,6 +282,9 @@ def refusals_of(one: Chosen, model: Model, steps: tuple[PlannedStep, ...] = ()) 
     return backend.refusals(model, one.target)
 
 
+_LISTED = "`edgekit schema recipe` lists the options of every step, `edgekit recipes show NAME` a recipe, `edgekit plan --help` the rest"
+
+
 class _Faults:
     """Collects faults, so that all are said at once."""
 
@@ -307,7 +312,7 @@ class _Faults:
         if len(self.lines) == 1 and request.live is None and not request.source.exists():
             raise UsageError(self.lines[0], hint="check the path of the model")
         hints = [error.hint for error in self.kinds[:1]]
-        raise PlanError(self.lines, hint=hints[0] if hints else "`edgekit plan --help` shows the options; `edgekit recipes show NAME` the steps")
+        raise PlanError(self.lines, hint=hints[0] if hints else _LISTED)
 
 
 def _samples(request: Request) -> Samples | None:
@@ -323,7 +328,7 @@ def _planned(faults: _Faults, *, index: int, name: str, options: dict[str, Any])
     where = f"step {index} ({name})" if index else name
     try:
         kind = plugins.load("edgekit.passes", name)
-        pass_ = strict.convert(options, kind, where=where)
+        pass_ = strict.convert(options, kind, where=where, synonyms=SYNONYMS)
     except UsageError as error:
         message = error.message if where in error.message else f"{where}: {error.message.partition(': ')[2]}"
         _, takes, values = error.hint.partition("it takes ")
@@ -356,16 +361,19 @@ def _distill(faults: _Faults, request: Request, settings: Settings) -> PlannedSt
 
 
 def _recipe_steps(faults: _Faults, recipe: Recipe, settings: Settings) -> list[PlannedStep | None]:
-    steps = []
+    steps: list[PlannedStep | None] = []
+    told: list[tuple[str, dict[str, Any]]] = []
     for index, table in enumerate(recipe.step, start=1):
         options = dict(table)
         name = options.pop("pass", None)
         if not isinstance(name, str):
             faults.add(f"step {index}: has no `pass`")
+            told.append(("", {}))
             continue
         options.update(settings.pop(name, {}))
+        told.append((name, options))
         steps.append(_planned(faults, index=index, name=name, options=options))
-    for line in out_of_order([str(table.get("pass", "")) for table in recipe.step]):
+    for line in (*out_of_order([name for name, _ in told]), *in_vain(told)):
         faults.add(line)
     return steps
 
@@ -477,6 +485,7 @@ _TECHNIQUES = {
     "codebook": "shared values",
     "low_rank": "products of smaller layers",
     "binary": "weights of one magnitude a channel",
+    "binary_activations": "activations that are signs",
 }
 _COMES_OF = {
     "speed": "make engines of this runtime faster",
@@ -490,8 +499,7 @@ def _paid(chosen: tuple[Chosen, ...], steps: tuple[PlannedStep, ...]) -> tuple[s
     """What each target's runtime turns compression into, before anybody waits for it."""
     lines = []
     for index, step in enumerate(steps, start=1):
-        technique = getattr(step.pass_, "pays_as", "")
-        for one in chosen if technique else ():
+        for one, technique in itertools.product(chosen, getattr(step.pass_, "pays_as", ())):
             named = _TECHNIQUES.get(technique, technique.replace("_", " "))
             lines.append(f"{one.key}: step {index} ({step.name}): {named} {_COMES_OF[getattr(runtime_of(one).pays, technique)]}")
     return tuple(lines)

@@ -10,7 +10,7 @@ import re
 import tomllib
 import types
 import typing
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin
 
@@ -21,9 +21,17 @@ from edgekit.errors import UsageError
 T = TypeVar("T")
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
-    """``"; did you mean X?"`` for the known word that looks most like ``word``, or ``""``."""
-    found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+Synonyms = Mapping[str, Sequence[str]]
+"""Of words in small letters, the keys that may be meant by them."""
+
+NO_SYNONYMS: Synonyms = types.MappingProxyType({})
+
+
+def nearest(word: str, known: Iterable[str], synonyms: Synonyms = NO_SYNONYMS) -> str:
+    """``"; did you mean X?"`` for the known word that ``word`` is another word for, or looks most like, or ``""``."""
+    words = list(known)
+    meant = [one for one in synonyms.get(word.lower().replace("-", "_"), ()) if one in words]
+    found = meant or difflib.get_close_matches(word, words, n=1, cutoff=0.6)
     return f"; did you mean {found[0]}?" if found else ""
 
 
@@ -42,7 +50,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise UsageError(f"{path}: not TOML: {error}", hint="mend that line; https://toml.io has the grammar") from error
 
 
-def unknown_keys(data: Mapping[str, Any], type_: Any, where: str = "") -> list[str]:
+def unknown_keys(data: Mapping[str, Any], type_: Any, where: str = "", synonyms: Synonyms = NO_SYNONYMS) -> list[str]:
     """One line for each key of ``data`` that ``type_`` does not have, with its path and the nearest right name."""
     faults: list[str] = []
     known = _field_types(type_)
@@ -51,31 +59,32 @@ def unknown_keys(data: Mapping[str, Any], type_: Any, where: str = "") -> list[s
     for key, value in data.items():
         path = f"{where}.{key}" if where else key
         if key not in known:
-            faults.append(f"{path}: no such key{nearest(key, known)}")
+            faults.append(f"{path}: no such key{nearest(key, known, synonyms)}")
             continue
         for inner in _structs_in(known[key]):
             if isinstance(value, Mapping):
-                faults += unknown_keys(value, inner, path)
+                faults += unknown_keys(value, inner, path, synonyms)
             elif isinstance(value, list):
                 for index, item in enumerate(value):
                     if isinstance(item, Mapping):
-                        faults += unknown_keys(item, inner, f"{path}[{index}]")
+                        faults += unknown_keys(item, inner, f"{path}[{index}]", synonyms)
     return faults
 
 
-def convert(data: Any, type_: type[T], *, where: str) -> T:
+def convert(data: Any, type_: type[T], *, where: str, synonyms: Synonyms = NO_SYNONYMS) -> T:
     """Turn plain data into ``type_`` (a msgspec struct or a dataclass), strictly.
 
     Args:
         data: what a TOML or JSON reader gave.
         type_: the struct or dataclass wanted.
         where: named at the start of every message, such as the file's path.
+        synonyms: other words for keys, for what is suggested in the place of an unknown one.
 
     Raises:
         UsageError: a key is unknown or a value does not fit; all unknown keys are named at once.
     """
     if isinstance(data, Mapping):
-        faults = unknown_keys(data, type_)
+        faults = unknown_keys(data, type_, synonyms=synonyms)
         if faults:
             raise UsageError(f"{where}: " + "; ".join(faults), hint="correct or remove what is named")
     try:

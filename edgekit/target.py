@@ -96,6 +96,7 @@ class Pays(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         codebook: weights that share a few values.
         low_rank: layers as products of smaller ones.
         binary: weights of one magnitude a channel, with or without zeros.
+        binary_activations: activations that are signs, besides; kernels that count bits would make speed of them.
     """
 
     structured: Pay | None = None
@@ -104,6 +105,7 @@ class Pays(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     codebook: Pay | None = None
     low_rank: Pay | None = None
     binary: Pay | None = None
+    binary_activations: Pay | None = None
 
 
 class Runtime(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

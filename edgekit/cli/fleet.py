@@ -12,14 +12,16 @@ if TYPE_CHECKING:
 
 def show_fleet(fleet: Fleet, *, as_json: bool) -> int:
     """One row an engine and device, then what went wrong where; returns the exit status."""
-    from edgekit.report import COLUMNS, TEXT_COLUMNS, summary_row
+    from edgekit.report import TEXT_COLUMNS, table_of
 
     if as_json:
         print_json(fleet)
         return fleet.exit_status
-    rows = [(visit.device, *summary_row(entry)) for visit in fleet.visits for entry in visit.entries]
+    devices = [visit.device for visit in fleet.visits for _ in visit.entries]
+    columns, engines = table_of([entry for visit in fleet.visits for entry in visit.entries])
+    rows = [(device, *row) for device, row in zip(devices, engines, strict=True)]
     if rows:
-        print_table_or_lines(("Device", *COLUMNS), rows, right=[column for column in COLUMNS if column not in TEXT_COLUMNS])
+        print_table_or_lines(("Device", *columns), rows, right=[column for column in columns if column not in TEXT_COLUMNS])
     for visit in fleet.visits:
         if visit.error:
             say(f"{visit.device}: {visit.error}\n  hint: {visit.hint}")

@@ -46,15 +46,15 @@ def show(report: Report, folder: Path) -> None:
 
 def show_entries(entries: Sequence[EngineEntry]) -> None:
     """The table of some engines; on a terminal too narrow for it, a few lines an engine."""
-    from edgekit.report import COLUMNS, TEXT_COLUMNS, summary_row
+    from edgekit.report import TEXT_COLUMNS, table_of
     from edgekit.report.words import NONE
 
-    rows = [summary_row(entry) for entry in entries]
-    if console().width >= table_width(COLUMNS, rows):
-        print_table(COLUMNS, rows, right=[column for column in COLUMNS if column not in TEXT_COLUMNS])
+    columns, rows = table_of(entries)
+    if console().width >= table_width(columns, rows):
+        print_table(columns, rows, right=[column for column in columns if column not in TEXT_COLUMNS])
         return
     for row in rows:
-        cells = dict(zip(COLUMNS, row, strict=True))
+        cells = dict(zip(columns, row, strict=True))
         say(f"\n{cells.pop('Target')} · {cells.pop('Runtime')} · {cells.pop('Precision')} · {cells.pop('Status')}")
         for name, value in cells.items():
             if value != NONE:

@@ -77,8 +77,12 @@ class Pass(Protocol):
 
     A pass may have ``uses`` besides, a set like ``needs``: what it can do without and goes by where it is there.
 
-    A pass that compresses may have ``pays_as`` besides, a field of :class:`edgekit.target.Pays`: the plan then says what a
-    target's runtime turns it into.
+    A pass that compresses may have ``pays_as`` besides, names of fields of :class:`edgekit.target.Pays`: the plan then says what
+    a target's runtime turns each into.
+
+    A pass may have ``misfit(model) -> str`` besides: what of its options fits nothing in a graph, such as a name that no node
+    has, and what can be done about it, or "". Whoever has a graph asks before anything runs, and behind each step that does
+    not say by ``keeps_nodes``, a class variable or property, that nodes have their names afterwards and none is new.
 
     A pass that needs samples and changes what runs in which numbers may have ``foresee(model, supplies, out) -> Model``: the
     model as it would be, with made-up numbers where samples would decide them. Only its types and shapes mean anything.

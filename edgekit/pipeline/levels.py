@@ -20,7 +20,7 @@ TECHNIQUES: tuple[Technique, ...] = ("prune", "cluster", "factorize", "binarize"
 DEFAULT: Mapping[Technique, tuple[str, ...]] = {
     "prune": ("25", "50", "75"),
     "cluster": ("4", "3", "2"),
-    "factorize": ("75", "50", "25"),
+    "factorize": ("25", "50", "75"),
     "binarize": ("ternary",),
     "quantize": ("8", "4"),
 }
@@ -36,7 +36,7 @@ _ALLOWED: Mapping[Technique, tuple[str, ...]] = {
 _IN_WORDS: Mapping[Technique, str] = {
     "prune": "percent that go, 1 to 99",
     "cluster": "bits, 2 to 8",
-    "factorize": "percent of the parameters that are left, 1 to 99",
+    "factorize": "percent of the parameters that go, 1 to 99",
     "binarize": "ternary or binary",
     "quantize": "bits, 8, 4 or 2",
 }
@@ -78,17 +78,14 @@ class Level:
     @property
     def words(self) -> str:
         """As a table has it."""
-        return {"prune": f"{self.value} % gone", "factorize": f"{self.value} % left", "binarize": self.value}.get(
-            self.technique, f"{self.value} bits"
-        )
+        gone = f"{self.value} % gone"
+        return {"prune": gone, "factorize": gone, "binarize": self.value}.get(self.technique, f"{self.value} bits")
 
     @property
     def left(self) -> float:
         """Share of the bits of float32 weights that is left by its definition; scales, codebooks and indices not counted."""
-        if self.technique == "prune":
+        if self.technique in ("prune", "factorize"):
             return 1.0 - int(self.value) / 100
-        if self.technique == "factorize":
-            return int(self.value) / 100
         bits = {"ternary": math.log2(3), "binary": 1.0}.get(self.value)
         return (int(self.value) if bits is None else bits) / FLOAT_BITS
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -15,11 +15,13 @@ import msgspec
 from edgekit import plugins
 from edgekit.engine.contract import Backend, Conversion, Engine, read_engine
 from edgekit.engine.snippet import write_snippets
+from edgekit.errors import PlanError
 from edgekit.ingest.contract import ingest, tools_for
 from edgekit.ingest.sniff import kind_of
 from edgekit.model import Model, Signature
 from edgekit.model.source import keep_source, source_sha256, with_source
 from edgekit.passes.contract import Need, Supplies, is_fed
+from edgekit.passes.misfit import misfits
 from edgekit.pipeline.boards import NO_BOARDS, Boards
 from edgekit.pipeline.steps import Workshop, source_digest
 from edgekit.plan import Plan, PlannedStep, asked_steps, check_refusals, runtime_of, takes_source
@@ -154,11 +156,18 @@ def _factory_digest(plan: Plan) -> str | None:
 
 
 def prepared(plan: Plan, model: Model, workshop: Workshop) -> Model:
-    """The Model simplified and fused, and accepted by every target's backend."""
+    """The Model simplified and fused, which the recipe's options fit, accepted by every target's backend.
+
+    Raises:
+        PlanError: an option names what is not there.
+        UnsupportedError: a node cannot be built for a target.
+    """
     origin = model.history[:1]
     for step in plan.preparation:
         model = passed(step, model, plan, workshop, one=None)
     model = msgspec.structs.replace(model, history=(*origin, *model.history[len(origin) :]))  # two sources of one graph share the steps after
+
+    _check_fit([*([("distill", plan.distill)] if plan.distill is not None else []), *_placed(plan)], model)
 
     def make(out: Path) -> None:
         check_refusals(plan, model)
@@ -168,6 +177,21 @@ def prepared(plan: Plan, model: Model, workshop: Workshop) -> Model:
     calibrates = any(Need.SAMPLES in step.pass_.needs for step in plan.steps)
     workshop.folder("check", {"model": model.sha256, "asked": asked, "calibrates": calibrates}, make, quiet=True)
     return model
+
+
+def _placed(plan: Plan) -> list[tuple[str, PlannedStep]]:
+    """The recipe's steps, each with its place in words."""
+    return [(f"step {index} ({step.name})", step) for index, step in enumerate(plan.steps, start=1)]
+
+
+def _check_fit(steps: Sequence[tuple[str, PlannedStep]], model: Model) -> None:
+    """Refuse options that name what is not in the graph that they are meant for.
+
+    Raises:
+        PlanError: all of them at once.
+    """
+    if lines := misfits([(where, step.pass_) for where, step in steps], model):
+        raise PlanError(lines, hint="correct what is named, in the recipe or by --set STEP.FIELD=VALUE")
 
 
 def passed(  # noqa: PLR0913 - a pass, what it works on, and who supplies it
@@ -295,8 +319,10 @@ def built(plan: Plan, model: Model, workshop: Workshop, costs: Costs, boards: Bo
     engines = []
     for one in plan.chosen:
         branch, way = model, [("", model)]
-        for step in () if takes_source(one) else plan.steps:
+        for number, step in enumerate(() if takes_source(one) else plan.steps, start=1):
             branch = passed(step, branch, plan, workshop, one=one, teachers=Teachers(before=model), cost=costs(one))
             way.append((step.name, branch))
+            if not getattr(step.pass_, "keeps_nodes", False):
+                _check_fit(_placed(plan)[number:], branch)
         engines.append(replace(compiled(one, branch, plan, workshop, boards), way=tuple(way)))
     return tuple(engines)

@@ -1,4 +1,5 @@
-"""What a report must say of a model that came quantized, of what engines make of it, and of nodes that a budget keeps in float."""
+"""What a report must say of a model that came quantized, of what engines make of it, of training that gained nothing, and of nodes that
+a budget keeps in float."""
 
 from __future__ import annotations
 
@@ -23,9 +24,22 @@ _WHY = {
 
 
 def on_steps(entries: Sequence[StepEntry]) -> tuple[str, ...]:
-    """A sentence on a model that came quantized, with the steps that left it as it was; none on any other."""
+    """Sentences on a model that came quantized, with the steps that left it as it was, and on training that gained nothing."""
     left = [entry for entry in entries if LEFT in entry.did]
-    return (_left(list(dict.fromkeys(entry.name for entry in left)), left[-1].did[LEFT]),) if left else ()
+    said = [_left(list(dict.fromkeys(entry.name for entry in left)), left[-1].did[LEFT])] if left else []
+    return (*said, *dict.fromkeys(line for entry in entries for line in _start_kept(entry)))  # targets share steps
+
+
+def _start_kept(entry: StepEntry) -> Iterator[str]:
+    """That a training never did better than its start, which is what was kept."""
+    for record in [entry.did] if "kept_step" in entry.did else entry.did.get("learned", []):
+        later = [check["held_out"] for check in record["curve"] if check["step"] > 0 and "held_out" in check]
+        if record["kept_step"] == 0 and later:
+            where = "" if entry.target == "all" else f" for {entry.target}"
+            yield (
+                f"{entry.name}{where} kept the start: in {record['steps']} steps of training the loss of the samples held out was never below the"
+                f" {record['held_out_loss_before']:.4g} that it began with ({min(later):.4g} at best); a lower rate or more samples may help."
+            )
 
 
 def _left(steps: Sequence[str], found: dict[str, Any]) -> str:

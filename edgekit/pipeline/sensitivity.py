@@ -15,6 +15,7 @@ from edgekit import plugins, strict
 from edgekit.errors import SamplesError, UnsupportedError, UsageError
 from edgekit.model import Model, Store
 from edgekit.passes.contract import Need, Pass, Supplies, is_fed
+from edgekit.passes.synonyms import SYNONYMS
 from edgekit.pipeline.levels import Level, levels, own_options
 from edgekit.pipeline.line import ingested, prepared
 from edgekit.pipeline.score import accuracy_on
@@ -208,7 +209,7 @@ def _pass(technique: Technique, options: dict[str, Any]) -> Pass:
     Raises:
         UsageError: it has no such option, or it learns.
     """
-    pass_: Pass = strict.convert(options, plugins.load("edgekit.passes", technique), where=technique)
+    pass_: Pass = strict.convert(options, plugins.load("edgekit.passes", technique), where=technique, synonyms=SYNONYMS)
     if getattr(pass_, "learns", False) or getattr(pass_, "train", False) or getattr(pass_, "rounding", "") == "learned":
         raise UsageError(f"{technique}: with these options it learns, layer by layer for hours", hint="leave out what learns: curves are of one shot")
     return pass_

@@ -23,7 +23,7 @@ LEARNING = frozenset({"finetune", "qat"})
 
 def stages(engines: Iterable[Built], reference: Model, plan: Plan, workshop: Workshop) -> tuple[Stage, ...]:
     """The models on the way to each engine, where a step of the recipe compresses or learns; none otherwise."""
-    if not any(getattr(step.pass_, "pays_as", "") or step.name in LEARNING for step in plan.steps):
+    if not any(getattr(step.pass_, "pays_as", ()) or step.name in LEARNING for step in plan.steps):
         return ()
     return tuple(
         msgspec.structs.replace(_stage(model, reference, plan, workshop), target=one.chosen.key, after=name)

@@ -25,11 +25,10 @@ from edgekit.report.record import (
 )
 from edgekit.report.sensitivity import Sensitivity
 from edgekit.report.sensitivity_html import render_sensitivity_html
-from edgekit.report.summary import COLUMNS, TEXT_COLUMNS, notes, summary_row, summary_rows
+from edgekit.report.summary import TEXT_COLUMNS, notes, table_of
 from edgekit.report.words import verdict_sentence
 
 __all__ = [
-    "COLUMNS",
     "NOT_A_LATENCY",
     "TEXT_COLUMNS",
     "Accuracy",
@@ -57,8 +56,7 @@ __all__ = [
     "render_html",
     "render_markdown",
     "render_sensitivity_html",
-    "summary_row",
-    "summary_rows",
+    "table_of",
     "verdict_sentence",
     "write_debug_page",
     "write_reports",

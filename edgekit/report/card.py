@@ -5,7 +5,7 @@ from __future__ import annotations
 from edgekit.report.charts import mark
 from edgekit.report.markup import element, joined
 from edgekit.report.record import Report
-from edgekit.report.summary import COLUMNS, TEXT_COLUMNS, notes, summary_rows
+from edgekit.report.summary import TEXT_COLUMNS, notes, summary_of
 from edgekit.report.words import seconds, verdict_sentence
 
 # Colours that can be read on white and on black, since a notebook does not say which it is.
@@ -29,8 +29,9 @@ def render_card(report: Report) -> str:
 
 
 def _table(report: Report) -> str:
-    sides = [f"{_CELL}text-align:{'left' if column in TEXT_COLUMNS else 'right'}" for column in COLUMNS]
-    head = element("tr", *(element("th", column, style=side) for column, side in zip(COLUMNS, sides, strict=True)))
-    rows = [element("tr", *(element("td", cell, style=side) for cell, side in zip(row, sides, strict=True))) for row in summary_rows(report)]
-    table = element("table", element("thead", head), element("tbody", joined(*rows)), style="border-collapse:collapse;font-size:.9em;color:inherit")
+    columns, rows = summary_of(report)
+    sides = [f"{_CELL}text-align:{'left' if column in TEXT_COLUMNS else 'right'}" for column in columns]
+    head = element("tr", *(element("th", column, style=side) for column, side in zip(columns, sides, strict=True)))
+    body = [element("tr", *(element("td", cell, style=side) for cell, side in zip(row, sides, strict=True))) for row in rows]
+    table = element("table", element("thead", head), element("tbody", joined(*body)), style="border-collapse:collapse;font-size:.9em;color:inherit")
     return element("div", table, style="overflow-x:auto")

@@ -13,7 +13,7 @@ import msgspec
 
 from edgekit.report.markup import Markup, element
 from edgekit.report.record import Latency
-from edgekit.report.words import number
+from edgekit.report.words import number, plain
 
 MOST_BINS = 100
 DOTS = 1500
@@ -245,6 +245,49 @@ def falling(curves: Sequence[tuple[int, Sequence[tuple[float, float]]]], most: f
     return element("div", element("div", drawn, *labels, class_="canvas"), scale, class_="plot")
 
 
+_FAR = 8
+"""Losses that lie further apart than by such a factor are drawn by their logarithms, as far down as :data:`_DEEP`."""
+_DEEP = 1e-4
+_ROOM = 0.15
+
+
+def learning(curves: Sequence[tuple[int, Sequence[tuple[int, float]]]], steps: int, kept: int, name: str) -> Markup:
+    """Lines of losses by the updates done, and an upright one where weights were kept.
+
+    Args:
+        curves: colour's number, and (updates done, loss) of each check, at least one; losses are 0 or more.
+        steps: updates at the right end.
+        kept: updates after which weights were kept.
+        name: of what is shown.
+    """
+    losses = [value for _, points in curves for _, value in points]
+    high = max(losses) or 1.0
+    low = max(min(losses), high * _DEEP)
+    is_log, margin = high / low > _FAR, 0.08 * (high - low) or 0.1 * high
+    axis = Axis(low / 1.25, high * 1.25, log=True) if is_log else Axis(low - margin, high + margin, log=False)
+    ticks = [tick for tick in axis.ticks() if high / low < 100 or math.log10(tick).is_integer()]
+    marks = [element("line", x1=0, x2=WIDTH, y1=_y(axis, tick), y2=_y(axis, tick), class_="grid") for tick in ticks]
+    for series, points in curves:
+        places = [f"{_across(step, steps) * WIDTH:.0f} {_y(axis, value)}" for step, value in points]
+        marks.append(element("path", d="M" + "L".join(places), class_=f"curve s{series}"))
+        marks.append(element("path", d="".join(f"M{place}h0" for place in places), class_=f"points s{series}"))
+    labels = [
+        element("span", plain(tick), style=f"top:{(1 - axis.share(tick)) * 100:.1f}%", class_="level")
+        for tick in ticks
+        if 0.08 <= axis.share(tick) <= 0.92
+    ]
+    drawn = _svg(*marks, _upright(_across(kept, steps), "p50"), label=f"{name}: loss by updates of the weights, kept after {kept} of {steps}")
+    words = ((0.0, "start"), (0.5, "loss, log scale" if is_log else "loss"))
+    below = [element("span", text, style=f"left:{_across(share, 1) * 100:.1f}%", class_="tick") for share, text in words]
+    scale = element("div", *below, element("span", f"{steps:,} steps", class_="unit"), class_="scale")
+    return element("div", element("div", drawn, *labels, class_="canvas"), scale, class_="plot")
+
+
+def _across(done: float, steps: int) -> float:
+    """Where so much of a training lies, 0 to 1 of the chart: behind the room for the levels, since most happens at the start."""
+    return _ROOM + (1.0 - _ROOM) * done / max(1, steps)
+
+
 def mark(outcome: str) -> Markup:
     """The sign of an outcome: its shape says as much as its colour."""
     shapes = {
@@ -268,10 +311,17 @@ def mark(outcome: str) -> Markup:
     )
 
 
+def swatch() -> Markup:
+    """A spot of the colour of whatever it stands in."""
+    return element("svg", element("rect", x=0, y=5, width=14, height=4, class_="swatch"), view_box="0 0 14 14", width=14, height=14)
+
+
+def line_key(kind: str, text: str) -> Markup:
+    """What an upright line means."""
+    line = element("svg", element("line", x1=1, x2=1, y1=0, y2=14, class_=kind), view_box="0 0 3 14", class_="key")
+    return element("span", line, text)
+
+
 def lines_legend() -> Markup:
-    """What the upright lines mean."""
-    parts = []
-    for kind, text in (("p50", "median"), ("p90", "90th"), ("p99", "99th percentile")):
-        line = element("svg", element("line", x1=1, x2=1, y1=0, y2=14, class_=kind), view_box="0 0 3 14", class_="key")
-        parts.append(element("span", line, text))
-    return element("p", *parts, class_="legend")
+    """What the upright lines of latencies mean."""
+    return element("p", *(line_key(*one) for one in (("p50", "median"), ("p90", "90th"), ("p99", "99th percentile"))), class_="legend")

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from edgekit.report import npu, tables
-from edgekit.report.charts import Bar, histogram, lines_legend, mark, over_time, shared_axis, size_bars
+from edgekit.report.charts import Bar, histogram, learning, line_key, lines_legend, mark, over_time, shared_axis, size_bars, swatch
 from edgekit.report.markup import Markup, element, joined
 from edgekit.report.page import file_name, navigation, page, section
 from edgekit.report.record import EngineEntry, Latency, MeasuredOn, Report
 from edgekit.report.stages import STAGE_INTRO
 from edgekit.report.summary import speed
+from edgekit.report.training import TRAINING_INTRO, Course, courses
 from edgekit.report.words import (
     REFERENCE,
     budget_line,
@@ -48,6 +49,7 @@ def render_html(report: Report) -> str:
         ("fidelity", "Fidelity", "Against the float original, on samples that did not calibrate.", tables.fidelity_table(report)),
         ("metrics", "Metrics", "On the same samples; of classes the mean over them.", tables.metrics_table(report)),
         ("compression", "Compression", STAGE_INTRO, tables.stages_table(report)),
+        ("training", "Training", TRAINING_INTRO, _training(report)),
         ("delegation", "Own kernels", "What the runtime's delegate leaves to the runtime's own kernels.", tables.delegation_table(report)),
         ("steps", "Steps", f"What each did and what it cost. The whole build took {seconds(report.wall_s)}.", tables.steps_table(report)),
         ("conditions", "Conditions", "What the times were taken under.", tables.conditions_table(report)),
@@ -212,6 +214,25 @@ def _times(entry: EngineEntry, latency: Latency) -> list[str]:
     count = f"{latency.n:,} queries{blocks}, slowest{' block' if blocks else ''} {number(max(latency.samples_ns) / 1e6)} ms"
     place = [where(entry.measured_on, entry.target)] if entry.measured_on and entry.target != REFERENCE else []
     return [f"{known} ms", *missing, count, *place, *(f"not valid: {reason}" for reason in latency.invalid)]
+
+
+_CURVES = (("held_out", 1, "held out"), ("loss", 2, "trained on"))
+
+
+def _training(report: Report) -> Markup | None:
+    """A chart for each training."""
+    shown = courses(report)
+    if not shown:
+        return None
+    keys = [element("span", swatch(), text, class_=f"s{series}") for _, series, text in _CURVES]
+    legend = element("p", *keys, line_key("p50", "kept"), class_="legend")
+    return joined(legend, element("div", *map(_course, shown), class_="spreads"))
+
+
+def _course(course: Course) -> Markup:
+    drawn = [(series, course.of(which)) for which, series, _ in _CURVES]
+    caption = element("figcaption", course.name, element("small", course.sentence()))
+    return element("figure", caption, learning([one for one in drawn if one[1]], course.steps, course.kept_step, course.name), class_="spread")
 
 
 def _footer(report: Report) -> Markup:

@@ -10,7 +10,8 @@ from edgekit.report import npu
 from edgekit.report.metrics import METRIC_COLUMNS, confusion_lines, metric_rows
 from edgekit.report.record import EngineEntry, Report
 from edgekit.report.stages import STAGE_COLUMNS, STAGE_INTRO, STAGE_TEXT, stage_rows
-from edgekit.report.summary import COLUMNS, TEXT_COLUMNS, condition, condition_keys, notes, summary_rows
+from edgekit.report.summary import TEXT_COLUMNS, condition, condition_keys, notes, summary_of
+from edgekit.report.training import TRAINING_INTRO, courses
 from edgekit.report.words import (
     NONE,
     budget_line,
@@ -45,6 +46,7 @@ def render_markdown(report: Report) -> str:
         _fidelity(report),
         _metrics(report),
         _stages(report),
+        _training(report),
         _delegation(report),
         _latency(report),
         _npu(report),
@@ -85,7 +87,7 @@ def _head(report: Report) -> str:
 
 
 def _summary(report: Report) -> str:
-    return f"## Summary\n\n{table(COLUMNS, summary_rows(report), left=TEXT_COLUMNS)}\n\n{_listed(notes(report))}"
+    return f"## Summary\n\n{table(*summary_of(report), left=TEXT_COLUMNS)}\n\n{_listed(notes(report))}"
 
 
 def _verdict(report: Report) -> str:
@@ -177,6 +179,22 @@ def sparkline(samples_ns: Sequence[int], stretches: int = 32) -> str:
 def _stages(report: Report) -> str:
     rows = stage_rows(report)
     return f"## Compression\n\n{STAGE_INTRO}\n\n" + table(STAGE_COLUMNS, rows, left=STAGE_TEXT) if rows else ""
+
+
+def _training(report: Report) -> str:
+    """Each training in a line, its checks as bars: what was held out, or else what trained."""
+    lines = []
+    for course in courses(report):
+        drawn = bars([value for _, value in course.of("held_out") or course.of("loss")])
+        lines.append(f"- {escaped(course.name)}: `{drawn}` {escaped(course.sentence())}")
+    return f"## Training\n\n{TRAINING_INTRO} Each bar is a check, from the least loss (▁) to the largest (█).\n\n" + "\n".join(lines) if lines else ""
+
+
+def bars(values: Sequence[float], most: int = 32) -> str:
+    """Values as bars, scaled between the least and the largest; of many, some at even distances, the first and the last among them."""
+    shown = values if len(values) <= most else [values[round(index * (len(values) - 1) / (most - 1))] for index in range(most)]
+    least, span = min(shown), max(shown) - min(shown)
+    return "".join(_BARS[round((value - least) / span * (len(_BARS) - 1)) if span else 0] for value in shown)
 
 
 def _steps(report: Report) -> str:

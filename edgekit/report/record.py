@@ -356,10 +356,16 @@ class Report(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     remarks: tuple[str, ...] = ()
 
     def summary_rows(self) -> tuple[tuple[str, ...], ...]:
-        """The summary table, one row a float reference and engine; its columns are ``edgekit.report.summary.COLUMNS``."""
-        from edgekit.report.summary import summary_rows
+        """The summary table, one row a float reference and engine, of :meth:`summary_columns`."""
+        from edgekit.report.summary import summary_of
 
-        return summary_rows(self)
+        return summary_of(self)[1]
+
+    def summary_columns(self) -> tuple[str, ...]:
+        """The columns of the summary table: those that some engine has something for."""
+        from edgekit.report.summary import summary_of
+
+        return summary_of(self)[0]
 
     def __str__(self) -> str:
         from edgekit.report.summary import text

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from edgekit.report.charts import falling
+from edgekit.report.charts import falling, swatch
 from edgekit.report.markup import Markup, element, joined
 from edgekit.report.page import file_name, navigation, page, section
 from edgekit.report.sensitivity import SENSITIVITY_TEXT_COLUMNS, Curve, Sensitivity, Technique, columns, costliest, row, unmeasured
@@ -65,8 +65,7 @@ def _layers(found: Sensitivity) -> Markup:
 
 
 def _key(technique: Technique) -> Markup:
-    mark = element("svg", element("rect", x=0, y=5, width=14, height=4, class_="swatch"), view_box="0 0 14 14", width=14, height=14)
-    return element("span", mark, technique, class_=f"s{_HUES[technique]}")
+    return element("span", swatch(), technique, class_=f"s{_HUES[technique]}")
 
 
 def _chart(name: str, curves: Sequence[Curve], most: float) -> Markup:

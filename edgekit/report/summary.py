@@ -37,6 +37,7 @@ COLUMNS = (
     "Size",
     "SQNR",
     "top-1 agr.",
+    "accuracy",
     "p50 ms",
     "p90 ms",
     "p99 ms",
@@ -46,16 +47,30 @@ COLUMNS = (
     "peak MiB",
     "Status",
 )
+"""All that the summary may have; ``accuracy`` where labels are known."""
 TEXT_COLUMNS = frozenset({"Target", "Runtime", "Precision", "Status"})
 
-
-def summary_rows(report: Report) -> tuple[tuple[str, ...], ...]:
-    """One row of :data:`COLUMNS` for each float reference, then for each engine."""
-    return tuple(summary_row(entry) for entry in (*report.references, *report.engines))
+Row = tuple[str, ...]
 
 
-def summary_row(entry: EngineEntry) -> tuple[str, ...]:
-    """The row of :data:`COLUMNS` of one engine."""
+def table_of(entries: Sequence[EngineEntry]) -> tuple[Row, tuple[Row, ...]]:
+    """The columns that some engines have something for, and a row of them for each engine."""
+    original = {entry.accuracy.top1_reference for entry in entries if entry.accuracy}
+    rows = tuple(_row(entry, original.copy().pop() if len(original) == 1 else None) for entry in entries)
+    if original:
+        return COLUMNS, rows
+    at = COLUMNS.index("accuracy")
+    return (*COLUMNS[:at], *COLUMNS[at + 1 :]), tuple((*row[:at], *row[at + 1 :]) for row in rows)
+
+
+def summary_of(report: Report) -> tuple[Row, tuple[Row, ...]]:
+    """The same of a whole report: each float reference, then each engine."""
+    return table_of((*report.references, *report.engines))
+
+
+def _row(entry: EngineEntry, of_original: float | None) -> Row:
+    """The row of :data:`COLUMNS` of one engine; ``of_original`` is the accuracy that engines were compared with."""
+    accuracy = of_original if entry.target == REFERENCE else entry.accuracy.top1 if entry.accuracy else None
     fidelity = entry.fidelity
     agreement = fidelity.top1_agreement if fidelity else None
     return (
@@ -65,6 +80,7 @@ def summary_row(entry: EngineEntry) -> tuple[str, ...]:
         size(entry.bytes),
         sqnr(fidelity.sqnr_db) if fidelity else NONE,
         percent(agreement) if agreement is not None else NONE,
+        percent(accuracy) if accuracy is not None else NONE,
         *_times(entry.latency),
         number(entry.memory.peak_mib) if entry.memory and entry.memory.peak_mib is not None else NONE,
         status_word(entry),
@@ -100,16 +116,16 @@ def notes(report: Report) -> tuple[str, ...]:
 
 def text(report: Report) -> str:
     """The summary as plain text: a heading, the table, the notes, the verdict."""
-    rows = summary_rows(report)
-    widths = [max(len(row[index]) for row in (COLUMNS, *rows)) for index in range(len(COLUMNS))]
-    table = [_line(row, widths) for row in (COLUMNS, *rows)]
+    columns, rows = summary_of(report)
+    widths = [max(map(len, cells)) for cells in zip(columns, *rows, strict=True)]
+    table = [_line(row, widths, columns) for row in (columns, *rows)]
     table.insert(1, "  ".join("─" * width for width in widths))
     heading = f"{report.model.source} · {report.recipe.name} · edgekit {report.edgekit} · {report.created}"
     return "\n".join([heading, "", *table, "", *notes(report), "", verdict_sentence(report)[1]])
 
 
-def _line(row: tuple[str, ...], widths: list[int]) -> str:
-    cells = (cell.ljust(width) if column in TEXT_COLUMNS else cell.rjust(width) for cell, width, column in zip(row, widths, COLUMNS, strict=True))
+def _line(row: Row, widths: list[int], columns: Row) -> str:
+    cells = (cell.ljust(width) if column in TEXT_COLUMNS else cell.rjust(width) for cell, width, column in zip(row, widths, columns, strict=True))
     return "  ".join(cells).rstrip()
 
 

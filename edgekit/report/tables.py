@@ -10,7 +10,7 @@ from edgekit.report.markup import Markup, element, joined
 from edgekit.report.metrics import METRIC_COLUMNS, confusion_lines, metric_rows
 from edgekit.report.record import EngineEntry, Report, StepEntry
 from edgekit.report.stages import STAGE_COLUMNS, STAGE_TEXT, stage_rows
-from edgekit.report.summary import COLUMNS, TEXT_COLUMNS, condition, condition_keys, summary_rows
+from edgekit.report.summary import TEXT_COLUMNS, condition, condition_keys, summary_of
 from edgekit.report.words import (
     NONE,
     budget_line,
@@ -58,7 +58,7 @@ def outcome_cell(outcome: str) -> Markup:
 
 def summary_table(report: Report) -> Markup:
     """The table the terminal shows too."""
-    return table(COLUMNS, summary_rows(report), left=TEXT_COLUMNS, kind="stack dense")
+    return table(*summary_of(report), left=TEXT_COLUMNS, kind="stack dense")
 
 
 def verdict_table(report: Report) -> Markup | None:

@@ -60,6 +60,11 @@ def percent(share: float) -> str:
     return f"{share * 100:.1f} %"
 
 
+def points(difference: float) -> str:
+    """A difference of two shares as percentage points, one decimal: 0.9 less 0.8 is no tenth of either."""
+    return f"{difference * 100:.1f} percentage points"
+
+
 def seconds(value: float) -> str:
     """A duration as people say it: ``3 ms``, ``1.24 s``, ``2 min 5 s``."""
     if value < 0.9995:
@@ -263,7 +268,7 @@ def _bytes(value: float) -> str:
 _BUDGETS: dict[str, tuple[str, Callable[[float], str]]] = {
     "min_sqnr_db": ("SQNR at least", _decibels),
     "min_agreement": ("top-1 agreement at least", percent),
-    "max_accuracy_drop": ("accuracy lost at most", percent),
+    "max_accuracy_drop": ("accuracy lost at most", points),
     "max_latency_ms": ("median latency at most", _milliseconds),
     "max_bytes": ("file at most", _bytes),
 }

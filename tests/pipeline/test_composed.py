@@ -7,7 +7,8 @@ import onnx
 import pytest
 
 import edgekit
-from edgekit.plan import parse_settings
+from edgekit.pipeline import rehearse
+from edgekit.plan import Request, parse_settings
 
 pytest.importorskip("torch")
 
@@ -124,6 +125,40 @@ def test_zeros_and_shared_values_are_there_in_the_integers_of_both_engines(build
             assert not weights[gone].any()
             assert len(np.unique(weights)) <= ENTRIES
             assert weights.any()
+
+
+SIGNS = """schema = 1
+name = "signs"
+[[step]]
+pass = "binarize"
+kind = "binary"
+activations = true
+[[step]]
+pass = "qat"
+"""
+
+
+def test_signs_on_both_sides_are_in_both_engines_and_the_plan_says_that_they_do_not_pay(build, tmp_path):
+    (tmp_path / "recipe.toml").write_text(SIGNS)
+
+    report, paths = build(str(tmp_path / "recipe.toml"))
+
+    assert sum(node.op_type == "Sign" for node in onnx.load(paths[0]).graph.node) == 1  # the first and the last product read what they did
+    assert report.engines[1].details["operators"]["SIGN"] == 1
+    assert all(set(np.unique(np.abs(integer_weights(path)[1]))) == {127} for path in paths)
+    for engine, stage in zip(report.engines, report.stages[2::3], strict=True):
+        assert engine.fidelity.sqnr_db == pytest.approx(stage.sqnr_db, abs=0.5)
+        ends = "activations that are signs make engines of this runtime neither faster nor smaller"
+        assert f"{engine.key}: step 1 (binarize): {ends}" in report.remarks
+
+
+def test_the_plan_knows_the_nodes_that_signs_take(net, arrays, tmp_path, store):
+    (tmp_path / "recipe.toml").write_text(SIGNS)
+    request = Request(source=net, targets=("rpi5",), recipe=str(tmp_path / "recipe.toml"), samples=arrays("x", (3, 16, 16)))
+
+    (found,) = rehearse(request, store=store).delegations.values()
+
+    assert "SIGN" in {left.op for left in found.left}
 
 
 @pytest.mark.parametrize(

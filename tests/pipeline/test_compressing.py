@@ -9,14 +9,26 @@ import pytest
 
 import edgekit
 from edgekit.errors import PlanError, UsageError
+from edgekit.pipeline import rehearse, run
 from edgekit.plan import Request, check
 from edgekit.report.words import size
+from edgekit.watch import Silent
 
 CLUSTER = """schema = 1
 name = "few"
 [[step]]
 pass = "cluster"
 """
+
+
+class Told(Silent):
+    """Knows what was begun."""
+
+    def __init__(self):
+        self.began = []
+
+    def begin(self, what, total=None):
+        self.began.append(what)
 
 
 @pytest.fixture
@@ -149,3 +161,73 @@ def test_the_plan_names_the_values_that_an_option_takes(project):
         check(Request(source=project / "net.onnx", targets=("x86-64-avx2",), recipe=str(project / "odd.toml")))
 
     assert "step 1 (prune): Invalid enum value 'odd' - at `$.kind`; it takes structured, unstructured, 2:4, soft" in str(caught.value)
+
+
+TWICE = CLUSTER + '[[step]]\npass = "cluster"\nbits = 2\n'
+
+
+def test_the_plan_refuses_what_would_have_nothing_to_do(project):
+    (project / "few.toml").write_text(TWICE)
+
+    with pytest.raises(PlanError, match=r"step 2 \(cluster\): has nothing to do behind step 1 \(cluster\)"):
+        check(Request(source=project / "net.onnx", targets=("x86-64-avx2",), recipe=str(project / "few.toml")))
+
+
+def test_what_is_set_for_a_step_counts_when_it_is_judged(project):
+    (project / "few.toml").write_text(TWICE)
+    request = Request(
+        source=project / "net.onnx", targets=("x86-64-avx2",), recipe=str(project / "few.toml"), settings={"cluster": {"keep": ["Gemm"]}}
+    )
+
+    assert [step.name for step in check(request).steps] == ["cluster", "cluster"]
+
+
+def test_a_second_step_takes_the_layers_that_the_first_left(project, store):
+    """The layer of 64 x 128 has 16 values, that of 128 x 8 four."""
+    proto = onnx.load(project / "net.onnx")
+    for node, name in zip(proto.graph.node, ("wide", "act", "head"), strict=True):
+        node.name = name
+    onnx.save(proto, project / "net.onnx")
+    (project / "few.toml").write_text(CLUSTER + 'keep = ["head"]\n[[step]]\npass = "cluster"\nbits = 2\n')
+
+    report = edgekit.build(
+        project / "net.onnx", target="x86-64-avx2", recipe=str(project / "few.toml"), out=project / "out", bench=False, store=store
+    )
+
+    weights = [onnx.numpy_helper.to_array(one) for one in onnx.load(project / "out" / report.engines[0].path).graph.initializer if len(one.dims) == 2]
+    assert sorted(len(np.unique(one)) for one in weights) == [4, 16]
+
+
+@pytest.mark.parametrize("call", ["plan", "build"])
+def test_a_name_that_no_node_has_is_told_before_any_step_runs(project, store, call, arrays):
+    (project / "few.toml").write_text(CLUSTER + 'keep = ["/head/*"]\n[[step]]\npass = "quantize"\nkeep_float = ["Sofmax"]\n')
+    request = Request(source=project / "net.onnx", targets=("x86-64-avx2",), recipe=str(project / "few.toml"), samples=arrays("x", (64,)))
+    told = Told()
+
+    with pytest.raises(PlanError) as caught:
+        rehearse(request, store=store, watcher=told) if call == "plan" else run(request, out=project / "out", store=store, watcher=told)
+
+    assert [fault.partition(";")[0] for fault in caught.value.faults] == [
+        "step 1 (cluster): keep: no node is called /head/*",
+        "step 2 (quantize): keep_float: no node is called Sofmax",
+    ]
+    assert not {"cluster", "quantize"} & set(told.began)
+
+
+def test_a_name_that_no_node_has_behind_new_nodes_is_told_once_these_are_there(project, store):
+    """Factorize makes nodes, so that nobody knows before; the step between would run for nothing."""
+    steps = '[[step]]\npass = "factorize"\n[[step]]\npass = "cluster"\n[[step]]\npass = "quantize"\nmode = "weight_only"\nkeep_float = ["Sofmax"]\n'
+    (project / "few.toml").write_text('schema = 1\nname = "few"\n' + steps)
+    told = Told()
+
+    with pytest.raises(PlanError) as caught:
+        run(
+            Request(source=project / "net.onnx", targets=("x86-64-avx2",), recipe=str(project / "few.toml")),
+            out=project / "out",
+            store=store,
+            watcher=told,
+        )
+
+    assert [fault.partition(";")[0] for fault in caught.value.faults] == ["step 3 (quantize): keep_float: no node is called Sofmax"]
+    assert "factorize" in told.began
+    assert "cluster" not in told.began

@@ -41,11 +41,11 @@ def project(tmp_path):
     return tmp_path
 
 
-def build(project, store, **recipe):
+def build(project, store, target="x86-64-avx2", **recipe):
     (project / "tuned.toml").write_text(RECIPE.format(**{"epochs": 3, "metrics": "[]", **recipe}))
     return edgekit.build(
         project / "net.onnx",
-        target="x86-64-avx2",
+        target=target,
         samples=project / "samples",
         recipe=str(project / "tuned.toml"),
         out=project / "out",
@@ -87,3 +87,14 @@ def test_labelled_samples_have_precision_recall_and_confusions_in_the_report(pro
 def test_a_metric_that_is_not_installed_is_a_fault_of_the_plan(project, store):
     with pytest.raises(UsageError, match="metric mious: not installed; did you mean miou"):
         build(project, store, rate=0.01, metrics='["mious"]')
+
+
+def test_a_training_that_kept_its_start_is_said_in_the_summary(project, store):
+    """The teacher is the model as it was, so that nothing can be nearer to it than the start."""
+    report = build(project, store, target=["x86-64-avx2", "raspberry-pi-5:onnxruntime"], rate=0.01)
+
+    (line,) = [remark for remark in report.remarks if "kept the start" in remark]
+    assert line.startswith("finetune kept the start: in 3 steps of training the loss of the samples held out was never below the ")
+    assert line.endswith(" at best); a lower rate or more samples may help.")
+    assert line in str(report)
+    assert "accuracy" in report.summary_columns()

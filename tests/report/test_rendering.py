@@ -5,6 +5,7 @@ from html.parser import HTMLParser
 import msgspec
 import pytest
 
+from edgekit.measure import Judged
 from edgekit.report import Report
 from edgekit.report.charts import Axis, shared_axis
 from edgekit.report.html import render_html
@@ -130,9 +131,9 @@ def test_what_a_delegate_leaves_is_told_in_each_form(report):
 
 
 def test_what_is_emulated_shows_no_time_and_says_so(report, page):
-    row = dict(zip(COLUMNS, report.summary_rows()[-1], strict=True))
+    row = dict(zip(report.summary_columns(), report.summary_rows()[-1], strict=True))
 
-    assert {row[column] for column in COLUMNS if " ms" in column} == {NONE}
+    assert {cell for column, cell in row.items() if " ms" in column} == {NONE}
     assert "emulated: not a latency" in page.text
     assert "android-arm64 (tflite): not measured: emulated: not a latency" in str(report)
     assert "emulated: not a latency" in render_markdown(report)
@@ -203,6 +204,34 @@ def test_the_summary_has_a_row_for_the_float_original_and_each_engine(report):
     assert [row[0] for row in rows] == ["float original", "x86-64-vnni", "raspberry-pi-5", "jetson-orin-nano-jp62", "android-arm64"]
     assert all(len(row) == len(COLUMNS) for row in rows)
     assert rows[2][-1] == "broken: min agreement, max bytes"
+
+
+def test_the_summary_has_the_accuracy_of_the_float_original_and_each_engine_where_labels_are_known(report):
+    at = report.summary_columns().index("accuracy")
+
+    assert [row[at] for row in report.summary_rows()] == ["91.7 %", "87.5 %", "91.7 %", NONE, NONE]
+    assert "accuracy" in str(report).splitlines()[2]
+    assert ">accuracy</th>" in report._repr_html_()
+
+
+def test_a_summary_without_labels_has_no_column_for_accuracy(report):
+    engines = tuple(msgspec.structs.replace(entry, accuracy=None) for entry in report.engines)
+    without = msgspec.structs.replace(report, engines=engines)
+
+    assert without.summary_columns() == tuple(column for column in COLUMNS if column != "accuracy")
+    assert {len(row) for row in without.summary_rows()} == {len(COLUMNS) - 1}
+    assert ">accuracy</th>" not in without._repr_html_()
+
+
+def test_what_accuracy_may_fall_by_and_did_is_told_in_percentage_points(report):
+    """From 50 % to 49.2 % is less by 0.8 points and by 1.6 percent; an engine that gained has lost less than nothing."""
+    judged = tuple(Judged(budget="max_accuracy_drop", limit=0.02, value=value, outcome="kept", remark="") for value in (0.008, -0.008))
+    lost = msgspec.structs.replace(report, engines=(msgspec.structs.replace(report.engines[0], verdict=judged),))
+
+    for shown in (Seen(render_html(lost)).text, render_markdown(lost)):
+        assert "accuracy lost at most 2.0 percentage points" in shown
+        assert "-0.8 percentage points" in shown
+        assert shown.count("0.8 percentage points") == 2
 
 
 def test_a_report_without_samples_budget_or_times_can_be_shown(report):

@@ -55,8 +55,15 @@ def absolute(call: Call, x: Torch) -> Torch:
 
 
 def sign(call: Call, x: Torch) -> Torch:
-    """Sign."""
-    return torch.sign(x)
+    """Sign; where products alone read it, gradients pass straight through as far as 1, or none would ever pass.
+
+    Source:
+        Hubara et al., "Binarized Neural Networks", NeurIPS 2016, eq. 4.
+    """
+    if not call.is_straight:
+        return torch.sign(x)
+    through = x.clamp(-1.0, 1.0)
+    return torch.sign(x).detach() + (through - through.detach())
 
 
 def exp(call: Call, x: Torch) -> Torch:

@@ -19,6 +19,7 @@ class Call:
         attributes: as plain values, text as str.
         types: ONNX's element type of each input that is a constant, 0 of others.
         outputs: how many are wanted.
+        is_straight: of a step function: whether gradients pass as though it were none.
     """
 
     op: str
@@ -26,6 +27,7 @@ class Call:
     attributes: dict[str, Any]
     types: tuple[int, ...]
     outputs: int
+    is_straight: bool = False
 
     def get(self, name: str, default: Any = None) -> Any:
         """An attribute; ``default`` if it is not set."""

@@ -15,7 +15,7 @@ from torch import nn
 from edgekit.errors import SourceError, UnsupportedError
 from edgekit.graph.node import Node
 from edgekit.graph.opset import OPSET
-from edgekit.graph.quantized import FIXED_POINT_SUMS
+from edgekit.graph.quantized import FIXED_POINT_SUMS, PRODUCTS
 from edgekit.graph.trainable.call import Call, Line, Torch
 from edgekit.graph.trainable.integers import INTEGER_FUNCTIONS, in_integers
 from edgekit.graph.trainable.table import FUNCTIONS, NO_WEIGHTS, REFUSALS, SINGLE
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import onnx
 
 _COMPUTED = {**FUNCTIONS, **INTEGER_FUNCTIONS}
+QDQ = frozenset({"QuantizeLinear", "DequantizeLinear"})
 
 NOTHING: Mapping[str, Torch] = MappingProxyType({})
 
@@ -115,7 +116,8 @@ def build(proto: onnx.ModelProto, inputs: Sequence[str] | None, outputs: Sequenc
             tensors[node.outputs[0]] = _constant(node)
         else:
             nodes.append(node)
-    calls = [_call(node, tensors) for node in nodes]
+    straight = _straight(nodes, ends)
+    calls = [replace(_call(node, tensors), is_straight=node in straight) for node in nodes]
     _check_operators(calls)
     lines = [Line(call, tuple(node.inputs), tuple(node.outputs)) for node, call in zip(nodes, calls, strict=True)]
     sizes = {name: tuple(tensor.dims) for name, tensor in tensors.items()}
@@ -165,6 +167,21 @@ def _call(node: Node, tensors: Mapping[str, TensorProto]) -> Call:
     attributes = {name: _plain(node.get(name)) for name in node.attributes}
     types = tuple(tensors[name].data_type if name in tensors else 0 for name in node.inputs)
     return Call(node.op, node.name or node.outputs[0], attributes, types, sum(bool(name) for name in node.outputs))
+
+
+def _straight(nodes: Sequence[Node], ends: Sequence[str]) -> set[Node]:
+    """The Signs that nobody but products reads, by way of Q/DQ or not."""
+    readers: dict[str, list[Node]] = {}
+    for node in nodes:
+        for name in node.inputs:
+            readers.setdefault(name, []).append(node)
+
+    def is_for_products(name: str) -> bool:
+        found = readers.get(name, [])
+        stored = (one for one in found if one.op not in PRODUCTS)
+        return bool(found) and name not in ends and all(one.op in QDQ and is_for_products(one.outputs[0]) for one in stored)
+
+    return {node for node in nodes if node.op == "Sign" and is_for_products(node.outputs[0])}
 
 
 def _plain(value: Any) -> Any:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from edgekit.errors import UsageError
 
 _SHOWN = 3
 
 
-def check_some(step: str, wanted: Mapping[str, object], left: Mapping[str, str]) -> None:
+def check_some(step: str, wanted: Collection[str], left: Mapping[str, str]) -> None:
     """Refuse a step that leaves every layer as it is; a model that has no layers at all has nothing to lose.
 
     Args:

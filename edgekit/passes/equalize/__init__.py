@@ -26,6 +26,7 @@ class Equalize:
             a Clip make it less, they are left alone.
     """
 
+    keeps_nodes: ClassVar[bool] = True
     needs: ClassVar[frozenset[Need]] = frozenset({Need.SAMPLES})
 
     center: bool = True

@@ -9,7 +9,7 @@ import torch
 from edgekit.errors import UsageError
 from edgekit.extras import extra
 from edgekit.model import Preprocess, Signature, Tensor
-from edgekit.passes.learn.options import TrainOptions
+from edgekit.passes.learn.options import TrainOptions, outside
 from edgekit.passes.learn.technique import Torch
 
 with extra("augment"):
@@ -94,6 +94,9 @@ def _steps(options: TrainOptions, size: tuple[int | str, ...], *, is_grey: bool)
     if options.crop:
         if not all(isinstance(one, int) for one in size):
             raise UsageError("crop: the model leaves the size of its input open", hint="pin it with --shape, or leave crop out")
+        if why := outside(options.crop, min(one for one in size if isinstance(one, int))):
+            what, _, hint = why.partition("; ")
+            raise UsageError(what, hint=hint)
         steps.append(kornia.RandomCrop(size, padding=options.crop, p=1.0))
     if options.brightness or options.contrast or options.saturation:
         colours = 0.0 if is_grey else options.saturation

@@ -22,6 +22,7 @@ class Distill(TrainOptions):
     those of a network that was trained before, if only a little; drawn ones learn where the network is not deep.
     """
 
+    keeps_nodes: ClassVar[bool] = True
     needs: ClassVar[frozenset[Need]] = frozenset({Need.SAMPLES, Need.TEACHERS})
 
     def __call__(self, model: Model, supplies: Supplies, out: Path) -> Model:

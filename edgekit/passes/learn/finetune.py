@@ -20,6 +20,7 @@ class Finetune(TrainOptions):
     that nothing depends on the other samples of a batch.
     """
 
+    keeps_nodes: ClassVar[bool] = True
     needs: ClassVar[frozenset[Need]] = frozenset({Need.SAMPLES, Need.TEACHER})
 
     def __call__(self, model: Model, supplies: Supplies, out: Path) -> Model:

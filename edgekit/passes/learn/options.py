@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from edgekit import plugins
 from edgekit.extras import lacks
 from edgekit.strict import nearest
+
+if TYPE_CHECKING:
+    from edgekit.model import Model
 
 CROSS_ENTROPY = "cross_entropy"
 
@@ -104,10 +107,29 @@ class TrainOptions:
                 faults.append(f"{field} = {asked}: not installed as an entry point of edgekit.{group}{nearest(asked, known)}")
         return "; ".join(filter(None, faults))
 
+    def misfit(self, model: Model) -> str:
+        """What of the options fits no input of a model; "" if all does."""
+        pictures = [one for one in model.signature.inputs if one.layout in ("nchw", "nhwc") and len(one.shape) == 4]
+        sizes = [one.shape[1:3] if one.layout == "nhwc" else one.shape[2:] for one in pictures]
+        least = min((size for both in sizes for size in both if isinstance(size, int)), default=None)
+        return outside(self.crop, least)
+
     @property
     def augments(self) -> bool:
         """Whether samples are changed at random."""
         return self.flip != "none" or any((self.rotate_deg, self.crop, self.brightness, self.contrast, self.saturation, self.noise))
+
+
+def outside(crop: int, least: int | None) -> str:
+    """Why pictures cannot be moved by so many pixels; "" if they can.
+
+    Args:
+        crop: pixels.
+        least: height or width of the pictures, whichever is less; None where that is open.
+    """
+    if least is None or crop < least:
+        return ""
+    return f"crop = {crop}: pictures of {least} pixels would be moved out of sight; {least - 1} at most"
 
 
 def _at_least(least: float) -> Callable[[float], bool]:

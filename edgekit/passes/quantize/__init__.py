@@ -90,6 +90,12 @@ class Quantize:
         """What these options ask for and a scheme has no form for; "" if it has all."""
         return lacking(self, scheme)
 
+    def misfit(self, model: Model) -> str:
+        """What ``keep_float`` names and a graph has not; "" if it has all."""
+        from edgekit.passes.named import unnamed
+
+        return unnamed(model, self.keep_float, "keep_float")
+
     def __call__(self, model: Model, supplies: Supplies, out: Path) -> Model:
         """Write the quantized model into ``out``.
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from edgekit.graph.quantized import PRODUCTS
 from edgekit.graph.view import View, attributes
 from edgekit.graph.weighted import ACTIVATIONS, Weighted, is_inside, weighted_nodes
+from edgekit.passes.quantize.before_signs import before_signs
 from edgekit.target import Scheme
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def place(view: View, scheme: Scheme, keep_float: Mapping[str, str] = MappingPro
             with one, such as the Add of its bias, goes with it.
     """
     weighted = weighted_nodes(view)
-    units, left_float = _units(view, scheme, weighted, keep_float)
+    units, left_float = _units(view, scheme, weighted, {**before_signs(view, scheme), **keep_float})
     copies = frozenset(scheme.same_scale_ops) | frozenset(scheme.shared_input_ops)
     movers = [unit for unit in units if unit.node.op_type in copies]
     computing = _read_as_integers([unit for unit in units if unit.node.op_type not in copies], movers, scheme)

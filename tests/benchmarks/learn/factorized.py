@@ -1,6 +1,6 @@
 """Multiply-adds and measured latency of a network whose layers became products of smaller ones, and how near it is before any training.
 
-python tests/benchmarks/learn/factorized.py NET.onnx|.pt2|.keras [--samples DIR] [--ratios 0.75,0.5] [--method auto] [--runs 20]
+python tests/benchmarks/learn/factorized.py NET.onnx|.pt2|.keras [--samples DIR] [--ratios 0.25,0.5] [--method auto] [--runs 20]
 
 Processor time of one thread as a multiple of that of the network as it was, median over runs in turn, in ONNX Runtime and LiteRT, both in
 float. SQNR and agreement are of samples that judge; networks with drawn weights have no samples worth looking at.
@@ -35,7 +35,7 @@ def main() -> None:
     asked = argparse.ArgumentParser()
     asked.add_argument("net", type=Path)
     asked.add_argument("--samples", type=Path)
-    asked.add_argument("--ratios", default="0.75,0.5")
+    asked.add_argument("--ratios", default="0.25,0.5")
     asked.add_argument("--method", default="auto")
     asked.add_argument("--runs", type=int, default=20)
     told = asked.parse_args()

@@ -1,4 +1,5 @@
-"""What runtimes make of shared values, of low rank and of ternary weights: time and bytes of four convolutions of 64 channels (3 x 3, 28 x 28).
+"""What runtimes make of shared values, of low rank, of ternary and binary weights, and of activations that are signs: time and bytes of
+four convolutions of 64 channels (3 x 3, 28 x 28).
 
 python tests/benchmarks/learn/pays.py [--runs 60]
 
@@ -31,7 +32,7 @@ from edgekit.model import Model, seal_model
 from edgekit.passes.compress.binarize import Binarize
 from edgekit.passes.compress.cluster import Cluster
 from edgekit.passes.compress.factorize import Factorize
-from edgekit.passes.contract import Supplies
+from edgekit.passes.contract import Need, Supplies
 from edgekit.passes.quantize import Quantize
 from edgekit.samples import Samples, read_samples
 from edgekit.target import choose
@@ -41,6 +42,8 @@ STEPS = {
     "codebook": Cluster(bits=4),
     "low_rank": Factorize(method="spatial", ratio=0.5),
     "binary": Binarize(kind="ternary", keep_ends=False),
+    "binary_weights": Binarize(kind="binary", keep_ends=False),
+    "binary_activations": Binarize(kind="binary", keep_ends=False, activations=True),
 }
 
 
@@ -50,17 +53,17 @@ def main() -> None:
     told = asked.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         where = Path(folder)
-        models = {"dense": network(where / "dense")}
+        models, held = {"dense": network(where / "dense")}, samples(where / "samples")
         for name, step in STEPS.items():
             (where / name).mkdir()
-            models[name] = step(models["dense"], Supplies(), where / name)
+            models[name] = step(models["dense"], Supplies(samples=held if Need.SAMPLES in step.needs else None), where / name)
         for runtime, opened in (("onnxruntime", in_onnxruntime), ("tflite", in_tflite)):
             engines = {name: engine(runtime, model, where / f"{runtime}-{name}") for name, model in models.items()}
             took = timed({name: opened(path) for name, path in engines.items()}, told.runs)
             for name, path in engines.items():
                 say(runtime, name, path, time=round(took[name] / took["dense"], 2), base=engines["dense"])
         if importlib.util.find_spec("ethosu") is not None:
-            on_ethos_u(models, samples(where / "samples"), where)
+            on_ethos_u(models, held, where)
 
 
 def network(folder: Path) -> Model:

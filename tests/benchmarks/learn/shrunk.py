@@ -51,6 +51,8 @@ STEPS: dict[str, list[Pass]] = {
     "ternary": [Binarize(kind="ternary")],
     "ternary_learned": [Binarize(kind="ternary", train=True, epochs=4, **{**TUNING, "rate": 1e-3})],
     "binary_learned": [Binarize(kind="binary", train=True, epochs=4, **{**TUNING, "rate": 1e-3})],
+    "activations": [Binarize(kind="binary", activations=True)],
+    "activations_learned": [Binarize(kind="binary", activations=True, train=True, epochs=12, **{**TUNING, "rate": 1e-3})],
     "svd_dense": [Factorize(ops=("Gemm",), of="parameters", ratio=0.5, multiple_of=4)],
     "lu_dense": [Factorize(ops=("Gemm",), of="parameters", ratio=0.5, multiple_of=4, method="lu")],
     "convolutions": [Factorize(ops=("Conv",), of="macs", ratio=0.5, multiple_of=4)],

@@ -148,6 +148,33 @@ def test_rounding_lets_gradients_pass_and_clipping_does_not(graph_of):
     assert x.grad.tolist() == [0.0, 2.0, 3.0, 0.0]
 
 
+@pytest.mark.parametrize("between", ["p = Identity(s)", "q = QuantizeLinear(s, scale, zero)  p = DequantizeLinear(q, scale, zero)"])
+def test_gradients_pass_straight_through_signs_that_products_read(graph_of, between):
+    """By hand: the weights, where the input is no larger than 1; the output itself is that of signs."""
+    body = between.replace("p = Identity(s)", "") + f"  y = MatMul({'s' if 'Identity' in between else 'p'}, w)"
+    text = f"net (float[1,3] x) => (float[1,1] y) {{ s = Sign(x)  {body} }}"
+    weights = {"w": np.array([[1.0], [2.0], [4.0]], np.float32)}
+    if "Quantize" in between:
+        weights |= {"scale": np.float32(1.0), "zero": np.int8(0)}
+    graph, x = trainable(graph_of(text, **weights)), torch.tensor([[0.5, -0.25, 3.0]], requires_grad=True)
+
+    made = graph({"x": x})["y"]
+    made.sum().backward()
+
+    assert made.item() == 1.0 - 2.0 + 4.0
+    assert x.grad.tolist() == [[1.0, 2.0, 0.0]]
+
+
+def test_signs_that_something_else_reads_have_the_slope_they_have(graph_of):
+    """The root with a sign has its slope by way of the root, and none by way of the sign."""
+    text = "net (float[1,2] x) => (float[1,2] y) { s = Sign(x)  a = Abs(x)  r = Sqrt(a)  y = Mul(s, r) }"
+    graph, x = trainable(graph_of(text)), torch.tensor([[0.25, -4.0]], requires_grad=True)
+
+    graph({"x": x})["y"].sum().backward()
+
+    assert x.grad.tolist() == [[1.0, 0.25]]
+
+
 def test_four_bit_weights_are_read_as_the_numbers_they_stand_for(graph_of):
     proto = graph_of("net (float[1,2] x) => (y) { w = DequantizeLinear<axis=1>(q, s)  y = MatMul(x, w) }", s=np.float32([0.5, 2.0]))
     proto.graph.initializer.append(onnx.helper.make_tensor("q", onnx.TensorProto.INT4, [2, 2], [-8, 7, 1, -1]))

@@ -5,6 +5,7 @@ import onnx
 import pytest
 
 from edgekit.graph.structure import Structure, structures
+from edgekit.passes.compress.binarize import Binarize
 from edgekit.passes.compress.cluster import Cluster
 from edgekit.passes.contract import Supplies
 from edgekit.passes.learn.finetune import Finetune
@@ -47,6 +48,23 @@ def test_finetuning_moves_shared_values_together(model_of, samples_of, run, tmp_
             unit = (after / np.abs(after).max(axis=1, keepdims=True)).round(5)
             assert len(np.unique(unit)) == 4
             assert {unit.min(), unit.max()} == {-1.0, 1.0}
+
+
+def test_signs_of_some_layers_and_shared_values_of_others_both_stay(model_of, samples_of, run, tmp_path):
+    """Each step takes the layer that the other leaves, in either order, and training keeps what both gave."""
+    model = model_of(NETWORK, w=normal(16, 6), b=normal(16), v=normal(16, 3, seed=1), c=normal(3))
+    samples, made = samples_of(x=normal(65, 1, 6, seed=2)), []
+    for order in ((Cluster(bits=2, keep=("Gemm_2",)), Binarize(keep_ends=False)), (Binarize(keep_ends=False, keep=("Gemm_0",)), Cluster(bits=2))):
+        now = model
+        for step in (*order, Finetune(epochs=3, threads=1, outputs="values")):
+            folder = tmp_path / f"{len(made)}"
+            folder.mkdir()
+            now = step(now, Supplies(samples=samples, teacher=model), folder)
+            made.append(now)
+
+        assert structures(onnx.load(now.path)) == {"w": Structure("codebook"), "v": Structure("ternary", axis=1)}
+        assert len(np.unique(held(now, "w"))) == 4
+        assert all(len(np.unique(np.abs(row[row != 0.0]))) == 1 for row in held(now, "v").T)
 
 
 def test_a_zero_that_is_shared_stays_zero(model_of, samples_of, tmp_path):

@@ -55,6 +55,16 @@ def test_a_moved_picture_is_a_part_of_it_with_black_coming_in():
     assert len({one[0] for one in found}) > 4
 
 
+@pytest.mark.parametrize("crop", [8, 9])
+def test_a_move_out_of_the_picture_is_refused(crop):
+    """Pictures of 8 pixels that are moved by 8 may be black altogether."""
+    with pytest.raises(UsageError, match=f"crop = {crop}: pictures of 8 pixels would be moved out of sight") as caught:
+        changed(pixels("nchw"), signature("nchw"), crop=crop)
+
+    assert "7 at most" in caught.value.hint
+    assert changed(pixels("nchw"), signature("nchw"), crop=7).shape == (16, 1, 3, 8, 8)
+
+
 def test_brightness_and_noise_of_a_grey_picture_stay_in_range():
     made = changed(pixels("nchw", 1), signature("nchw", 1, "grey"), brightness=0.5, contrast=0.2, noise=0.1)
     assert made.shape == (16, 1, 1, 8, 8)

@@ -1,4 +1,4 @@
-"""Binarize: weights become signs, times one magnitude a channel; with or without a zero between them."""
+"""Binarize: weights become signs, times one magnitude a channel, with or without a zero between them; if asked, activations, too."""
 
 from __future__ import annotations
 
@@ -26,26 +26,45 @@ class Binarize(TrainOptions):
         keep_ends: the first and the last product keep their weights, which cost most of the accuracy and have few of the bytes.
         rounding: without ``train``: to the ``nearest`` signs, or ``compensated``: where there are samples, so that each layer's
             outputs change least on them.
+        activations: what these products read becomes signs, too, times the mean magnitude of what an output looks at. Accuracy falls
+            far unless ``train`` makes up for it, and no runtime here is faster or smaller by it. Weights are rounded to the
+            nearest signs then; in training, gradients pass straight through.
         keep: other nodes that are left alone: names, patterns such as ``/head/*``, or operators.
     """
 
     uses: ClassVar[frozenset[Need]] = frozenset({Need.SAMPLES})
-    pays_as: ClassVar[str] = "binary"
 
     kind: Literal["ternary", "binary"] = "ternary"
     train: bool = False
     keep_ends: bool = True
     rounding: Literal["nearest", "compensated"] = "compensated"
+    activations: bool = False
     keep: tuple[str, ...] = ()
 
     @property
     def needs(self) -> frozenset[Need]:
-        """Samples, to learn from."""
-        return frozenset({Need.SAMPLES}) if self.train else frozenset()
+        """Samples, to learn from, and to know what activations are like."""
+        return frozenset({Need.SAMPLES}) if self.train or self.activations else frozenset()
+
+    @property
+    def keeps_nodes(self) -> bool:
+        """Whether no node is new."""
+        return not self.activations
+
+    @property
+    def pays_as(self) -> tuple[str, ...]:
+        """The fields of a runtime's facts that say what comes of it."""
+        return ("binary", "binary_activations") if self.activations else ("binary",)
 
     def missing(self) -> str:
         """What is not installed and the options ask for; signs that are not learned need nothing."""
         return TrainOptions.missing(self) if self.train else ""
+
+    def misfit(self, model: Model) -> str:
+        """What of the options fits nothing in a graph; "" if all does."""
+        from edgekit.passes.named import unnamed
+
+        return "; ".join(filter(None, (unnamed(model, self.keep, "keep"), TrainOptions.misfit(self, model) if self.train else "")))
 
     def __call__(self, model: Model, supplies: Supplies, out: Path) -> Model:
         """Write the binarized model into ``out``.
@@ -62,8 +81,9 @@ class Binarize(TrainOptions):
         from edgekit.passes.compress.binarize.binarizing import binarized
         from edgekit.passes.compress.threads import one_thread
 
-        if self.train and supplies.samples is None:
-            raise SamplesError("binarize: train needs samples", hint="--samples DIR, or --set binarize.train=false")
+        for option, asked in (("train", self.train), ("activations", self.activations)):
+            if asked and supplies.samples is None:
+                raise SamplesError(f"binarize: {option} needs samples", hint=f"--samples DIR, or --set binarize.{option}=false")
         proto = infer_shapes(load(model.path))
         did = left_as_it_is(proto)
         if did is None:
@@ -72,6 +92,23 @@ class Binarize(TrainOptions):
         save(proto, out)
         step = Step(name="binarize", options=asdict(self), tools=self.tools(), did=did)
         return seal_model(out, model.signature, (*model.history, step))
+
+    def foresee(self, model: Model, supplies: Supplies, out: Path) -> Model:
+        """Write into ``out`` the nodes that the model would have, with made-up numbers; without ``activations`` none is new.
+
+        Raises:
+            SourceError: the model cannot be read.
+            UsageError: every layer is left alone, or ``keep`` names what is not there.
+        """
+        if not self.activations:
+            return model
+        from edgekit.graph.onnx_file import infer_shapes, load, save
+        from edgekit.passes.already import left_as_it_is
+        from edgekit.passes.compress.binarize.binarizing import foreseen
+
+        proto = infer_shapes(load(model.path))
+        save(proto if left_as_it_is(proto) is not None else foreseen(proto, self), out)
+        return seal_model(out, model.signature, model.history)
 
     def tools(self) -> dict[str, str]:
         """Versions of the packages that decide the result."""

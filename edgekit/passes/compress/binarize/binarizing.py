@@ -15,9 +15,10 @@ from edgekit.graph.structure import Structure, set_structures
 from edgekit.graph.view import View
 from edgekit.graph.weighted import Weighted, weighted_nodes
 from edgekit.model import Model
+from edgekit.passes.compress.binarize.activations import Spread, channels_of, spread_of, why_not, with_signs
 from edgekit.passes.compress.binarize.signs import Signs, signed
 from edgekit.passes.compress.compressed import sizes_of
-from edgekit.passes.compress.inputs import average_of
+from edgekit.passes.compress.inputs import average_of, looked_at
 from edgekit.passes.compress.rows import Rows, changed, looked_at_all, rows_of, write_rows
 from edgekit.passes.compress.some import check_some
 from edgekit.passes.contract import Supplies
@@ -46,15 +47,17 @@ def binarized(model: Model, proto: onnx.ModelProto, supplies: Supplies, how: Bin
     Raises:
         UsageError: every layer is left alone.
     """
-    view = View(proto)
+    before, view = proto, View(proto)
     weighted = weighted_nodes(view)
-    left = dict.fromkeys(named(view, how.keep, "binarize: keep"), "kept by the user")
-    left |= {name: why for name, one in weighted.items() if (why := _why_not(view, one, how.kind))}
-    if how.keep_ends:
-        left |= dict.fromkeys(sorted(ends(view, weighted)), FIRST_OR_LAST)
+    left = _left(view, weighted, how)
+    check_some("binarize", weighted.keys() - left.keys(), {name: why for name, why in left.items() if name in weighted})
+    if how.activations:
+        proto = _reading_signs(model, proto, view, [one for name, one in weighted.items() if name not in left], supplies)
+        view = View(proto)
+        weighted = weighted_nodes(view)
     wanted = {one.weight: one for name, one in weighted.items() if name not in left}
-    check_some("binarize", wanted, {name: why for name, why in left.items() if name in weighted})
-    seen = dict(looked_at_all(model, view, list(wanted.values()), supplies)) if how.rounding == "compensated" or how.train else {}
+    is_looking = not how.activations and (how.rounding == "compensated" or how.train)
+    seen = dict(looked_at_all(model, view, list(wanted.values()), supplies)) if is_looking else {}
     rows = {weight: rows_of(view, one, seen.get(one.node), is_sparse=weight in view.structures) for weight, one in wanted.items()}
     signs = {weight: signed(one, how.kind) for weight, one in rows.items()}
     did: dict[str, Any] = {
@@ -74,8 +77,46 @@ def binarized(model: Model, proto: onnx.ModelProto, supplies: Supplies, how: Bin
                 write_rows(graph, view, one, found.values, average)
         result = graph.finish()
     set_structures(result, {weight: Structure(how.kind, one.axis) for weight, one in wanted.items()})
-    constants = {"before": sizes_of(proto), "after": sizes_of(result)}
+    constants = {"before": sizes_of(before), "after": sizes_of(result)}
     return result, {**did, "constants": constants, "left_alone": {name: why for name, why in left.items() if name in weighted}}
+
+
+def foreseen(proto: onnx.ModelProto, how: Binarize) -> onnx.ModelProto:
+    """The nodes that products would have around them whose activations become signs, as if all inputs were of mean 0 and deviation 1.
+
+    Args:
+        proto: the graph, all shapes inferred; left alone.
+        how: options of the pass.
+
+    Raises:
+        UsageError: every layer is left alone, or ``keep`` names what is not there.
+    """
+    view = View(proto)
+    weighted = weighted_nodes(view)
+    left = _left(view, weighted, how)
+    check_some("binarize", weighted.keys() - left.keys(), {name: why for name, why in left.items() if name in weighted})
+    wanted = {name: one for name, one in weighted.items() if name not in left}
+    return with_signs(proto, {name: Spread(*(fill(channels_of(view, one)) for fill in (np.zeros, np.ones))) for name, one in wanted.items()})
+
+
+def _left(view: View, weighted: Mapping[str, Weighted], how: Binarize) -> dict[str, str]:
+    """Nodes that are left alone, each with the reason.
+
+    Raises:
+        UsageError: ``keep`` names what is not there.
+    """
+    left = dict.fromkeys(named(view, how.keep, "binarize: keep"), "kept by the user")
+    for name, one in weighted.items():
+        if why := _why_not(view, one, how.kind) or (why_not(one) if how.activations else ""):
+            left[name] = why
+    return left | (dict.fromkeys(sorted(ends(view, weighted)), FIRST_OR_LAST) if how.keep_ends else {})
+
+
+def _reading_signs(model: Model, proto: onnx.ModelProto, view: View, nodes: list[Weighted], supplies: Supplies) -> onnx.ModelProto:
+    """The graph in which these products read signs, by what the samples say of their inputs."""
+    inputs = {one.node: view.numbers(one.weight) // view.constants[one.weight].dims[one.axis] for one in nodes}
+    seen = looked_at(model, view, nodes, supplies, blocked=True)
+    return with_signs(proto, {one.node: spread_of(one, moments, inputs[one.node]) for one, moments in seen})
 
 
 def ends(view: View, weighted: Mapping[str, Weighted]) -> set[str]:

@@ -29,12 +29,19 @@ class Cluster:
 
     needs: ClassVar[frozenset[Need]] = frozenset()
     uses: ClassVar[frozenset[Need]] = frozenset({Need.SAMPLES})
-    pays_as: ClassVar[str] = "codebook"
+    keeps_nodes: ClassVar[bool] = True
+    pays_as: ClassVar[tuple[str, ...]] = ("codebook",)
 
     bits: Literal[2, 3, 4, 5, 6, 7, 8] = 4
     scope: Literal["layer", "channel", "scaled"] = "layer"
     rounding: Literal["nearest", "compensated"] = "compensated"
     keep: tuple[str, ...] = ()
+
+    def misfit(self, model: Model) -> str:
+        """What ``keep`` names and a graph has not; "" if it has all."""
+        from edgekit.passes.named import unnamed
+
+        return unnamed(model, self.keep, "keep")
 
     def __call__(self, model: Model, supplies: Supplies, out: Path) -> Model:
         """Write the clustered model into ``out``.

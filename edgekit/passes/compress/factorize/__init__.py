@@ -12,6 +12,9 @@ from edgekit.plugins import version_of
 
 Op = Literal["Conv", "Gemm", "MatMul"]
 
+HALF = 0.5
+"""What goes where nobody says how much."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Factorize:
@@ -26,7 +29,8 @@ class Factorize:
             it costs; ``cp``: 1 x 1, a column and a row for each channel, 1 x 1; ``separable``: some filters for each input
             channel, then 1 x 1, which wants a step ``finetune``; ``lu``: as ``svd``, by elimination, which loses more.
             Matrices and 1 x 1 convolutions become two.
-        ratio: share that is left of what is counted in all layers together.
+        ratio: share that goes of what is counted in all layers together, as of ``prune``; half of it, where neither this nor
+            ``max_loss`` is said.
         of: what is counted: ``parameters``, ``macs``, or the ``latency`` of the whole model on the target.
         max_loss: instead of ``ratio``: share of its outputs' variance that each layer may lose by itself, 0 to 1; every layer
             takes the cheapest form that keeps it.
@@ -36,10 +40,10 @@ class Factorize:
     """
 
     uses: ClassVar[frozenset[Need]] = frozenset({Need.SAMPLES})
-    pays_as: ClassVar[str] = "low_rank"
+    pays_as: ClassVar[tuple[str, ...]] = ("low_rank",)
 
     method: Literal["auto", "svd", "spatial", "tucker", "cp", "separable", "lu"] = "auto"
-    ratio: float = 0.5
+    ratio: float | None = None
     of: Literal["parameters", "macs", "latency"] = "macs"
     max_loss: float | None = None
     ops: tuple[Op, ...] = ("Conv", "Gemm", "MatMul")
@@ -50,19 +54,32 @@ class Factorize:
         """Refuse what nothing can follow.
 
         Raises:
-            ValueError: a number is out of its range.
+            ValueError: a number is out of its range, or two say how much goes.
         """
-        if not 0.0 < self.ratio <= 1.0:
-            raise ValueError(f"ratio = {self.ratio!r}: more than 0, at most 1")
+        if self.ratio is not None and self.max_loss is not None:
+            raise ValueError(f"ratio = {self.ratio:g} and max_loss = {self.max_loss:g}: either says how much goes; leave one out")
+        if self.ratio is not None and not 0.0 < self.ratio < 1.0:
+            raise ValueError(f"ratio = {self.ratio!r}: more than 0 and less than 1")
         if self.max_loss is not None and not 0.0 <= self.max_loss < 1.0:
             raise ValueError(f"max_loss = {self.max_loss!r}: 0 or more, less than 1")
         if self.multiple_of < 1:
             raise ValueError(f"multiple_of = {self.multiple_of!r}: at least 1")
 
     @property
+    def left(self) -> float:
+        """Share of what is counted that the layers together may keep, where no loss is said."""
+        return 1.0 - (HALF if self.ratio is None else self.ratio)
+
+    @property
     def needs(self) -> frozenset[Need]:
         """The target's latency, where the ratio is of that."""
         return frozenset({Need.COST}) if self.of == "latency" else frozenset()
+
+    def misfit(self, model: Model) -> str:
+        """What ``keep`` names and a graph has not; "" if it has all."""
+        from edgekit.passes.named import unnamed
+
+        return unnamed(model, self.keep, "keep")
 
     def __call__(self, model: Model, supplies: Supplies, out: Path) -> Model:
         """Write the factorized model into ``out``.

@@ -168,7 +168,7 @@ def factorized(model: Model, proto: onnx.ModelProto, supplies: Supplies, how: Fa
         if how.of == "latency" and how.max_loss is None:
             chosen, timed = _by_latency(graph, model, supplies, how)
         else:
-            chosen, timed = _chosen(graph, how, how.ratio), {}
+            chosen, timed = _chosen(graph, how, how.left), {}
         made, lost = graph.factorized(chosen)
     taken = {name: choice for name, choice in chosen.items() if choice.form}
     did = {
@@ -182,18 +182,24 @@ def factorized(model: Model, proto: onnx.ModelProto, supplies: Supplies, how: Fa
     return made, did
 
 
-def _chosen(graph: _Graph, how: Factorize, ratio: float) -> dict[str, Choice]:
+def _chosen(graph: _Graph, how: Factorize, left: float) -> dict[str, Choice]:
     names, choices = list(graph.choices), list(graph.choices.values())
     if how.max_loss is not None:
         return {name: cheapest_within(of_layer, how.max_loss) for name, of_layer in graph.choices.items()}
-    found = within(choices, ratio * graph.total())
+    found = within(choices, left * graph.total())
     if found is None:
         least = sum(min(one.cost for one in of_layer) for of_layer in choices) / max(graph.total(), 1)
         raise UsageError(
-            f"factorize: ratio = {ratio:g}: the lowest ranks leave {least:.2f} of the {how.of} of these layers",
-            hint=f"--set factorize.ratio={np.ceil(100 * least) / 100:g}, another method, or a smaller multiple_of",
+            f"factorize: ratio = {1.0 - left:g}: with the lowest ranks {1.0 - least:.2f} of the {how.of} of these layers go",
+            hint=f"{_less(1.0 - least)}another method, or a smaller multiple_of",
         )
     return dict(zip(names, found, strict=True))
+
+
+def _less(most: float) -> str:
+    """The largest ratio of two digits that the lowest ranks reach, as an option; nothing where there is none."""
+    reached = np.floor(100 * most) / 100
+    return f"--set factorize.ratio={reached:g}, " if reached > 0.0 else ""
 
 
 def _by_latency(graph: _Graph, model: Model, supplies: Supplies, how: Factorize) -> tuple[dict[str, Choice], dict[str, Any]]:
@@ -210,13 +216,13 @@ def _by_latency(graph: _Graph, model: Model, supplies: Supplies, how: Factorize)
             low = middle
             continue
         took = _timed(graph.factorized(chosen)[0], model, supplies)
-        if took <= how.ratio * before:
+        if took <= how.left * before:
             low, best = middle, (chosen, took)
         else:
             high = middle
     if best is None:
-        least = f"no ranks that were tried take {how.ratio:g} of {before:.3g} ms"
-        raise UsageError(f"factorize: ratio = {how.ratio:g}: {least}", hint="a ratio nearer to 1, or of = macs")
+        least = f"no ranks that were tried take {how.left:g} of {before:.3g} ms"
+        raise UsageError(f"factorize: ratio = {1.0 - how.left:g}: {least}", hint="a ratio nearer to 0, or of = macs")
     return best[0], {"latency_ms": {"before": before, "after": best[1]}}
 
 

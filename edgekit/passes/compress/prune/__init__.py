@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from edgekit.errors import SamplesError, UsageError
 from edgekit.extras import lacks
@@ -37,9 +37,11 @@ class Prune:
         epochs: of learning between two steps; of ``soft`` all together.
         rate: learning rate then.
         repair: weights that read channels which go take over what they can of them, where there are samples.
-        keep: nodes that keep their channels, or weights: names or patterns such as ``/head/*``.
+        keep: nodes that keep their channels, or weights: names, patterns such as ``/head/*``, or operators.
         samples: of those that calibrate, how many are looked at.
     """
+
+    keeps_nodes: ClassVar[bool] = True
 
     kind: Literal["structured", "unstructured", "2:4", "soft"] = "structured"
     ratio: float = 0.5
@@ -84,13 +86,19 @@ class Prune:
         return self.steps > 1 or self.kind == "soft"
 
     @property
-    def pays_as(self) -> str:
+    def pays_as(self) -> tuple[str, ...]:
         """The field of a runtime's facts that says what comes of it."""
-        return {"2:4": "sparse_2_4", "unstructured": "unstructured"}.get(self.kind, "structured")
+        return ({"2:4": "sparse_2_4", "unstructured": "unstructured"}.get(self.kind, "structured"),)
 
     def missing(self) -> str:
         """What is not installed and the options ask for; "" if nothing is."""
         return lacks("torch", "torch") if self.learns or self.importance == "taylor" else ""
+
+    def misfit(self, model: Model) -> str:
+        """What ``keep`` names and a graph has not; "" if it has all."""
+        from edgekit.passes.named import unnamed
+
+        return unnamed(model, self.keep, "keep")
 
     def __call__(self, model: Model, supplies: Supplies, out: Path) -> Model:
         """Write the pruned model into ``out``.
@@ -99,7 +107,8 @@ class Prune:
             MissingExtraError: torch is not installed, where something is learned or differentiated.
             SamplesError: samples are missing or do not fit the model.
             SourceError: the model cannot be run.
-            UsageError: nothing may be cut, the ratio cannot be reached, or latency is asked for where nothing is measured.
+            UsageError: nothing may be cut, ``keep`` names what is not there, the ratio cannot be reached, or latency is asked for
+                where nothing is measured.
         """
         from edgekit.graph.onnx_file import infer_shapes, load, save
         from edgekit.passes.already import left_as_it_is

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,7 +20,7 @@ from edgekit.passes.compress.prune import latency, masks
 from edgekit.passes.compress.prune.costs import COUNTED, cost_of
 from edgekit.passes.compress.prune.options import CUTTING
 from edgekit.passes.compress.prune.sensitivity import SHARES, Trial
-from edgekit.passes.compress.prune.structured import Chosen, Cost, choose, scheduled
+from edgekit.passes.compress.prune.structured import Chosen, Cost, choose, scheduled, spared
 
 if TYPE_CHECKING:
     import onnx
@@ -138,9 +137,7 @@ class _Pruning:
     # --- zeros
 
     def _zeroed(self, proto: onnx.ModelProto, ratio: float) -> tuple[onnx.ModelProto, dict[str, Any]]:
-        names = {node.name for node in Graph(proto).nodes}
-        keep = frozenset(name for name in names for pattern in self._how.keep if fnmatch.fnmatchcase(name, pattern))
-        weights = masks.prunable(proto, keep)
+        weights = masks.prunable(proto, spared(proto, self._how.keep))
         scores = masks.scored(proto, weights, self._powers(proto, weights) if self._how.importance == "activation" else {})
         too_few: list[str] = []
         if self._how.kind == "2:4":

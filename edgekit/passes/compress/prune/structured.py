@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 from edgekit.errors import UsageError
 from edgekit.extras import extra
 from edgekit.graph.channels import ChannelGroups, channel_groups, cut
+from edgekit.graph.edit import Graph
 from edgekit.numerics.moments import Moments
 from edgekit.passes.compress.prune.choose import Candidate, Kept, cheapest, evenly, sizes
 from edgekit.passes.compress.prune.importance import Curve, by_activation, by_error, by_gradient, by_magnitude, moments_seen
 from edgekit.passes.compress.prune.repair import taken_over
 from edgekit.passes.compress.prune.sensitivity import measured
+from edgekit.passes.named import fitting
 
 if TYPE_CHECKING:
     import onnx
@@ -74,7 +75,8 @@ def choose(proto: onnx.ModelProto, how: Prune, multiple: int, feeds: Sequence[Fe
         UsageError: no channel may be cut, or what is never to be cut costs more than the budget.
     """
     found = channel_groups(proto)
-    free = [not _is_kept(group.name, group.places, how.keep) for group in found.groups]
+    whole = spared(proto, how.keep)
+    free = [not _is_kept(group.name, group.places, whole) for group in found.groups]
     if not any(free):
         reasons = dict.fromkeys(one.reason for one in found.fixed)
         raise UsageError(
@@ -110,9 +112,17 @@ def _curves(found: ChannelGroups, how: Prune, feeds: Sequence[Feed], seen: Momen
     return by_activation(found, seen) if how.importance == "activation" else by_error(found, seen)
 
 
-def _is_kept(name: str, places: Sequence[Any], patterns: Sequence[str]) -> bool:
-    makers = {place.node for place in places if place.role == "makes"} | {name}
-    return any(fnmatch.fnmatchcase(maker, pattern) for maker in makers for pattern in patterns)
+def spared(proto: onnx.ModelProto, patterns: tuple[str, ...]) -> frozenset[str]:
+    """Names of the nodes that ``keep`` names; of those without a name, of what they make.
+
+    Raises:
+        UsageError: no node fits a pattern.
+    """
+    return frozenset(fitting([(node.name or node.outputs[0], node.op) for node in Graph(proto).nodes], patterns, "prune: keep"))
+
+
+def _is_kept(name: str, places: Sequence[Any], whole: frozenset[str]) -> bool:
+    return not whole.isdisjoint({place.node for place in places if place.role == "makes"} | {name})
 
 
 def scheduled(ratio: float, step: int, steps: int) -> float:

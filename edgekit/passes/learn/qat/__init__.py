@@ -92,6 +92,10 @@ class Qat(TrainOptions):
         """What these options ask for and a scheme has no form for; "" if it has all."""
         return self._quantize().lacking(scheme).replace("--set quantize.", "--set qat.")
 
+    def misfit(self, model: Model) -> str:
+        """What of the options fits nothing in a graph; "" if all does."""
+        return "; ".join(filter(None, (self._quantize().misfit(model), TrainOptions.misfit(self, model))))
+
     def __call__(self, model: Model, supplies: Supplies, out: Path) -> Model:
         """Write the quantized and trained model into ``out``. A graph that came quantized is left as it is.
 
