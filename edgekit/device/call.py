@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import selectors
 import shlex
-import signal
 import subprocess
 import time
 from collections.abc import Callable, Sequence
@@ -18,6 +17,7 @@ from typing import BinaryIO, NamedTuple
 
 from edgekit.device.attended import CONNECT_S, Route
 from edgekit.device.connection import NOISE_BYTES, LostError
+from edgekit.device.process import dropped
 from edgekit.run.frames import CHUNK_BYTES
 
 _BEGIN = "printf '\\036%s\\036' \"$1\"\n"  # what stands before the mark was printed by a login script
@@ -54,16 +54,6 @@ def opened(route: Route, script: str, arguments: Sequence[str], *, patience_s: i
     argv = route.command(shlex.join(["exec", "sh", "-c", _BEGIN + script, "edgekit", *arguments]), patience_s=patience_s)
     pipe = subprocess.PIPE
     return subprocess.Popen(argv, stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True, bufsize=0)
-
-
-def dropped(child: subprocess.Popen[bytes]) -> None:
-    """Kill what is left of a client."""
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(child.pid, signal.SIGKILL)
-    child.wait()
-    for stream in (child.stdin, child.stdout, child.stderr):
-        if stream is not None:
-            stream.close()
 
 
 def lost(route: Route, why: str, stderr: bytes = b"") -> LostError:

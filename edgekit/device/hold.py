@@ -15,8 +15,9 @@ from contextlib import suppress
 from typing import Any
 
 from edgekit.device.attended import ANSWER_S, CONNECT_S, Route
-from edgekit.device.call import dropped, lost, opened
+from edgekit.device.call import lost, opened
 from edgekit.device.connection import BEAT_S, SILENCE_S
+from edgekit.device.process import dropped
 from edgekit.device.shell_scripts import HOLD
 
 BYE_S = 10.0

@@ -34,12 +34,12 @@ def run_to_end(argv: Sequence[str], *, called: str, timeout_s: float, stdin: byt
     except subprocess.TimeoutExpired as error:
         raise DeviceError(f"{called} ran longer than {timeout_s:g} s", hint="is the machine busy, or the engine very slow?") from error
     finally:
-        _end(child)
+        dropped(child)
     return Ran(status=child.returncode, stdout=stdout, stderr=stderr)
 
 
-def _end(child: subprocess.Popen[bytes]) -> None:
-    """Kill what is left of the child's session, and wait for the child."""
+def dropped(child: subprocess.Popen[bytes]) -> None:
+    """Kill what is left of a child's session, and wait for the child."""
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(child.pid, signal.SIGKILL)
     child.wait()
