@@ -32,10 +32,10 @@ from edgekit.model import Model, Store, seal_model
 from edgekit.passes.contract import Supplies
 from edgekit.passes.learn import fit, material_of, teacher_of
 from edgekit.passes.learn.qat import Qat
-from edgekit.passes.learn.qat.simulated import FakeQuantization, Rates, Start
+from edgekit.passes.learn.qat.simulated import FakeQuantization, Rates
+from edgekit.passes.learn.qat.training import simulated
 from edgekit.passes.learn.technique import Technique
 from edgekit.passes.quantize import Quantize
-from edgekit.passes.quantize.apply import apply
 from edgekit.passes.quantize.sensitivity import with_numbers
 from edgekit.pipeline.line import ingested, passed, prepared
 from edgekit.pipeline.steps import Workshop
@@ -73,11 +73,7 @@ def _measure(model: Model, teacher: Model, one: Chosen, samples: Samples, how: Q
     proto = onnx_file.infer_shapes(onnx_file.load(model.path))
     quantize = Quantize(float_if_free=how.float_if_free, weight_bits=how.weight_bits)
     found = quantize.find(model, proto, Supplies(samples=samples, scheme=runtime_of(one).scheme, shared=workshop.shared))
-    student = onnx.ModelProto()
-    student.CopyFrom(proto)
-    technique = FakeQuantization(
-        Start(found.looked_at.view, found.decision, apply(student, found.decision), {}), Rates(biases=how.bias_rate, ranges=how.range_rate)
-    )
+    student, technique = simulated(proto, found, runtime_of(one).scheme, Rates(biases=how.bias_rate, ranges=how.range_rate))
     reference = Runner(teacher.path, threads=1)
     name, output = next(value.name for value in proto.graph.input), proto.graph.output[0].name
     unseen = [feed[name] for feed in samples.feeds("judging", model.signature)]

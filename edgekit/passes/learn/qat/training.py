@@ -15,6 +15,7 @@ from edgekit.passes.learn import Fitted, fit, material_of, require, taught_by
 from edgekit.passes.learn.qat.simulated import FakeQuantization, Rates, Start
 from edgekit.passes.quantize.apply import apply
 from edgekit.passes.quantize.static import Found
+from edgekit.target import Scheme
 
 if TYPE_CHECKING:
     from edgekit.passes.learn.qat import Qat
@@ -33,15 +34,27 @@ def learned(model: Model, proto: onnx.ModelProto, found: Found, supplies: Suppli
     if supplies.samples is None:
         raise SamplesError("qat: needs samples", hint="--samples DIR, or --recipe fp16")
     require(how)
+    student, technique = simulated(proto, found, supplies.scheme, Rates(biases=how.bias_rate, ranges=how.range_rate))
+    material = material_of(supplies.samples, model.signature, taught_by([supplies.teacher or model], how, supplies.samples))
+    fitted = fit(student, material, how, techniques=[technique], watcher=supplies.watcher, checkpoints=supplies.unfinished, what="qat")
+    return found.with_numbers(technique.decision()), fitted
+
+
+def simulated(proto: onnx.ModelProto, found: Found, scheme: Scheme | None, rates: Rates) -> tuple[onnx.ModelProto, FakeQuantization]:
+    """A graph that computes as the engine of its quantization does, and what makes its numbers learnable.
+
+    Args:
+        proto: as quantization found it; it is left alone.
+        found: its quantization.
+        scheme: of the target.
+        rates: of what is learned.
+    """
     student = onnx.ModelProto()
     student.CopyFrom(proto)
     start = Start(found.looked_at.view, found.decision, apply(student, found.decision), structures(proto))
     kept = [entry for entry in student.metadata_props if entry.key != KEY]  # what is float is not trained
     del student.metadata_props[:]
     student.metadata_props.extend(kept)
-    if supplies.scheme is not None and supplies.scheme.fixed_point_sums:
+    if scheme is not None and scheme.fixed_point_sums:
         student.metadata_props.add(key=FIXED_POINT_SUMS, value="true")
-    technique = FakeQuantization(start, Rates(biases=how.bias_rate, ranges=how.range_rate))
-    material = material_of(supplies.samples, model.signature, taught_by([supplies.teacher or model], how, supplies.samples))
-    fitted = fit(student, material, how, techniques=[technique], watcher=supplies.watcher, checkpoints=supplies.unfinished, what="qat")
-    return found.with_numbers(technique.decision()), fitted
+    return student, FakeQuantization(start, rates)
