@@ -89,9 +89,9 @@ def _measure(model: Model, teacher: Model, one: Chosen, samples: Samples, how: Q
     after = _engine(with_numbers(proto, technique.decision()), model, one)
     made = {which: [after(x) for x in inputs] for which, (inputs, _) in sets.items()}
     print("kept, engine: " + _said({which: (wanted, made[which]) for which, (_, wanted) in sets.items()}))
-    simulated = {which: [curve.run(x) for x in inputs] for which, (inputs, _) in sets.items()}
-    print("kept, simulation: " + _said({which: (wanted, simulated[which]) for which, (_, wanted) in sets.items()}))
-    print("simulation against engine: " + _said({which: (made[which], simulated[which]) for which in sets}))
+    played = {which: [curve.run(x) for x in inputs] for which, (inputs, _) in sets.items()}
+    print("kept, simulation: " + _said({which: (wanted, played[which]) for which, (_, wanted) in sets.items()}))
+    print("simulation against engine: " + _said({which: (made[which], played[which]) for which in sets}))
     if given.views:
         views = list(_views(unseen, given.views))
         pair = [after(x) for x in views], [curve.run(x) for x in views]
