@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -142,16 +143,14 @@ def _exchanged(candidates: Sequence[Candidate], kept: Kept, cost: Callable[[Kept
     """One group larger and another smaller, as long as that does less damage within the budget: what steps alone do not find."""
     for _ in range(_EXCHANGES):
         best, gain = None, 1e-12
-        for grows, one in enumerate(candidates):
-            larger = min((size for size in one.sizes if size > kept[grows]), default=0)
-            undone = _damage(one, kept[grows]) - _damage(one, larger) if larger else 0.0
-            for shrinks, other in enumerate(candidates) if undone > gain else ():
-                smaller = max((size for size in other.sizes if size < kept[shrinks]), default=0)
-                if shrinks == grows or not smaller:
-                    continue
-                less = undone - (_damage(other, smaller) - _damage(other, kept[shrinks]))
-                made = _with(_with(kept, grows, larger), shrinks, smaller)
-                if less > gain and cost(made) <= budget:
+        for grows, shrinks in itertools.permutations(range(len(candidates)), 2):
+            one, other = candidates[grows], candidates[shrinks]
+            larger = [size for size in one.sizes if size > kept[grows]][-_REACH:]
+            smaller = [size for size in other.sizes if size < kept[shrinks]][:_REACH]
+            for more, fewer in itertools.product(larger, smaller):
+                undone = _damage(one, kept[grows]) - _damage(one, more)
+                less = undone - (_damage(other, fewer) - _damage(other, kept[shrinks]))
+                if less > gain and cost(made := _with(_with(kept, grows, more), shrinks, fewer)) <= budget:
                     best, gain = made, less
         if best is None:
             return kept
@@ -159,6 +158,8 @@ def _exchanged(candidates: Sequence[Candidate], kept: Kept, cost: Callable[[Kept
     return kept
 
 
+_REACH = 3
+"""Sizes that an exchange goes at most: with few sizes to a group, one up and one down often fit no budget."""
 _EXCHANGES = 50
 
 
