@@ -198,3 +198,16 @@ def test_a_fixed_point_sum_is_that_of_litert(tmp_path, activation):
 def made_of(proto, feed):
     with torch.no_grad():
         return trainable(proto)({name: torch.from_numpy(value) for name, value in feed.items()})["y"].numpy()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU here")
+@pytest.mark.parametrize("product", ["Conv<pads=[1,1,1,1]>", "Gemm<transB=1>"])
+def test_a_gpu_makes_the_same_integers(product):
+    """Also with its short floats (TF32), which hold what 8 bits hold."""
+    shape, weight = (("N", 8, 9, 9), (12, 8, 3, 3)) if product.startswith("Conv") else (("N", 30), (48, 30))
+    proto, _, x = stored(product, shape=shape, weight=weight)
+    with torch.no_grad(), torch.device("cuda"):
+        there = trainable(proto, outputs=["rq"]).to("cuda")({"x": torch.from_numpy(x).to("cuda")})["rq"].cpu().numpy()
+
+    np.testing.assert_array_equal(there, made(proto, x, "rq"))
