@@ -5,7 +5,7 @@ Nothing here imports torch until a graph is made trainable; the other files of t
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
-def trainable(proto: onnx.ModelProto, *, inputs: Sequence[str] | None = None, outputs: Sequence[str] | None = None) -> Trainable:
+def trainable(
+    proto: onnx.ModelProto, *, inputs: Sequence[str] | None = None, outputs: Sequence[str] | None = None, replaced: Collection[str] = ()
+) -> Trainable:
     """A torch module that computes what a graph computes.
 
     Float initializers become parameters; what is no weight (bounds, scales of Q/DQ, exponents, statistics, single numbers
@@ -32,6 +34,8 @@ def trainable(proto: onnx.ModelProto, *, inputs: Sequence[str] | None = None, ou
         proto: in store form: opset 21, no operators of other domains.
         inputs: tensors to begin from, inner ones too; the graph's inputs if None.
         outputs: tensors to end with, inner ones too; the graph's outputs if None. Only nodes that they need are taken in.
+        replaced: what nodes make and others will stand in for. Products of stored numbers are computed in one piece otherwise, as
+            engines do, and what they read as weight or bias is never there by itself.
 
     Raises:
         MissingExtraError: torch is not installed.
@@ -40,7 +44,7 @@ def trainable(proto: onnx.ModelProto, *, inputs: Sequence[str] | None = None, ou
     """
     with extra("torch"):
         from edgekit.graph.trainable.module import build
-    return build(proto, inputs, outputs)
+    return build(proto, inputs, outputs, replaced)
 
 
 def trained(proto: onnx.ModelProto, values: Mapping[str, Array]) -> onnx.ModelProto:

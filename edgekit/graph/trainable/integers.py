@@ -12,8 +12,9 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
-from onnx import TensorProto
+from onnx import TensorProto, numpy_helper
 
 from edgekit.graph.trainable import arithmetic, window
 from edgekit.graph.trainable.call import Call, Line, Torch
@@ -26,7 +27,7 @@ _BYTES = frozenset({TensorProto.UINT8, TensorProto.INT8})
 
 _MULTIPLIER_BITS = 20
 
-Sizes = Mapping[str, tuple[int, ...]]
+Constants = Mapping[str, TensorProto]
 
 
 def integer_product(call: Call, *stored: Torch) -> Torch:
@@ -86,18 +87,18 @@ INTEGER_FUNCTIONS: dict[str, Callable[..., Torch]] = {**{_PREFIX + op: integer_p
 """What computes the lines that :func:`in_integers` makes."""
 
 
-def in_integers(lines: Sequence[Line], ends: Collection[str], sizes: Sizes, *, has_fixed_point_sums: bool) -> list[Line]:
+def in_integers(lines: Sequence[Line], wanted: Collection[str], constants: Constants, *, has_fixed_point_sums: bool) -> list[Line]:
     """The same lines with each product between stored numbers in one, and without those that nobody reads any more.
 
     Args:
         lines: in order.
-        ends: tensors that are wanted.
-        sizes: shape of every constant.
+        wanted: tensors that are to be had, or replaced.
+        constants: every constant; scales of biases are those of their products, or these stay in float.
         has_fixed_point_sums: whether sums of stored numbers are :func:`fixed_point_sum`, or in float as the lines say.
     """
-    joining = _Joining(lines, ends, sizes, has_fixed_point_sums)
+    joining = _Joining(lines, wanted, constants, has_fixed_point_sums)
     made = [joining.joined(line) or line for line in lines]
-    read = Counter(name for line in made for name in line.reads) + Counter(ends)
+    read = Counter(name for line in made for name in line.reads) + Counter(wanted)
     kept: list[Line] = []
     for line in reversed(made):
         if any(read[name] for name in line.makes if name):
@@ -110,10 +111,10 @@ def in_integers(lines: Sequence[Line], ends: Collection[str], sizes: Sizes, *, h
 class _Joining:
     """Finds what engines compute at once."""
 
-    def __init__(self, lines: Sequence[Line], ends: Collection[str], sizes: Sizes, has_fixed_point_sums: bool) -> None:
-        self._makers = {name: line for line in lines for name in line.makes if name}
-        self._read = Counter(name for line in lines for name in line.reads) + Counter(ends)
-        self._sizes = sizes
+    def __init__(self, lines: Sequence[Line], wanted: Collection[str], constants: Constants, has_fixed_point_sums: bool) -> None:
+        self._makers = {name: line for line in lines for name in line.makes if name and name not in wanted}
+        self._read = Counter(name for line in lines for name in line.reads)
+        self._constants = constants
         self._has_fixed_point_sums = has_fixed_point_sums
 
     def joined(self, store: Line) -> Line | None:
@@ -141,7 +142,7 @@ class _Joining:
         x, weight, bias = (self._makers.get(line.read(at)) for at in range(3))
         if x is None or weight is None or not self._is_stored(x, "DequantizeLinear") or not self._is_weight(weight, line.call):
             return None
-        if line.read(2) and (bias is None or bias.call.op != "DequantizeLinear" or bias.read(2)):
+        if line.read(2) and (bias is None or not self._is_bias(bias, x, weight)):
             return None
         return [*(one.read(at) for one in (x, weight) for at in range(3)), "" if bias is None else bias.read(0)]
 
@@ -166,15 +167,21 @@ class _Joining:
 
     def _is_weight(self, line: Line, product: Call) -> bool:
         """Whether a line reads a constant that has one scale, or one of each output channel."""
-        sizes = self._sizes.get(line.read(0), ())
-        if line.call.op != "DequantizeLinear" or not sizes or line.call.get("block_size", 0):
+        if line.call.op != "DequantizeLinear" or line.read(0) not in self._constants or line.call.get("block_size", 0):
             return False
-        channels = _channels(product.op, product)
+        sizes, channels = self._constants[line.read(0)].dims, _channels(product.op, product)
         return self._scales(line) == 1 or (line.call.get("axis", 1) % len(sizes) == channels and self._scales(line) == sizes[channels])
+
+    def _is_bias(self, line: Line, x: Line, weight: Line) -> bool:
+        """Whether a line reads integers that count what the products of two others count."""
+        if line.call.op != "DequantizeLinear" or line.read(2) or not self._scales(line):
+            return False
+        own, of_x, of_weight = (numpy_helper.to_array(self._constants[one.read(1)]).reshape(-1) for one in (line, x, weight))
+        return own.shape == of_weight.shape and np.allclose(own, of_x * of_weight, rtol=1e-5, atol=0.0)
 
     def _scales(self, line: Line) -> int:
         """How many scales it has; 0 where they are no constant."""
-        return math.prod(self._sizes[line.read(1)]) if line.read(1) in self._sizes else 0
+        return math.prod(self._constants[line.read(1)].dims) if line.read(1) in self._constants else 0
 
 
 class _Requantize(torch.autograd.Function):  # type: ignore[misc]  # torch is not typed here

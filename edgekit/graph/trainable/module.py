@@ -35,6 +35,7 @@ class Trainable(nn.Module):  # type: ignore[misc]  # torch is not typed here
     Attributes:
         inputs: names of the tensors it begins from.
         outputs: names of those it ends with.
+        inner: names of those that are never there by themselves, as engines compute what makes and reads them at once.
     """
 
     def __init__(self, lines: Sequence[Line], inputs: Sequence[str], outputs: Sequence[str]) -> None:
@@ -42,6 +43,7 @@ class Trainable(nn.Module):  # type: ignore[misc]  # torch is not typed here
         self.inputs = tuple(inputs)
         self.outputs = tuple(outputs)
         self._lines = tuple(lines)
+        self.inner: frozenset[str] = frozenset()
         self._places: dict[str, tuple[Any, str]] = {}
 
     @property
@@ -78,8 +80,10 @@ class Trainable(nn.Module):  # type: ignore[misc]  # torch is not typed here
             instead: tensors to take in the place of constants, or of what a node makes.
 
         Raises:
-            SourceError: an input is missing, or the numbers do not fit the graph.
+            SourceError: an input is missing, the numbers do not fit the graph, or a tensor is to be taken that is never there.
         """
+        if never := self.inner.intersection(instead):
+            raise SourceError(f"{min(never)} is computed within another node", hint="say in `replaced` what is to be replaced")
         if missing := [name for name in self.inputs if name not in feed]:
             raise SourceError(f"no values for the tensor {', '.join(missing)}", hint="give every input that the part begins from")
         known = {name: self.constant(name) for name in self._places} | {name: feed[name] for name in self.inputs} | dict(instead)
@@ -103,7 +107,7 @@ class Trainable(nn.Module):  # type: ignore[misc]  # torch is not typed here
         return {name: parameter.detach().cpu().numpy() for name, parameter in self.named_parameters(remove_duplicate=False)}
 
 
-def build(proto: onnx.ModelProto, inputs: Sequence[str] | None, outputs: Sequence[str] | None) -> Trainable:
+def build(proto: onnx.ModelProto, inputs: Sequence[str] | None, outputs: Sequence[str] | None, replaced: Collection[str]) -> Trainable:
     """See :func:`edgekit.graph.trainable.trainable`."""
     _check_form(proto)
     graph = proto.graph
@@ -120,9 +124,10 @@ def build(proto: onnx.ModelProto, inputs: Sequence[str] | None, outputs: Sequenc
     calls = [replace(_call(node, tensors), is_straight=node in straight) for node in nodes]
     _check_operators(calls)
     lines = [Line(call, tuple(node.inputs), tuple(node.outputs)) for node, call in zip(nodes, calls, strict=True)]
-    sizes = {name: tuple(tensor.dims) for name, tensor in tensors.items()}
-    lines = in_integers(lines, ends, sizes, has_fixed_point_sums=any(entry.key == FIXED_POINT_SUMS for entry in proto.metadata_props))
+    has_fixed_point_sums = any(entry.key == FIXED_POINT_SUMS for entry in proto.metadata_props)
+    lines = in_integers(lines, {*ends, *replaced}, tensors, has_fixed_point_sums=has_fixed_point_sums)
     made = Trainable(_with_drops(lines, {*ends, *tensors}), begins, ends)
+    made.inner = frozenset(name for node in nodes for name in node.outputs) - {name for line in lines for name in line.makes}
     fixed = _fixed(nodes, tensors)
     read = {name for line in lines for name in line.reads} | set(ends)
     for name in sorted(read & tensors.keys() - set(begins)):

@@ -4,6 +4,7 @@ import onnxruntime
 import pytest
 from onnx import numpy_helper
 
+from edgekit.errors import SourceError
 from edgekit.graph.onnx_file import infer_shapes
 from edgekit.graph.trainable import trainable
 
@@ -211,3 +212,23 @@ def test_a_gpu_makes_the_same_integers(product):
         there = trainable(proto, outputs=["rq"]).to("cuda")({"x": torch.from_numpy(x).to("cuda")})["rq"].cpu().numpy()
 
     np.testing.assert_array_equal(there, made(proto, x, "rq"))
+
+
+def test_a_bias_that_counts_something_else_is_added_in_float():
+    """Where engines have no such product, either; expected is ONNX Runtime, node by node."""
+    proto, _, x = stored("Conv", shape=("N", 8, 9, 9))
+    next(one for one in proto.graph.initializer if one.name == "sb").CopyFrom(numpy_helper.from_array(np.full(12, 1e-3, np.float32), "sb"))
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    wanted = onnxruntime.InferenceSession(proto.SerializeToString(), options).run(["y"], {"x": x})[0]
+
+    np.testing.assert_allclose(made(proto, x, "y"), wanted, atol=1e-4 * np.abs(wanted).max())
+
+
+def test_what_is_replaced_is_read_and_what_is_never_there_is_refused():
+    proto, _, x = stored("Conv", shape=("N", 8, 9, 9))
+    feed, nothing = {"x": torch.from_numpy(x)}, {"wd": torch.zeros(12, 8, 3, 3)}
+    with torch.no_grad():
+        assert len(torch.unique(trainable(proto, replaced=["wd"])(feed, nothing)["y"][:, 0])) == 1  # the bias alone
+        with pytest.raises(SourceError, match="wd is computed within another node"):
+            trainable(proto)(feed, nothing)

@@ -67,6 +67,7 @@ def learned_integers(start: Start, parts: Sequence[Block], feeds: Sequence[Feed]
     proto = with_open_batch(start.proto)
     quantized = with_numbers(proto, start.decision)
     places = _places(quantized, start)
+    replaced = {name for place in places.values() for name in (place.weight, place.bias) if name}
     exact: list[dict[str, Torch]] = [{name: torch.from_numpy(np.array(value)) for name, value in feed.items()} for feed in feeds]
     rounded = [dict(one) for one in exact]
     found: Integers = {}
@@ -74,7 +75,7 @@ def learned_integers(start: Start, parts: Sequence[Block], feeds: Sequence[Feed]
     with _one_thread():
         for number, block in enumerate(parts):
             wanted = Part(proto, block, exact).each(exact)
-            learning = _Learning(start, Part(quantized, block, rounded), block, places, wanted)
+            learning = _Learning(start, Part(quantized, block, rounded, replaced), block, places, wanted)
             integers, made = learning.run(exact, rounded, number)
             found |= integers
             adopted += bool(integers)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -32,10 +32,11 @@ class Part:
         proto: the graph, see :func:`edgekit.graph.open_batch.with_open_batch`.
         block: what to run.
         samples: of its inputs; the first two show whether it can be run on several at once.
+        replaced: tensors that ``instead`` will name.
     """
 
-    def __init__(self, proto: onnx.ModelProto, block: Block, samples: Sequence[Values]) -> None:
-        self._module = trainable(proto, inputs=block.inputs, outputs=block.outputs).requires_grad_(requires_grad=False)
+    def __init__(self, proto: onnx.ModelProto, block: Block, samples: Sequence[Values], replaced: Collection[str] = ()) -> None:
+        self._module = trainable(proto, inputs=block.inputs, outputs=block.outputs, replaced=replaced).requires_grad_(requires_grad=False)
         self._inputs = block.inputs
         with torch.no_grad():
             self._is_stacking = self._stacks([self._of_block(one) for one in samples[:2]])
