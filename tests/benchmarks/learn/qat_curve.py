@@ -58,6 +58,7 @@ def main() -> None:
     parser.add_argument("--store", type=Path)
     parser.add_argument("--set", nargs="*", default=[])
     given = parser.parse_args()
+    torch.set_num_threads(1)
     options: dict[str, Any] = {"float_if_free": False, "threads": 1}
     options |= {name: _number(text) for name, text in (one.split("=") for one in given.set)}
     how = Qat(**options)
