@@ -89,7 +89,22 @@ def cheapest(candidates: Sequence[Candidate], cost: Callable[[Kept], float], bud
             break
         at[best], kept[best] = place, candidates[best].sizes[place]
         now = cost(kept)
-    return _exchanged(candidates, given_back(candidates, kept, cost, budget), cost, budget)
+    kept = _exchanged(candidates, given_back(candidates, kept, cost, budget), cost, budget)
+    return kept if cost(kept) >= _FILLED * budget else _nearest(candidates, kept, cost, budget)
+
+
+_FILLED, _FEW = 0.75, 4096
+"""Share of a budget that is to be used, and how many choices are all tried for it: with few groups of coarse sizes, what does the least
+damage may lie far below, and a network that loses much more than was asked for has less left to learn with."""
+
+
+def _nearest(candidates: Sequence[Candidate], kept: Kept, cost: Callable[[Kept], float], budget: float) -> Kept:
+    """Of all choices that use the budget the one of least damage; what is kept already where there is none, or there are too many."""
+    if math.prod(len(one.sizes) for one in candidates) > _FEW:
+        return kept
+    every = (list(sizes) for sizes in itertools.product(*(one.sizes for one in candidates)))
+    near = [each for each in every if _FILLED * budget <= cost(each) <= budget]
+    return min(near, key=lambda each: sum(map(_damage, candidates, each)), default=kept)
 
 
 def evenly(candidates: Sequence[Candidate], cost: Callable[[Kept], float], budget: float) -> Kept:

@@ -56,7 +56,7 @@ def test_what_the_last_step_took_too_much_is_given_back():
 
 
 def test_the_choice_is_mostly_the_best_there_is_and_never_far_from_it():
-    """Of all choices there are, by trying them: three groups of four sizes, costs as of layers that follow one another."""
+    """Of all that use three quarters of the budget, by trying them: three groups of four sizes, costs as of layers in a row."""
     ratios = []
     for seed in range(100):
         draw = np.random.default_rng(seed)
@@ -70,11 +70,20 @@ def test_the_choice_is_mostly_the_best_there_is_and_never_far_from_it():
             return sum(float(one.damage[one.sizes[0] - size]) for one, size in zip(groups, kept, strict=True))
 
         budget = 0.5 * cost([4, 4, 4])
-        best = min(damage(kept) for kept in itertools.product(*(one.sizes for one in groups)) if cost(kept) <= budget)
+        every = itertools.product(*(one.sizes for one in groups))
+        best = min(damage(kept) for kept in every if 0.75 * budget <= cost(kept) <= budget)
         ratios.append(damage(cheapest(groups, cost, budget)) / best)
 
     assert np.mean(np.array(ratios) < 1.0 + 1e-9) > 0.93  # stepping one size up and one down alone: 0.90
     assert max(ratios) < 1.5
+
+
+def test_a_budget_is_used_where_one_choice_of_a_little_more_damage_uses_it():
+    # four and one do 2.5 of damage and leave 4 of a budget of 9; two and four do 2.6 and use 8; four and two would cost 12
+    first, second = candidate(0, 1, 2.6, 4, math.inf), candidate(0, 0.5, 1, 2.5, math.inf)
+    groups = [Candidate(one.order, one.damage, (4, 2, 1)) for one in (first, second)]
+
+    assert cheapest(groups, lambda kept: {(4, 2): 12.0}.get(tuple(kept), float(kept[0] * kept[1])), 9.0) == [2, 4]
 
 
 def test_evenly_every_group_loses_the_same_share():
