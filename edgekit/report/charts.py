@@ -250,6 +250,10 @@ _FAR = 8
 _DEEP = 1e-4
 _LARGEST = 1e300
 _LEAST_MARGIN = 1e-300
+_MOST_POINTS = 40
+"""More checks than these are a line alone: their points would run into one another on a telephone."""
+_LEVEL_WIDTH = 6
+"""Characters that have room beside a chart."""
 
 
 def is_drawable(value: float) -> bool:
@@ -277,9 +281,10 @@ def learning(curves: Sequence[tuple[int, Sequence[tuple[int, float]]]], steps: i
         places = [f"{_across(step, steps):.0f} {_y(axis, value)}" for step, value in points]
         if places:
             marks.append(element("path", d="M" + "L".join(places), class_=f"curve s{series}"))
+        if 0 < len(places) <= _MOST_POINTS:
             marks.append(element("path", d="".join(f"M{place}h0" for place in places), class_=f"points s{series}"))
     labels = [
-        element("span", plain(tick), style=f"top:{(1 - axis.share(tick)) * 100:.1f}%", class_="level")
+        element("span", _level(tick), style=f"top:{(1 - axis.share(tick)) * 100:.1f}%", class_="level")
         for tick in ticks
         if 0.08 <= axis.share(tick) <= 0.92
     ]
@@ -296,6 +301,12 @@ def _axis_of(low: float, high: float) -> Axis:
         return Axis(max(low, high * _DEEP) / 1.25, high * 1.25, log=True)
     margin = max(0.08 * (high - low) or 0.1 * abs(high) or 1.0, _LEAST_MARGIN)
     return Axis(low - margin, high + margin, log=False)
+
+
+def _level(tick: float) -> str:
+    """A level as it is written beside a chart, with an exponent where it is too long otherwise."""
+    text = plain(tick)
+    return text if len(text) <= _LEVEL_WIDTH else f"{tick:g}"
 
 
 def _across(done: int, steps: int) -> float:

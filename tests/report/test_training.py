@@ -107,6 +107,18 @@ def test_no_losses_are_too_odd_to_be_drawn(losses):
     assert drawn.count('class="level"') <= 6
 
 
+def test_levels_of_large_losses_have_room_beside_the_chart():
+    drawn = learning([(1, [(0, 4e6), (10, 1e5)])], 10, 10, "finetune")
+
+    assert ">2e+06</span>" in drawn
+    assert ">200000</span>" in drawn
+
+
+@pytest.mark.parametrize(("checks", "drawn"), [(1, 1), (40, 1), (41, 0)])
+def test_checks_are_points_as_long_as_there_is_room_between_them(checks, drawn):
+    assert learning([(1, [(at, 1.0 + at) for at in range(checks)])], checks, 0, "finetune").count('class="points') == drawn
+
+
 @pytest.mark.parametrize("odd", [math.inf, -math.inf, math.nan])
 def test_losses_that_are_not_finite_are_left_out_of_the_chart(odd):
     """0.2 to 1.0 remain, with the middle at 0.6."""
