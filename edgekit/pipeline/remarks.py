@@ -3,6 +3,7 @@ a budget keeps in float."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from edgekit.passes.quantize.reasons import NO_SLOWER
 from edgekit.pipeline.line import Built
 from edgekit.plan import runtime_of
 from edgekit.report import StepEntry
+from edgekit.report.training import Course, courses
 
 _NAMED = 3
 _REACHED = {"min_sqnr_db": "sqnr_db_on_samples", "min_agreement": "agreement_on_samples", "max_accuracy_drop": "accuracy_drop_on_samples"}
@@ -27,19 +29,19 @@ def on_steps(entries: Sequence[StepEntry]) -> tuple[str, ...]:
     """Sentences on a model that came quantized, with the steps that left it as it was, and on training that gained nothing."""
     left = [entry for entry in entries if LEFT in entry.did]
     said = [_left(list(dict.fromkeys(entry.name for entry in left)), left[-1].did[LEFT])] if left else []
-    return (*said, *dict.fromkeys(line for entry in entries for line in _start_kept(entry)))  # targets share steps
+    return (*said, *(line for course in courses(entries) for line in _start_kept(course)))
 
 
-def _start_kept(entry: StepEntry) -> Iterator[str]:
+def _start_kept(course: Course) -> Iterator[str]:
     """That a training never did better than its start, which is what was kept."""
-    for record in [entry.did] if "kept_step" in entry.did else entry.did.get("learned", []):
-        later = [check["held_out"] for check in record["curve"] if check["step"] > 0 and "held_out" in check]
-        if record["kept_step"] == 0 and later:
-            where = "" if entry.target == "all" else f" for {entry.target}"
-            yield (
-                f"{entry.name}{where} kept the start: in {record['steps']} steps of training the loss of the samples held out was never below the"
-                f" {record['held_out_loss_before']:.4g} that it began with ({min(later):.4g} at best); a lower rate or more samples may help."
-            )
+    held_out = dict(course.of("held_out"))
+    start = held_out.get(0)
+    later = [value for step, value in held_out.items() if step > 0 and not math.isnan(value)]
+    if course.kept_step == 0 and start is not None and later and min(later) >= start:
+        yield (
+            f"{course.name} kept the start: in {course.steps} steps of training the loss of the samples held out was never below the"
+            f" {start:.4g} that it began with ({min(later):.4g} at best); a lower rate or more samples may help."
+        )
 
 
 def _left(steps: Sequence[str], found: dict[str, Any]) -> str:

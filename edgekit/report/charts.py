@@ -246,46 +246,72 @@ def falling(curves: Sequence[tuple[int, Sequence[tuple[float, float]]]], most: f
 
 
 _FAR = 8
-"""Losses that lie further apart than by such a factor are drawn by their logarithms, as far down as :data:`_DEEP`."""
+"""Losses above 0 that lie further apart than by such a factor are drawn by their logarithms, as far down as :data:`_DEEP`."""
 _DEEP = 1e-4
-_ROOM = 0.15
+_LARGEST = 1e300
+_LEAST_MARGIN = 1e-300
+_MOST_POINTS = 40
+"""More checks than these are a line alone: their points would run into one another on a telephone."""
+_LEVEL_WIDTH = 6
+"""Characters that have room beside a chart."""
 
 
-def learning(curves: Sequence[tuple[int, Sequence[tuple[int, float]]]], steps: int, kept: int, name: str) -> Markup:
-    """Lines of losses by the updates done, and an upright one where weights were kept.
+def is_drawable(value: float) -> bool:
+    """Whether a value has a place on an axis: it is a number, and the way from it to another is finite."""
+    return abs(value) <= _LARGEST
+
+
+def learning(curves: Sequence[tuple[int, Sequence[tuple[int, float]]]], steps: int, kept: int, name: str) -> Markup | None:
+    """Lines of losses by the updates done, and an upright one where weights were kept; None if no loss is finite.
 
     Args:
-        curves: colour's number, and (updates done, loss) of each check, at least one; losses are 0 or more.
+        curves: colour's number, and (updates done, loss) of each check; a user's loss may be below 0, infinite or not a number.
         steps: updates at the right end.
         kept: updates after which weights were kept.
         name: of what is shown.
     """
-    losses = [value for _, points in curves for _, value in points]
-    high = max(losses) or 1.0
-    low = max(min(losses), high * _DEEP)
-    is_log, margin = high / low > _FAR, 0.08 * (high - low) or 0.1 * high
-    axis = Axis(low / 1.25, high * 1.25, log=True) if is_log else Axis(low - margin, high + margin, log=False)
-    ticks = [tick for tick in axis.ticks() if high / low < 100 or math.log10(tick).is_integer()]
+    drawn_of = [(series, [(step, value) for step, value in points if is_drawable(value)]) for series, points in curves]
+    losses = [value for _, points in drawn_of for _, value in points]
+    if not losses:
+        return None
+    axis = _axis_of(min(losses), max(losses))
+    ticks = [tick for tick in axis.ticks() if not axis.log or axis.high < 100 * axis.low or math.log10(tick).is_integer()]
     marks = [element("line", x1=0, x2=WIDTH, y1=_y(axis, tick), y2=_y(axis, tick), class_="grid") for tick in ticks]
-    for series, points in curves:
-        places = [f"{_across(step, steps) * WIDTH:.0f} {_y(axis, value)}" for step, value in points]
-        marks.append(element("path", d="M" + "L".join(places), class_=f"curve s{series}"))
-        marks.append(element("path", d="".join(f"M{place}h0" for place in places), class_=f"points s{series}"))
+    for series, points in drawn_of:
+        places = [f"{_across(step, steps):.0f} {_y(axis, value)}" for step, value in points]
+        if places:
+            marks.append(element("path", d="M" + "L".join(places), class_=f"curve s{series}"))
+        if 0 < len(places) <= _MOST_POINTS:
+            marks.append(element("path", d="".join(f"M{place}h0" for place in places), class_=f"points s{series}"))
     labels = [
-        element("span", plain(tick), style=f"top:{(1 - axis.share(tick)) * 100:.1f}%", class_="level")
+        element("span", _level(tick), style=f"top:{(1 - axis.share(tick)) * 100:.1f}%", class_="level")
         for tick in ticks
         if 0.08 <= axis.share(tick) <= 0.92
     ]
-    drawn = _svg(*marks, _upright(_across(kept, steps), "p50"), label=f"{name}: loss by updates of the weights, kept after {kept} of {steps}")
-    words = ((0.0, "start"), (0.5, "loss, log scale" if is_log else "loss"))
-    below = [element("span", text, style=f"left:{_across(share, 1) * 100:.1f}%", class_="tick") for share, text in words]
+    drawn = _svg(*marks, _upright(_across(kept, steps) / WIDTH, "p50"), label=f"{name}: loss by updates of the weights, kept after {kept} of {steps}")
+    words = ((0, "start"), (50, "loss, log scale" if axis.log else "loss"))
+    below = [element("span", text, style=f"left:{percent}%", class_="tick") for percent, text in words]
     scale = element("div", *below, element("span", f"{steps:,} steps", class_="unit"), class_="scale")
-    return element("div", element("div", drawn, *labels, class_="canvas"), scale, class_="plot")
+    return element("div", element("div", drawn, *labels, class_="canvas"), scale, class_="plot beside")
 
 
-def _across(done: float, steps: int) -> float:
-    """Where so much of a training lies, 0 to 1 of the chart: behind the room for the levels, since most happens at the start."""
-    return _ROOM + (1.0 - _ROOM) * done / max(1, steps)
+def _axis_of(low: float, high: float) -> Axis:
+    """An axis for losses from ``low`` to ``high``, with some room at both ends."""
+    if 0 < low * _FAR < high:
+        return Axis(max(low, high * _DEEP) / 1.25, high * 1.25, log=True)
+    margin = max(0.08 * (high - low) or 0.1 * abs(high) or 1.0, _LEAST_MARGIN)
+    return Axis(low - margin, high + margin, log=False)
+
+
+def _level(tick: float) -> str:
+    """A level as it is written beside a chart, with an exponent where it is too long otherwise."""
+    text = plain(tick)
+    return text if len(text) <= _LEVEL_WIDTH else f"{tick:g}"
+
+
+def _across(done: int, steps: int) -> float:
+    """Where so many updates lie."""
+    return done / max(1, steps) * WIDTH
 
 
 def mark(outcome: str) -> Markup:

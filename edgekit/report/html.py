@@ -221,7 +221,7 @@ _CURVES = (("held_out", 1, "held out"), ("loss", 2, "trained on"))
 
 def _training(report: Report) -> Markup | None:
     """A chart for each training."""
-    shown = courses(report)
+    shown = courses(report.steps)
     if not shown:
         return None
     keys = [element("span", swatch(), text, class_=f"s{series}") for _, series, text in _CURVES]
@@ -230,9 +230,9 @@ def _training(report: Report) -> Markup | None:
 
 
 def _course(course: Course) -> Markup:
-    drawn = [(series, course.of(which)) for which, series, _ in _CURVES]
+    curves = [(series, course.of(which)) for which, series, _ in _CURVES]
     caption = element("figcaption", course.name, element("small", course.sentence()))
-    return element("figure", caption, learning([one for one in drawn if one[1]], course.steps, course.kept_step, course.name), class_="spread")
+    return element("figure", caption, learning(curves, course.steps, course.kept_step, course.name), class_="spread")
 
 
 def _footer(report: Report) -> Markup:

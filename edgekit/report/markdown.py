@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
 from edgekit.report import npu
+from edgekit.report.charts import is_drawable
 from edgekit.report.metrics import METRIC_COLUMNS, confusion_lines, metric_rows
 from edgekit.report.record import EngineEntry, Report
 from edgekit.report.stages import STAGE_COLUMNS, STAGE_INTRO, STAGE_TEXT, stage_rows
@@ -184,15 +185,18 @@ def _stages(report: Report) -> str:
 def _training(report: Report) -> str:
     """Each training in a line, its checks as bars: what was held out, or else what trained."""
     lines = []
-    for course in courses(report):
+    for course in courses(report.steps):
         drawn = bars([value for _, value in course.of("held_out") or course.of("loss")])
-        lines.append(f"- {escaped(course.name)}: `{drawn}` {escaped(course.sentence())}")
+        lines.append(f"- {escaped(course.name)}: {f'`{drawn}` ' if drawn else ''}{escaped(course.sentence())}")
     return f"## Training\n\n{TRAINING_INTRO} Each bar is a check, from the least loss (▁) to the largest (█).\n\n" + "\n".join(lines) if lines else ""
 
 
 def bars(values: Sequence[float], most: int = 32) -> str:
-    """Values as bars, scaled between the least and the largest; of many, some at even distances, the first and the last among them."""
-    shown = values if len(values) <= most else [values[round(index * (len(values) - 1) / (most - 1))] for index in range(most)]
+    """Finite values as bars, scaled between the least and the largest; of many, some at even distances, the first and the last among them."""
+    finite = [value for value in values if is_drawable(value)]
+    if not finite:
+        return ""
+    shown = finite if len(finite) <= most else [finite[round(index * (len(finite) - 1) / (most - 1))] for index in range(most)]
     least, span = min(shown), max(shown) - min(shown)
     return "".join(_BARS[round((value - least) / span * (len(_BARS) - 1)) if span else 0] for value in shown)
 

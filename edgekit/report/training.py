@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from edgekit.report.record import Report, StepEntry
+from edgekit.report.record import StepEntry
 from edgekit.report.words import change, percent, plain
 
 TRAINING_INTRO = (
@@ -51,13 +51,14 @@ class Course(msgspec.Struct, frozen=True):
         for which, named, unit in (("held_out", "held-out loss", plain), ("accuracy", "held-out accuracy", percent)):
             values = dict(self.of(which))
             if self.kept_step in values and 0 in values:
-                told.append(f"{named} {change(values[0], values[self.kept_step], unit)}")
+                changed = change(values[0], values[self.kept_step], unit)
+                told.append(f"{named} {changed}{' as at the start' if self.kept_step and unit(values[0]) == changed else ''}")
         return ", ".join(told)
 
 
-def courses(report: Report) -> list[Course]:
-    """All trainings of a build, each once, though several targets share it."""
-    return list(dict.fromkeys(course for step in report.steps for course in _courses(step)))
+def courses(steps: Sequence[StepEntry]) -> list[Course]:
+    """All trainings of a build's steps, each once, though several targets share it."""
+    return list(dict.fromkeys(course for step in steps for course in _courses(step)))
 
 
 def _courses(step: StepEntry) -> Iterator[Course]:

@@ -206,7 +206,7 @@ def has_something(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _plain_number(value: float) -> str:
-    if value and abs(value) < 1e-4:
+    if 0 < abs(value) < 1e-4 or 1e15 <= abs(value) < math.inf:
         return f"{value:.2g}"
     shown = number(value, 4)
     return shown.rstrip("0").rstrip(".") if "." in shown else shown

@@ -12,7 +12,7 @@ import struct
 import subprocess
 import sys
 from contextlib import contextmanager, suppress
-from typing import Any, Dict, Iterator, List, Sequence
+from typing import Any, Dict, Iterator, List, NamedTuple, Sequence
 
 from .bundle_file import RefusedError
 from .errors import RunError, one_line
@@ -120,7 +120,7 @@ def answers(slot: str, manifest: Dict[str, Any]) -> Any:
         with open(os.path.join(desk, "job.json"), "w", encoding="utf-8") as stream:
             json.dump(job, stream)
         argv = ["-m", "edgekit_run.agent", os.path.join(desk, "job.json"), os.path.join(desk, "result.json")]
-        said = _run(argv, os.path.join(slot, "runner"), manifest["health"]["timeout_s"])
+        said = _run(argv, os.path.join(slot, "runner"), manifest["health"]["timeout_s"]).said
         answer = _json(os.path.join(desk, "result.json"))
         if answer is None or answer["error"] is not None:
             raise RunError("engine", answer["error"]["reason"] if answer else said)
@@ -141,10 +141,12 @@ def _built(slot: str, manifest: Dict[str, Any], *, is_new: bool) -> Any:
                 raise RunError("feeds", "the input %s cannot be a file's name" % tensor.name)
             with open(os.path.join(inputs, "%03d" % number, tensor.name + ".bin"), "wb") as stream:
                 stream.write(tensor.data)
-    said = _run(told["argv"] if is_new else told["again"], folder, told["timeout_s"])
+    ended = _run(told["argv"] if is_new else told["again"], folder, told["timeout_s"])
     result = _json(os.path.join(folder, BUILD_RESULT))
     if result is None or result["status"] != "built":
-        raise RefusedError("build", (result or {}).get("reason") or said)
+        raise RefusedError("build", (result or {}).get("reason") or ended.said)
+    if ended.status != 0:  # what lies there is of a build before, or was written before the engine was asked
+        raise RefusedError("build", ended.said)
     if "run" not in result:
         raise RefusedError("build", "its builder is of an older edgekit, which could not ask trtexec what an engine answers: bundle it anew")
     got = []
@@ -192,8 +194,15 @@ def _desk(slot: str) -> Iterator[str]:
         shutil.rmtree(desk, ignore_errors=True)
 
 
-def _run(arguments: List[str], folder: str, timeout_s: float) -> str:
-    """Run a Python of a bundle's own, apart from this process, to its end; how it ended, in words.
+class _Ended(NamedTuple):
+    """How a process ended: its exit status, below 0 the signal's number, and the same in words."""
+
+    status: int
+    said: str
+
+
+def _run(arguments: List[str], folder: str, timeout_s: float) -> _Ended:
+    """Run a Python of a bundle's own, apart from this process, to its end.
 
     Raises:
         RunError: it does not end in time.
@@ -221,8 +230,8 @@ def _run(arguments: List[str], folder: str, timeout_s: float) -> str:
             child.stdout.close()
     if child.returncode < 0:
         with suppress(ValueError):
-            return "it was ended by %s" % signal.Signals(-child.returncode).name
-    return one_line("it ended with status %d%s" % (child.returncode, ": " + said[-1] if said else ""))
+            return _Ended(child.returncode, "it was ended by %s" % signal.Signals(-child.returncode).name)
+    return _Ended(child.returncode, one_line("it ended with status %d%s" % (child.returncode, ": " + said[-1] if said else "")))
 
 
 def _dies_with_us() -> None:

@@ -7,6 +7,8 @@ import onnx
 import pytest
 
 import edgekit
+from edgekit.pipeline.remarks import on_steps
+from edgekit.report import StepEntry
 
 NET = """<ir_version: 8, opset_import: ["" : 17]> net (float[1,3,16,16] x) => (float[1,4,16,16] y) {
     a = Conv(x, w)  r = Relu(a)  b = Conv<pads=[1,1,1,1], group=8>(r, v)  s = Relu(b)  y = Conv(s, u)
@@ -67,3 +69,37 @@ def test_a_budget_that_was_not_reached_is_said_with_what_to_do(remarks):
 
 def test_where_all_is_integer_nothing_is_said(remarks):
     assert not [one for one in remarks(min_sqnr_db=-50.0, float_if_free=False) if "float" in one]
+
+
+def learned(**record):
+    """What is said of a step that has this record."""
+    return on_steps([StepEntry(name="own", did=record)])
+
+
+STAYED = [{"step": 0, "held_out": -5.0}, {"step": 4, "held_out": -4.5}, {"step": 8, "held_out": float("nan")}]
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"learned": True},
+        {"learned": ["a"]},
+        {"learned": {"a": 1}},
+        {"learned": None},
+        {"learned": [{"loss": 1}]},
+        {"kept_step": 0},
+        {"kept_step": 0, "steps": 8, "curve": 3},
+        {"kept_step": 0, "steps": 8, "curve": [{"step": 4, "held_out": 1.0}, {"step": 8, "held_out": 2.0}]},
+        {"kept_step": 0, "steps": 8, "curve": [{"step": 0, "held_out": 1.0}, {"step": 8, "held_out": 0.5}]},
+        {"kept_step": 4, "steps": 8, "curve": STAYED},
+    ],
+)
+def test_a_record_of_a_pass_of_ones_own_that_tells_of_no_start_kept_has_nothing_said_of_it(record):
+    assert learned(**record) == ()
+
+
+def test_a_start_that_was_never_bettered_is_said_of_each_part_of_a_step():
+    (said,) = learned(learned=[{"kept_step": 4, "steps": 8, "curve": STAYED}, {"kept_step": 0, "steps": 8, "curve": STAYED}])
+
+    assert said.startswith("own, part 2 kept the start: in 8 steps of training the loss of the samples held out was never below the -5 ")
+    assert "(-4.5 at best)" in said

@@ -8,8 +8,11 @@ import pytest
 
 from edgekit.errors import SamplesError, UsageError
 from edgekit.graph.structure import Structure, structures
+from edgekit.graph.view import View
+from edgekit.graph.weighted import weighted_nodes
+from edgekit.numerics.moments import Moments
 from edgekit.passes.compress.binarize import Binarize
-from edgekit.passes.compress.binarize.activations import Spread, with_signs
+from edgekit.passes.compress.binarize.activations import Spread, channels_of, spread_of, with_signs
 from edgekit.passes.contract import Supplies
 from edgekit.testing import check_pass
 
@@ -55,6 +58,19 @@ def test_a_dense_layer_by_hand(model_of, samples_of, binarize, run):
     proto, _ = binarize(model, samples_of(x=[np.array([[[1.0] * 3, [-1.0] * 3]], np.float32)] * 5))
 
     assert run(proto, x=np.array([[[3.0, -1.0, 2.0], [3.0, 1.0, -2.0]]], np.float32))[0].reshape(-1).tolist() == [-4.0, 12.0]
+
+
+def test_what_a_convolution_reads_is_spread_as_the_middle_of_its_window_sees_it(proto_of):
+    """The middles are 1 and 3 of one channel, of mean 2 and deviation 1, and -5 and -1 of the other, of mean -3 and deviation 2."""
+    view = View(proto_of("net (float[1,2,1,4] x) => (float[1,5,1,2] y) { y = Conv(x, w) }", w=normal(5, 2, 1, 3)))
+    (one,) = weighted_nodes(view).values()
+    rows = np.array([[[9.0, 1.0, 9.0, 0.0, -5.0, 0.0], [9.0, 3.0, 9.0, 0.0, -1.0, 0.0]]], np.float32)
+
+    found = spread_of(one, Moments.of(rows), channels_of(view, one))
+
+    assert channels_of(view, one) == 2
+    assert found.mean.tolist() == [2.0, -3.0]
+    assert found.deviation.tolist() == [1.0, 2.0]
 
 
 CONVOLUTIONS = [

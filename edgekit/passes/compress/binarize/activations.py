@@ -63,17 +63,18 @@ def channels_of(view: View, one: Weighted) -> int:
     return view.numbers(one.weight) // int(view.constants[one.weight].dims[one.axis]) // _taps(one)
 
 
-def spread_of(one: Weighted, moments: Moments, inputs: int) -> Spread:
+def spread_of(one: Weighted, moments: Moments, channels: int) -> Spread:
     """From what a product was multiplied with: of a window the middle, which sees hardly any padding.
 
     Args:
         one: the product, of one group.
         moments: of its inputs, in blocks.
-        inputs: to each output channel.
+        channels: that it reads, see :func:`channels_of`.
     """
+    taps = _taps(one)
+    inputs = channels * taps
     mean = from_blocks(moments.mean[:, None, :], 1, inputs)[0, 0]
     square = from_blocks((np.einsum("gii->gi", moments.total) / moments.rows)[:, None, :], 1, inputs)[0, 0]
-    taps = _taps(one)
     middle = slice(_middle(one.window), None, taps)
     deviation = np.sqrt(np.maximum(square[middle] - np.square(mean[middle]), 0.0))
     least = max(_LEAST_DEVIATION * float(deviation.mean()), 1e-12)

@@ -114,9 +114,8 @@ def _left(view: View, weighted: Mapping[str, Weighted], how: Binarize) -> dict[s
 
 def _reading_signs(model: Model, proto: onnx.ModelProto, view: View, nodes: list[Weighted], supplies: Supplies) -> onnx.ModelProto:
     """The graph in which these products read signs, by what the samples say of their inputs."""
-    inputs = {one.node: view.numbers(one.weight) // view.constants[one.weight].dims[one.axis] for one in nodes}
     seen = looked_at(model, view, nodes, supplies, blocked=True)
-    return with_signs(proto, {one.node: spread_of(one, moments, inputs[one.node]) for one, moments in seen})
+    return with_signs(proto, {one.node: spread_of(one, moments, channels_of(view, one)) for one, moments in seen})
 
 
 def ends(view: View, weighted: Mapping[str, Weighted]) -> set[str]:

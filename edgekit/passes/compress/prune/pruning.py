@@ -17,6 +17,7 @@ from edgekit.graph.shapes import infer_shapes
 from edgekit.graph.trainable import trained
 from edgekit.model import Model
 from edgekit.passes.compress.prune import latency, masks
+from edgekit.passes.compress.prune.biases import with_own_biases
 from edgekit.passes.compress.prune.costs import COUNTED, cost_of
 from edgekit.passes.compress.prune.options import CUTTING
 from edgekit.passes.compress.prune.sensitivity import SHARES, Trial
@@ -66,6 +67,7 @@ class _Pruning:
         """A graph of which so much of the whole is gone."""
         if self._how.kind not in CUTTING:
             return self._zeroed(proto, ratio)
+        proto = with_own_biases(proto)
         if self._how.of == "latency":
             return self._faster(proto, ratio)
         chosen = self._chosen(proto, ratio)

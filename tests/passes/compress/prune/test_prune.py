@@ -101,6 +101,24 @@ def test_a_third_of_the_parameters_or_bytes_goes(prune, net, of):
     assert after.weight_bytes <= 0.66 * before.weight_bytes
 
 
+@pytest.mark.parametrize("repair", [True, False])
+def test_products_that_share_a_bias_are_pruned_as_if_each_had_its_own(prune, proto_of, repair):
+    """Converters store equal constants once; that ties no channels, and what is counted is what is left."""
+    text = """net (float[1,3,12,12] x) => (float[1,4] y) { a = Conv<pads=[1,1,1,1]>(x, w1, b1) r = Relu(a)
+        b = Conv<pads=[1,1,1,1]>(r, w2, NAME) s = Relu(b) g = GlobalAveragePool(s) f = Flatten(g) y = Gemm(f, w4, b4) }"""
+    draw = np.random.default_rng(3)
+    given = {name: draw.normal(size=size).astype(np.float32) for name, size in (("w1", (16, 3, 3, 3)), ("w2", (16, 16, 3, 3)), ("w4", (16, 4)))}
+    bias, given["b4"] = np.full(16, 0.25, np.float32), np.zeros(4, np.float32)
+
+    shared = prune(proto_of(text.replace("NAME", "b1"), **given, b1=bias), importance="error", repair=repair)
+    did, left = shared.history[-1].did, counted(shared)
+    alone = prune(proto_of(text.replace("NAME", "b2"), **given, b1=bias, b2=bias), importance="error", repair=repair)
+
+    assert (did["macs_after"], did["parameters_after"]) == (left.macs, left.parameters)
+    assert len(did["groups"]) == 2
+    assert {name: weights(shared)[name].tolist() for name in given} == {name: weights(alone)[name].tolist() for name in given}
+
+
 ONLY_THE_FIRST = {"keep": ("Conv_2", "Conv_4"), "ratio": 0.249}
 """Of 373344 multiply-adds 16 channels of the first convolution hold 62208 + 124416: half of them are a quarter of all."""
 
