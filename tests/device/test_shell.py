@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
-from threading import Timer
+from threading import Barrier, Thread, Timer
 
 import pytest
 
 from edgekit.device import open_device, shell_scripts
 from edgekit.device.address import parsed
-from edgekit.device.shell import ShellDevice
+from edgekit.device.attended import in_use
+from edgekit.device.hold import _holder
+from edgekit.device.shell import ShellDevice, _lots
 from edgekit.device.shell_facts import parsed as seen_in
 from edgekit.device.ssh import SshDevice
 from edgekit.errors import DeviceError, UnreachableError
+from edgekit.run.lease import Lease
 from edgekit.run.state import cpu_model, read_features
 
 
@@ -44,7 +49,8 @@ def test_a_board_without_python_is_driven_by_its_shell_and_its_facts_are_read_fr
     assert facts.packages == {}
 
 
-def test_a_python_that_was_named_and_is_not_there_stays_an_error(bare):
+def test_a_python_that_was_named_and_is_not_there_stays_an_error(bare, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     Path("devices.toml").write_text('schema = 1\n[[device]]\nname = "board"\nurl = "ssh://pi"\npython = "/opt/python3"\n')
 
     with pytest.raises(DeviceError, match="there is no Python 3 on it"):
@@ -224,6 +230,40 @@ def test_a_file_that_is_not_there_is_said_in_one_line(device, tmp_path):
     assert not list(tmp_path.glob(".nothing*"))
 
 
+def test_a_folder_is_no_file_neither_to_fetch_nor_to_write_to(device, tmp_path):
+    there = device.workspace()
+    device.run(["mkdir", f"{there}/x"], timeout_s=30)
+    (tmp_path / "x").write_bytes(b"content")
+
+    with pytest.raises(DeviceError, match=r"x cannot be fetched: Is a directory$"):
+        device.pull(there / "x", tmp_path / "back")
+    with pytest.raises(DeviceError, match=r"x cannot be copied: Is a directory$"):
+        device.push(tmp_path / "x", there / "x")
+
+    assert not (tmp_path / "back").exists()
+    assert device.run(["ls", f"{there}/x"], timeout_s=30).stdout == b""
+
+
+def test_a_step_there_that_fails_without_a_word_is_a_failure(bare, device, tmp_path):
+    there = device.workspace()
+    (bare.bin / "cp").unlink()
+    (bare.bin / "cp").write_text("#!/bin/sh\nexit 1\n")
+    (bare.bin / "cp").chmod(0o755)
+    (tmp_path / "x").write_bytes(b"content")
+
+    with pytest.raises(DeviceError, match=r"x cannot be copied: it failed and does not say why$"):
+        device.push(tmp_path / "x", there / "x")
+
+
+def test_what_is_named_in_one_command_fits_a_request_of_adbs():
+    words = [(f"/{'f' * 900}'{number}", "a" * 64, "644") for number in range(100)]
+
+    lots = list(_lots(words))
+
+    assert [word for lot in lots for word in lot] == words
+    assert max(sum(len(word[0]) for word in lot) for lot in lots) < 16_384
+
+
 # Commands
 
 
@@ -283,6 +323,92 @@ def test_a_second_run_waits_for_the_first_and_then_says_who_has_the_device(devic
     with pytest.raises(DeviceError, match=rf"is in use by .*, process {os.getpid()}, for \d+ s") as caught:
         other.workspace()
     assert "wait for that run" in caught.value.hint
+
+
+@pytest.fixture
+def without_flock(bare):
+    (bare.bin / "flock").unlink(missing_ok=True)
+    return bare
+
+
+def test_of_two_runs_that_begin_at_once_without_flock_one_at_most_has_the_device(without_flock):
+    devices = [shell_of("pi", lease_wait_s=0) for _ in range(3)]
+    begun, taken = Barrier(len(devices)), []
+
+    def take(device):
+        begun.wait()
+        with suppress(DeviceError):
+            taken.append(device.workspace())
+
+    for _ in range(2):
+        threads = [Thread(target=take, args=(device,)) for device in devices]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(taken) == 1
+        taken.clear()
+        for device in devices:
+            device.close()
+
+
+def test_a_lock_without_flock_whose_holder_is_gone_is_free_whoever_has_its_number_now(without_flock):
+    lock = without_flock.lock
+    lock.write_text('{"holder": "x", "visit": "0123456789abcdef", "pid": 1, "since": 1}')
+    (lock.parent / f"{lock.name}.d" / "by.1.never").mkdir(parents=True)
+    device = shell_of("pi", lease_wait_s=0)
+
+    device.workspace()
+    device.close()
+
+    assert not (lock.parent / f"{lock.name}.d").exists()
+
+
+def test_a_lock_that_cannot_be_opened_is_said_with_what_names_it(bare):
+    bare.stop()
+    bare.start({"PATH": bare.bin, "EDGEKIT_LOCK": "/nonexistent/x"})
+    device = shell_of("pi")
+
+    with pytest.raises(DeviceError, match=r"it cannot be leased: /nonexistent/x: cannot be opened$") as caught:
+        device.workspace()
+    assert caught.value.hint == "set EDGEKIT_LOCK there to a file that can be written"
+    device.close()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"holder":"x","pid":1,"since":null}',
+        '{"holder":"x","visit":"","pid":"1","since":1}',
+        '{"holder":[],"visit":"","pid":1,"since":1}',
+        '{"holder":"x","visit":"","pid":2,"since":NaN}',
+        '{"holder":"x","visit":"","pid":-1,"since":1}',
+        "[1]",
+        "[" * 4000,
+        "",
+    ],
+)
+def test_what_anybody_wrote_to_a_lock_names_no_holder(tmp_path, text):
+    (tmp_path / "lock").write_text(text)
+    by_another = os.open(tmp_path / "lock", os.O_RDWR)
+    fcntl.flock(by_another, fcntl.LOCK_EX)
+
+    by_python = Lease(str(tmp_path / "lock")).take("me")
+    by_shell = _holder(f"{text} 3 1700000000")
+    os.close(by_another)
+
+    for found in (by_python, by_shell):
+        assert (found["holder"], found["visit"], found["pid"]) == ("another run", "", 0)
+        assert in_use("board", found).hint == "wait for that run"
+    assert (by_shell["held_s"], by_shell["silent_s"]) == (0, 3)
+
+
+def test_a_separator_in_a_lock_is_no_end_of_what_is_said(bare, device):
+    device.workspace()
+    bare.lock.write_text('{"holder": "a\036b", "visit": "", "pid": 4, "since": 1}')
+
+    with pytest.raises(DeviceError, match="is in use by ab, for"):
+        shell_of("pi", lease_wait_s=0).workspace()
 
 
 def test_a_run_by_python_and_one_by_shell_wait_for_one_another(bare):
