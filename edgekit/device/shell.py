@@ -64,6 +64,7 @@ class ShellDevice:
             python="",
             packages={BENCHMARK_MODEL: told.digest} if told.benchmark_model else {},
             benchmark_model=told.benchmark_model or benchmark_model,
+            is_python_sought=not benchmark_model,
         )
 
     def push(self, local: Path, remote: PurePosixPath) -> None:

@@ -14,6 +14,33 @@ LOCK_FAULT = "cannot be opened"
 ANDROID = "/data/local/tmp"
 """Where Android lets its shell put programs and run them."""
 
+FILES = (
+    "/proc/cpuinfo",
+    "/proc/meminfo",
+    "/proc/uptime",
+    "/proc/loadavg",
+    "/proc/self/status",
+    "/etc/os-release",
+    "/etc/nv_tegra_release",
+    "/sys/devices/system/cpu/present",
+    "/sys/devices/system/cpu/cpu[0-9]*/cpufreq/scaling_governor",
+    "/sys/devices/system/cpu/cpu[0-9]*/cpufreq/scaling_cur_freq",
+    "/sys/devices/system/cpu/cpu[0-9]*/thermal_throttle/*_throttle_count",
+    "/sys/fs/cgroup/cpu.stat",
+    "/sys/fs/cgroup/cpu.max",
+    "/sys/class/thermal/thermal_zone*/type",
+    "/sys/class/thermal/thermal_zone*/temp",
+    "/sys/class/thermal/cooling_device*/type",
+    "/sys/class/thermal/cooling_device*/cur_state",
+    "/sys/devices/platform/soc/soc:firmware/get_throttled",
+    "/sys/class/hwmon/hwmon*/name",
+    "/sys/class/hwmon/hwmon*/*_input",
+    "/sys/class/hwmon/hwmon*/*_label",
+    "/sys/class/powercap/*/name",
+    "/sys/class/powercap/*/energy_uj",
+)
+"""Files that tell what a device is and how it is, as a shell's patterns; of ``/proc/stat``, the first line besides."""
+
 # MARK, path of benchmark_model or "", and whether that is to be hashed. Nothing is written. `grep -H ""` prints many files with one
 # process: a phone has a hundred thermal zones.
 INSPECT = rf"""
@@ -32,13 +59,7 @@ for one in "$2" "$(command -v benchmark_model 2>/dev/null)" {ANDROID}/benchmark_
   if [ -n "$2" ]; then break; fi
 done
 say files ''
-grep -Hs '' /proc/cpuinfo /proc/meminfo /proc/uptime /proc/loadavg /proc/self/status /etc/os-release /etc/nv_tegra_release \
-  /sys/devices/system/cpu/present /sys/devices/system/cpu/cpu[0-9]*/cpufreq/scaling_governor \
-  /sys/devices/system/cpu/cpu[0-9]*/cpufreq/scaling_cur_freq /sys/devices/system/cpu/cpu[0-9]*/thermal_throttle/*_throttle_count \
-  /sys/fs/cgroup/cpu.stat /sys/fs/cgroup/cpu.max /sys/class/thermal/thermal_zone*/type /sys/class/thermal/thermal_zone*/temp \
-  /sys/class/thermal/cooling_device*/type /sys/class/thermal/cooling_device*/cur_state \
-  /sys/devices/platform/soc/soc:firmware/get_throttled /sys/class/hwmon/hwmon*/name /sys/class/hwmon/hwmon*/*_input \
-  /sys/class/hwmon/hwmon*/*_label /sys/class/powercap/*/name /sys/class/powercap/*/energy_uj
+grep -Hs '' {" ".join(FILES)}
 grep -Hs '^cpu ' /proc/stat
 if [ -n "$3" ]; then say digest "$({{ sha256sum "$one" || cksum "$one"; }} 2>/dev/null)"; fi
 say end ''

@@ -85,6 +85,44 @@ def test_a_phone_is_called_by_its_model_and_its_benchmark_model_is_found_where_a
     assert nobody_may_run_it.benchmark_model == ""
 
 
+SAID = {"name": "n", "arch": "aarch64", "kernel": "6.1", "uid": "0", "emulated": "", "board": "", "disk": "", "files": "", "end": ""}
+
+
+def seen_of(**words):
+    return seen_in("".join(["\036mark\036", *(f"\036{key}\036{word}" for key, word in {**SAID, **words}.items())]).encode(), "mark")
+
+
+@pytest.mark.parametrize("words", [{"files": "/proc/uptime:\n"}, {"files": "/proc/uptime:abc\n"}, {"name": "a\036end\036b\036x"}])
+def test_what_a_shell_says_that_cannot_be_read_is_no_answer(words):
+    assert seen_of(**words) is None
+
+
+def test_what_a_device_says_is_written_to_files_that_were_asked_for_alone():
+    strange = ("/a:1", "/a/b:2", "/:1", f"/sys/class/powercap/{'a' * 300}/name:1", "/sys/class/powercap/a\0/name:1", "/proc/cpuinfo/x:1")
+    strange += ("/sys/class/powercap/./name:1", "/sys/class/powercap/name/name:1", "/sys/class/powercap/../../name:1")
+
+    seen = seen_of(files="\n".join((*strange, "/proc/meminfo:MemTotal:  2048 kB")))
+
+    assert seen.facts["memory_mib"] == 2
+    assert seen.state["energy_uj"] == {}
+
+
+def test_numbers_that_are_none_are_left_out():
+    lines = ("/proc/loadavg:0.5 y z", "/proc/cpuinfo:cpu MHz : fast", "/proc/cpuinfo:cpu MHz : 1500.5", "/proc/stat:cpu  1 2 x 4 5 6 7 8 9 10")
+    lines += ("/sys/devices/system/cpu/present:0-99999999999999", f"/sys/class/thermal/thermal_zone0/temp:{'9' * 400}")
+
+    seen = seen_of(files="\n".join(lines), disk="/dev/x 1 2 lots 4")
+
+    assert (seen.state["load_average"], seen.state["clocks_mhz"], seen.state["busy_s"]) == ([0.5], {"cpu1": 1500.5}, None)
+    assert (seen.state["temperatures_c"], seen.facts["cpus"], seen.disk_free_mib) == ({}, None, None)
+
+
+def test_a_meter_whose_path_has_a_colon_is_read():
+    seen = seen_of(files="/sys/class/powercap/intel-rapl:0/name:package-0\n/sys/class/powercap/intel-rapl:0/energy_uj:12345")
+
+    assert seen.state["energy_uj"] == {"package-0": 12345}
+
+
 # Files
 
 
