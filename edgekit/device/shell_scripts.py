@@ -115,7 +115,7 @@ if [ "$other" = $$ ]; then other=; fi  # of one that is gone, whose number we ha
 if [ -n "$other" ] && grep -q "$token" "/proc/$other/cmdline" 2>/dev/null; then  # this very visit's, which lost its client unawares
   kill -KILL "$other" && sleep 1
 fi
-started() {{ sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | cut -d ' ' -f 20; }}
+started() {{ sed -n 's/.*) [^ZX] //p' "/proc/$1/stat" 2>/dev/null | cut -d ' ' -f 19; }}  # neither zombie nor dead
 take() {{
   mine=$$.$(started $$)
   for one in "$lock.d"/*; do

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import signal
 import subprocess
@@ -400,6 +401,20 @@ def test_a_lock_without_flock_whose_holder_is_gone_is_free_whoever_has_its_numbe
     device.close()
 
     assert not (lock.parent / f"{lock.name}.d").exists()
+
+
+def test_a_lock_without_flock_whose_holder_was_killed_is_free(without_flock):
+    first, second = shell_of("pi"), shell_of("pi", lease_wait_s=0)
+    first.workspace()
+    with pytest.raises(DeviceError, match="is in use by"):
+        second.workspace()
+
+    os.kill(json.loads(without_flock.lock.read_text())["pid"], signal.SIGKILL)
+    time.sleep(0.5)
+    second.workspace()
+
+    second.close()
+    first.close()
 
 
 def test_a_lock_that_cannot_be_opened_is_said_with_what_names_it(bare):
