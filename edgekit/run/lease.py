@@ -106,7 +106,10 @@ def read_holder(text: str, *, now: float) -> Dict[str, Any]:
     except (ValueError, RecursionError):
         return unknown
     kinds: Dict[str, Any] = {"holder": str, "visit": str, "pid": int, "since": (int, float)}
-    if not isinstance(told, dict) or any(isinstance(told.get(key), bool) or not isinstance(told.get(key), kind) for key, kind in kinds.items()):
+    if not isinstance(told, dict):
+        return unknown
+    told = {"visit": "", **told}
+    if any(isinstance(told.get(key), bool) or not isinstance(told.get(key), kind) for key, kind in kinds.items()):
         return unknown
     if not (0 < told["pid"] < 2**31 and 0 <= told["since"] < 2**53):  # JSON in Python knows NaN and Infinity
         return unknown
