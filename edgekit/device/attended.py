@@ -255,7 +255,7 @@ def in_use(name: str, found: Mapping[str, Any]) -> DeviceError:
     silent = f", silent for {found['silent_s']:.0f} s" if found["silent_s"] > 2 * LEASE_LOOK_S + 2 else ""
     return DeviceError(
         f"{name} is in use by {found['holder']}, for {found['held_s']:.0f} s{silent}",
-        hint=f"wait for that run, or end process {found['pid']} on the device",
+        hint="wait for that run" + (f", or end process {found['pid']} on the device" if found["pid"] > 1 else ""),
     )
 
 

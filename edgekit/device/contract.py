@@ -23,6 +23,7 @@ class DeviceFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         packages: versions of the packages that it has; None where they are only known once it runs.
         benchmark_model: path of LiteRT's program of that name, which runs engines where there is no Python; whether it does, ``packages``
             says. Empty where it is not asked for, or neither named nor found.
+        is_python_sought: whether it was; not where ``devices.toml`` names benchmark_model instead.
         counting: an interpreter under which instructions are counted, see :mod:`edgekit.run.counting`; empty where there is none.
     """
 
@@ -35,6 +36,7 @@ class DeviceFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     python: str = "python3"
     packages: dict[str, str] | None = None
     benchmark_model: str = ""
+    is_python_sought: bool = True
     counting: str = ""
 
 

@@ -19,6 +19,7 @@ from edgekit.device.call import lost, opened
 from edgekit.device.connection import BEAT_S, SILENCE_S
 from edgekit.device.process import dropped
 from edgekit.device.shell_scripts import HOLD
+from edgekit.run.lease import read_holder
 
 BYE_S = 10.0
 
@@ -122,8 +123,7 @@ class Hold:
 
 def _holder(said: str) -> dict[str, Any]:
     """Who has it: JSON as it stands in the lock, for how many seconds nothing was heard of it, and the time there."""
-    text, silent_s, now = said.rsplit(" ", 2)
-    found: dict[str, Any] = {"holder": "another run", "visit": "", "pid": 0, "since": float(now)}
-    with suppress(ValueError, TypeError):  # it was being written
-        found.update(json.loads(text))
-    return {**found, "silent_s": float(silent_s), "held_s": float(now) - found["since"]}
+    times = re.search(r" (-?[0-9]{1,15}) ([0-9]{1,15})$", said)
+    silent_s, now = (float(times[1]), float(times[2])) if times else (0.0, 0.0)
+    found = read_holder(said[: times.start()] if times else "", now=now)
+    return {**found, "silent_s": silent_s, "held_s": max(0.0, now - found["since"])}

@@ -108,6 +108,8 @@ def entry_faults(entry: Entry) -> list[str]:
     ]
     if entry.python and entry.benchmark_model:
         faults.append("benchmark_model: where it runs the engines, no Python is asked for; name one of the two")
+    if entry.benchmark_model and not entry.benchmark_model.startswith("/"):
+        faults.append(f"benchmark_model {entry.benchmark_model}: the whole path there, such as /data/local/tmp/benchmark_model")
     return faults + (_fault_of(choose, entry.target) if entry.target else [])
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import os
 import secrets
+import shlex
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -26,7 +27,9 @@ from edgekit.errors import DeviceError
 from edgekit.run.depot import sha256_of
 
 T = TypeVar("T")
-LOT = 64  # files named in one command line, which may have 64 KB (adb's requests)
+W = TypeVar("W", bound=tuple[object, ...])
+LOT = 64  # files named in one command line
+LOT_BYTES = 16 * 1024  # of their names; a request of adb's may have 64 KB, and the script stands in it, too
 
 
 class ShellDevice:
@@ -61,6 +64,7 @@ class ShellDevice:
             python="",
             packages={BENCHMARK_MODEL: told.digest} if told.benchmark_model else {},
             benchmark_model=told.benchmark_model or benchmark_model,
+            is_python_sought=not benchmark_model,
         )
 
     def push(self, local: Path, remote: PurePosixPath) -> None:
@@ -189,10 +193,10 @@ class ShellDevice:
         """What a script said, unless it failed."""
         if said.word is None:
             raise self._refused(doing, "no answer", "is the machine busy, or its disk very slow?")
-        failed = said.word.removeprefix("failed ") if said.word.startswith("failed ") else ""
-        if not failed:
+        if not said.word.startswith("failed"):
             return said.word.strip()
-        reason = failed.strip().splitlines()[0].rpartition(": ")[2]
+        failed = said.word.removeprefix("failed").strip()
+        reason = failed.splitlines()[0].rpartition(": ")[2] if failed else "it failed and does not say why"
         if "No space left" in failed or "quota" in failed:
             raise self._full(doing, reason)
         raise self._refused(doing, reason, f"try it there by hand: {self._route.by_hand}")
@@ -217,8 +221,13 @@ class ShellDevice:
                     raise
                 time.sleep(0.5)
             except OSError as error:
-                raise self._refused("it cannot be leased", str(error), "set EDGEKIT_DEPOT there to a folder that can be written") from error
+                raise self._not_leased(str(error)) from error
         return self._hold
+
+    def _not_leased(self, said: str) -> DeviceError:
+        reason = (said.splitlines() or ["it does not say why"])[0]
+        variable = ("EDGEKIT_LOCK", "file") if reason.endswith(shell_scripts.LOCK_FAULT) else ("EDGEKIT_DEPOT", "folder")
+        return self._refused("it cannot be leased", reason, "set {} there to a {} that can be written".format(*variable))
 
     def _steadily(self, work: Callable[[Hold], T]) -> T:
         """Do what may be done twice, over a new connection where one breaks."""
@@ -238,6 +247,16 @@ class ShellDevice:
         return DeviceError(f"{self.facts.name}: {doing}: {reason}", hint=hint)
 
 
-def _lots(items: Sequence[T]) -> Iterator[Sequence[T]]:
-    """Portions that fit a command line."""
-    return (items[start : start + LOT] for start in range(0, len(items), LOT))
+def _lots(items: Sequence[W]) -> Iterator[list[W]]:
+    """Portions that fit a command line, as it is quoted."""
+    lot: list[W] = []
+    left = LOT_BYTES
+    for item in items:
+        size = sum(len(os.fsencode(shlex.quote(str(word)))) + 1 for word in item)
+        if lot and (size > left or len(lot) == LOT):
+            yield lot
+            lot, left = [], LOT_BYTES
+        lot.append(item)
+        left -= size
+    if lot:
+        yield lot

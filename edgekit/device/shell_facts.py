@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import tempfile
 from pathlib import Path
@@ -9,12 +10,15 @@ from typing import Any
 
 import msgspec
 
+from edgekit.device.shell_scripts import FILES
 from edgekit.run.state import read_features, read_sensors, read_system
 
 BENCHMARK_MODEL = "benchmark_model"
 
-# grep's `path:line`; of all paths that are read, one has a colon of its own.
-_LINE = re.compile(r"(/[^:\n]*(?::firmware/get_throttled)?):(.*)")
+# grep's `path:line`, of paths that were asked for alone: what a device says is written to no other. Some have colons of their own.
+_PATHS = "|".join(path.replace(".", r"\.").replace("*", r"[\w.:-]{0,80}?") for path in (*FILES, "/proc/stat"))
+_LINE = re.compile(rf"({_PATHS}):(.*)", re.ASCII)
+_NEEDED = {"name", "arch", "kernel", "uid", "emulated", "board", "disk", "files", "end"}
 
 
 class Seen(msgspec.Struct, frozen=True):
@@ -59,7 +63,8 @@ class Seen(msgspec.Struct, frozen=True):
 
 
 def parsed(said: bytes, mark: str) -> Seen | None:
-    """What :data:`edgekit.device.shell_scripts.INSPECT` printed; None if it did not come to its end.
+    """What :data:`edgekit.device.shell_scripts.INSPECT` printed; None if it did not come to its end, or
+    its clock cannot be read.
 
     Args:
         said: its standard output, and perhaps what a login script printed before.
@@ -68,13 +73,16 @@ def parsed(said: bytes, mark: str) -> Seen | None:
     _, found, text = said.decode(errors="replace").partition(f"\036{mark}\036")
     words = text.split("\036")[1:]
     told = dict(zip(words[::2], words[1::2], strict=False))
-    if not found or "end" not in told:
+    if not found or not told.keys() >= _NEEDED:
         return None
     with tempfile.TemporaryDirectory(prefix="edgekit-") as root:
         files = _laid_out(told["files"], Path(root))
         system, sensors, features = read_system(root), read_sensors(root), read_features(root)
     android = told.get("android", "").strip()
     model = " ".join(dict.fromkeys(f"{told.get('maker', '')} {told.get('product', '')}".split()))
+    uptime_s = _numbers(files.get("/proc/uptime", "0"))[:1]
+    if not uptime_s:
+        return None
     status = files.get("/proc/self/status", "")
     cpus = _cpus(files.get("/sys/devices/system/cpu/present", "")) or files.get("/proc/cpuinfo", "").count("processor\t") or None
     name = told["name"].strip()
@@ -90,11 +98,11 @@ def parsed(said: bytes, mark: str) -> Seen | None:
     }
     state = {
         **sensors,
-        "monotonic_s": float(files.get("/proc/uptime", "0").split()[0]),
-        "load_average": [float(word) for word in files.get("/proc/loadavg", "").split()[:3]],
+        "monotonic_s": uptime_s[0],
+        "load_average": _numbers(files.get("/proc/loadavg", ""))[:3],
         "involuntary_switches": None,
     }
-    free = told["disk"].split()[3:4]
+    free = _numbers(" ".join(told["disk"].split()[3:4]))
     return Seen(
         facts=facts,
         state=state,
@@ -102,7 +110,7 @@ def parsed(said: bytes, mark: str) -> Seen | None:
         benchmark_model=told.get("benchmark_model", ""),
         digest=told.get("digest", "").partition(" ")[0][:12],
         not_executable=told.get("not_executable", ""),
-        disk_free_mib=int(free[0]) / 1024 if free and free[0].isdigit() else None,
+        disk_free_mib=free[0] / 1024 if free else None,
         l4t=files.get("/etc/nv_tegra_release", "").partition("\n")[0],
         is_root=told["uid"].strip() == "0",
         emulated=bool(told["emulated"].strip()),
@@ -115,7 +123,7 @@ def _laid_out(text: str, root: Path) -> dict[str, str]:
     for line in text.splitlines():
         if found := _LINE.fullmatch(line):
             lines.setdefault(found[1], []).append(found[2])
-    files = {path: "\n".join(content) + "\n" for path, content in lines.items() if ".." not in path.split("/")}
+    files = {path: "\n".join(content) + "\n" for path, content in lines.items() if not {"", ".", ".."} & {*path.split("/")[1:]}}
     for path, content in files.items():
         place = root / path.lstrip("/")
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -125,5 +133,11 @@ def _laid_out(text: str, root: Path) -> dict[str, str]:
 
 def _cpus(listed: str) -> int | None:
     """How many processors a list such as ``0-3,6`` names."""
-    spans = re.findall(r"(\d+)(?:-(\d+))?", listed)
-    return sum(int(last or first) - int(first) + 1 for first, last in spans) or None
+    spans = [re.fullmatch(r"([0-9]{1,5})(?:-([0-9]{1,5}))?", span) for span in listed.strip().split(",")]
+    return sum(max(0, int(span[2] or span[1]) - int(span[1]) + 1) for span in spans if span) or None
+
+
+def _numbers(text: str) -> list[float]:
+    """Numbers at the beginning of a line, as the kernel writes them, up to the first word that is none."""
+    words = itertools.takewhile(lambda word: re.fullmatch(r"[0-9]{1,15}(\.[0-9]{1,9})?", word), text.split())
+    return [float(word) for word in words]

@@ -9,8 +9,37 @@ A command that is put in the background would read ``/dev/null`` (POSIX, 2.9.3.1
 
 from __future__ import annotations
 
+LOCK_FAULT = "cannot be opened"
+"""What ends the refusal of a device whose lock is at fault."""
 ANDROID = "/data/local/tmp"
 """Where Android lets its shell put programs and run them."""
+
+FILES = (
+    "/proc/cpuinfo",
+    "/proc/meminfo",
+    "/proc/uptime",
+    "/proc/loadavg",
+    "/proc/self/status",
+    "/etc/os-release",
+    "/etc/nv_tegra_release",
+    "/sys/devices/system/cpu/present",
+    "/sys/devices/system/cpu/cpu[0-9]*/cpufreq/scaling_governor",
+    "/sys/devices/system/cpu/cpu[0-9]*/cpufreq/scaling_cur_freq",
+    "/sys/devices/system/cpu/cpu[0-9]*/thermal_throttle/*_throttle_count",
+    "/sys/fs/cgroup/cpu.stat",
+    "/sys/fs/cgroup/cpu.max",
+    "/sys/class/thermal/thermal_zone*/type",
+    "/sys/class/thermal/thermal_zone*/temp",
+    "/sys/class/thermal/cooling_device*/type",
+    "/sys/class/thermal/cooling_device*/cur_state",
+    "/sys/devices/platform/soc/soc:firmware/get_throttled",
+    "/sys/class/hwmon/hwmon*/name",
+    "/sys/class/hwmon/hwmon*/*_input",
+    "/sys/class/hwmon/hwmon*/*_label",
+    "/sys/class/powercap/*/name",
+    "/sys/class/powercap/*/energy_uj",
+)
+"""Files that tell what a device is and how it is, as a shell's patterns; of ``/proc/stat``, the first line besides."""
 
 # MARK, path of benchmark_model or "", and whether that is to be hashed. Nothing is written. `grep -H ""` prints many files with one
 # process: a phone has a hundred thermal zones.
@@ -30,13 +59,7 @@ for one in "$2" "$(command -v benchmark_model 2>/dev/null)" {ANDROID}/benchmark_
   if [ -n "$2" ]; then break; fi
 done
 say files ''
-grep -Hs '' /proc/cpuinfo /proc/meminfo /proc/uptime /proc/loadavg /proc/self/status /etc/os-release /etc/nv_tegra_release \
-  /sys/devices/system/cpu/present /sys/devices/system/cpu/cpu[0-9]*/cpufreq/scaling_governor \
-  /sys/devices/system/cpu/cpu[0-9]*/cpufreq/scaling_cur_freq /sys/devices/system/cpu/cpu[0-9]*/thermal_throttle/*_throttle_count \
-  /sys/fs/cgroup/cpu.stat /sys/fs/cgroup/cpu.max /sys/class/thermal/thermal_zone*/type /sys/class/thermal/thermal_zone*/temp \
-  /sys/class/thermal/cooling_device*/type /sys/class/thermal/cooling_device*/cur_state \
-  /sys/devices/platform/soc/soc:firmware/get_throttled /sys/class/hwmon/hwmon*/name /sys/class/hwmon/hwmon*/*_input \
-  /sys/class/hwmon/hwmon*/*_label /sys/class/powercap/*/name /sys/class/powercap/*/energy_uj
+grep -Hs '' {" ".join(FILES)}
 grep -Hs '^cpu ' /proc/stat
 if [ -n "$3" ]; then say digest "$({{ sha256sum "$one" || cksum "$one"; }} 2>/dev/null)"; fi
 say end ''
@@ -67,9 +90,11 @@ printf '\036%s\036%s\036' "$mark" "$status" >&2
 
 # MARK, token of the visit, holder as JSON without pid and time. Says `refused REASON`, `held JSON SILENT_S NOW`, or `taken FOLDER`, and then
 # a beat every other second. The lock is that of edgekit.run.lease: the kernel's, so it is free as soon as this shell is gone. Where there
-# is no `flock` (Debian's BusyBox), who makes a folder beside it has it, unless the process is gone that the file names.
+# is no `flock` (Debian's BusyBox), it is whose name stands in a folder beside it: one that has a name in it is not replaced by another
+# (rename(2): ENOTEMPTY), and names of processes that are gone are taken out. A name is pid and time of start (proc_pid_stat(5), field 22),
+# as a pid alone may be somebody else's by now. `mv` puts a folder into one that is there, so what stands there afterwards is looked at.
 HOLD = rf"""
-mark=$1 token=$2 holder=$3
+mark=$1 token=$2 holder=$3 mine=
 umask 022
 exec 3<&0
 say() {{ printf '\036%s\036%s\036' "$mark" "$1"; }}
@@ -83,21 +108,37 @@ for one in /run/lock /tmp {ANDROID} "$home"; do
   if [ -z "$lock" ] && [ -w "$one" ]; then lock=$one/edgekit.lock; fi
 done
 if ! [ -e "$lock" ]; then (umask 0; : >"$lock") 2>/dev/null; fi
-if ! [ -r "$lock" ]; then refuse "$lock: cannot be opened"; fi
+if ! [ -r "$lock" ]; then refuse "$lock: {LOCK_FAULT}"; fi
 exec 9<"$lock"
 other=$(sed -n 's/.*"pid": \([0-9]*\).*/\1/p' "$lock")
-if grep -q "$token" "/proc/$other/cmdline" 2>/dev/null; then  # of this very visit, whose connection broke, which it does not know yet
+if [ "$other" = $$ ]; then other=; fi  # of one that is gone, whose number we have now
+if [ -n "$other" ] && grep -q "$token" "/proc/$other/cmdline" 2>/dev/null; then  # this very visit's, which lost its client unawares
   kill -KILL "$other" && sleep 1
 fi
+started() {{ sed -n 's/.*) [^ZX] //p' "/proc/$1/stat" 2>/dev/null | cut -d ' ' -f 19; }}  # neither zombie nor dead
+take() {{
+  mine=$$.$(started $$)
+  for one in "$lock.d"/*; do
+    pid=${{one%.*}}
+    if [ "$(started "${{pid##*.}}")" != "${{one##*.}}" ]; then rm -rf "$one"; fi
+  done
+  rmdir "$lock.d" 2>/dev/null
+  if ! mkdir -p "$lock.$mine/by.$mine" 2>/dev/null; then refuse "$lock.d: {LOCK_FAULT}"; fi
+  mv "$lock.$mine" "$lock.d" 2>/dev/null
+  if ! [ -d "$lock.d/by.$mine" ]; then rm -rf "$lock.$mine" "$lock.d/${{lock##*/}}.$mine"; return 1; fi
+}}
 if command -v flock >/dev/null 2>&1; then flock -n 9 9<&9; free=$?  # mksh keeps 9 to itself otherwise
-elif [ -n "$other" ] && [ -d "/proc/$other" ]; then free=1
-else rm -rf "$lock.d"; mkdir "$lock.d" 2>/dev/null; free=$?; fi
+elif [ -n "$other" ] && grep -q edgekit "/proc/$other/cmdline" 2>/dev/null; then free=1  # by Python: it has the kernel's
+else take; free=$?; fi
 if [ "$free" != 0 ]; then
   now=$(date +%s)
-  say "held $(cat "$lock") $((now - $(stat -c %Y "$lock" 2>/dev/null || echo "$now"))) $now"
+  say "held $(sed "s/$(printf '\036')//g" "$lock") $((now - $(stat -c %Y "$lock" 2>/dev/null || echo "$now"))) $now"
   exit
 fi
-release() {{ (: >"$lock") 2>/dev/null; rm -rf "$lock.d"; }}
+release() {{
+  (: >"$lock") 2>/dev/null
+  if [ -n "$mine" ]; then rm -rf "$lock.d/by.$mine"; rmdir "$lock.d" 2>/dev/null; fi
+}}
 printf '%s, "pid": %s, "since": %s}}' "$holder" $$ "$(date +%s)" 2>/dev/null >"$lock"
 visit=$root/visits/$token
 end() {{
@@ -170,6 +211,7 @@ fail() { printf '\036%s\036failed %s\036' "$mark" "$1" >&2; exit; }
 while [ $# -gt 2 ]; do
   if [ -z "$2" ]; then wrong=$(mkdir -p "$1" 2>&1) || fail "$wrong"
   else
+    if [ -d "$1" ]; then fail "$1: Is a directory"; fi  # into which mv would put it
     wrong=$( { mkdir -p "${1%/*}" && rm -f "$1.part" && cp "$root/pieces/$2" "$1.part" && chmod "$3" "$1.part" && mv -f "$1.part" "$1"; } 2>&1) \
       || fail "$wrong"
   fi
@@ -181,7 +223,9 @@ printf '\036%s\036placed\036' "$mark" >&2
 # MARK, path, offset: standard output is the rest of the file. Says its size and, where that can be had, its SHA-256.
 SEND = r"""
 mark=$1 path=$2 offset=$3
-if ! wrong=$( { : <"$path"; } 2>&1); then printf '\036%s\036failed %s\036' "$mark" "$wrong" >&2; exit; fi
+fail() { printf '\036%s\036failed %s\036' "$mark" "$1" >&2; exit; }
+if [ -d "$path" ]; then fail "$path: Is a directory"; fi  # which a shell opens, too
+if ! wrong=$( { : <"$path"; } 2>&1); then fail "$wrong"; fi
 tail -c "+$((offset + 1))" "$path"
 printf '\036%s\036%s %s\036' "$mark" "$(($(wc -c <"$path")))" "$(sha256sum <"$path" 2>/dev/null)" >&2
 """

@@ -55,6 +55,11 @@ def python_of(device: Device) -> str:
     Raises:
         DeviceError: it has none.
     """
+    if not device.facts.python and not device.facts.is_python_sought:
+        raise DeviceError(
+            f"{device.facts.name}: this needs Python, which was not looked for on it, as benchmark_model is named",
+            hint="take benchmark_model out of its entry in devices.toml; engines alone are measured without Python",
+        )
     if not device.facts.python:
         raise DeviceError(
             f"{device.facts.name}: there is no Python on it, which this needs",

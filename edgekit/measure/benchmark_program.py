@@ -89,7 +89,7 @@ class Program:
             asked["use_xnnpack"] = "true" if self._engine.options.get("xnnpack", True) else "false"
         if not self.why_no_inputs():
             tensors = in_order(feed, [port.name for port in file.inputs])
-            names = [_harmless(port.name, number) for number, port in enumerate(file.inputs)]
+            names = _harmless([port.name for port in file.inputs])
             asked["input_layer"] = ",".join(names)
             asked["input_layer_shape"] = ":".join(",".join(map(str, tensor.shape)) for tensor in tensors)
             asked["input_layer_value_files"] = ",".join(f"{name}:{number}" for number, name in enumerate(names))
@@ -141,6 +141,6 @@ def in_order(tensors: Sequence[Tensor], names: Sequence[str]) -> list[Tensor]:
     return [by_name[name] for name in names] if set(names) == set(by_name) else list(tensors)
 
 
-def _harmless(name: str, number: int) -> str:
-    """A port's name, or another where that would be taken for a list: names need not be those of the file, their order is."""
-    return name if re.fullmatch(r"[\w./-]+", name) else f"input{number}"
+def _harmless(names: Sequence[str]) -> Sequence[str]:
+    """Names of ports, or numbers for all where one would be taken for a list: names need not be those of the file, their order is."""
+    return names if all(re.fullmatch(r"[\w./-]+", name) for name in names) else [f"input{number}" for number in range(len(names))]

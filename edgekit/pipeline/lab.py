@@ -123,13 +123,16 @@ def _machine(device: Device, told: Probe) -> Iterator[Finding]:
 
 def _benchmark_model(device: Device, told: Probe) -> Iterator[Finding]:
     """What runs engines where there is no Python."""
-    yield Finding("python", None, "none: its shell drives it, and TFLite engines alone are run")
+    is_sought = device.facts.is_python_sought
+    none = "none" if is_sought else f"not looked for, as {BENCHMARK_MODEL} is named"
+    yield Finding("python", None, f"{none}: its shell drives it, and TFLite engines alone are run")
     if told.benchmark_model:
         yield Finding(BENCHMARK_MODEL, True, told.benchmark_model)
     elif told.not_executable:
         yield Finding(BENCHMARK_MODEL, False, f"{told.not_executable}: nobody may run it", f"there: chmod +x {told.not_executable}")
     else:
-        yield Finding(BENCHMARK_MODEL, False, "not there", get_it(device.facts.url))
+        said = "not there" if is_sought else f"{BENCHMARK_MODEL} = {device.facts.benchmark_model}: not there"
+        yield Finding(BENCHMARK_MODEL, False, said, get_it(device.facts.url))
 
 
 def _kind(device: Device, target: Target, told: Probe) -> Iterator[Finding]:

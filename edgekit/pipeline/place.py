@@ -75,6 +75,10 @@ def lacking(runtime: str, facts: DeviceFacts) -> str:
     package = RUNTIME_PACKAGES.get(runtime, (runtime,))[0]
     if facts.python:
         return f"{package} is not installed there"
+    if not facts.is_python_sought and runtime == "tflite":
+        return f"{BENCHMARK_MODEL} = {facts.benchmark_model}: not there, or nobody may run it"
+    if not facts.is_python_sought:
+        return f"Python was not looked for on it, as {BENCHMARK_MODEL} is named, and so no {package}"
     return f"there is neither Python nor {BENCHMARK_MODEL} on it" if runtime == "tflite" else f"there is no Python on it, and so no {package}"
 
 
@@ -82,6 +86,8 @@ def how_to_get(runtime: str, facts: DeviceFacts) -> str:
     """What can be done about that, as a hint."""
     if facts.python:
         return f"on the device: {facts.python} -m pip install {RUNTIME_PACKAGES.get(runtime, (runtime,))[0]}"
+    if not facts.is_python_sought and runtime != "tflite":
+        return f"take {BENCHMARK_MODEL} out of its entry in devices.toml"
     return get_it(facts.url) if runtime == "tflite" else "without Python, tflite engines alone are run, through benchmark_model"
 
 

@@ -11,7 +11,6 @@ import json
 import os
 import signal
 import time
-from contextlib import suppress
 from typing import Any, Dict, List, Optional
 
 FOLDERS = ("/run/lock", "/tmp", "/data/local/tmp")
@@ -88,12 +87,34 @@ class Lease:
             return lock
 
     def _holder(self, lock: int) -> Dict[str, Any]:
-        found: Dict[str, Any] = {"holder": "another run", "visit": "", "pid": 0, "since": time.time()}
-        with suppress(ValueError, TypeError):  # it was being written
-            found.update(json.loads(os.pread(lock, 4096, 0)))
         now = time.time()
+        found = read_holder(os.pread(lock, 4096, 0).decode(errors="replace"), now=now)
         told = {name: found[name] for name in ("holder", "visit", "pid")}
-        return {**told, "held_s": now - found["since"], "silent_s": now - os.fstat(lock).st_mtime}
+        return {**told, "held_s": max(0.0, now - found["since"]), "silent_s": now - os.fstat(lock).st_mtime}
+
+
+def read_holder(text: str, *, now: float) -> Dict[str, Any]:
+    """What a lock holds of its holder: ``holder``, ``visit``, ``pid``, ``since``; "another run" where that is not what a holder writes.
+
+    Args:
+        text: of the lock, which everybody may write to, and which may be half written.
+        now: seconds since the epoch there.
+    """
+    unknown: Dict[str, Any] = {"holder": "another run", "visit": "", "pid": 0, "since": now}
+    try:
+        told = json.loads(text)
+    except (ValueError, RecursionError):
+        return unknown
+    kinds: Dict[str, Any] = {"holder": str, "visit": str, "pid": int, "since": (int, float)}
+    if not isinstance(told, dict):
+        return unknown
+    told = {"visit": "", **told}
+    if any(isinstance(told.get(key), bool) or not isinstance(told.get(key), kind) for key, kind in kinds.items()):
+        return unknown
+    if not (0 < told["pid"] < 2**31 and 0 <= told["since"] < 2**53):  # JSON in Python knows NaN and Infinity
+        return unknown
+    holder = "".join(letter if letter.isprintable() else " " for letter in told["holder"])
+    return {"holder": holder[:200], "visit": told["visit"], "pid": told["pid"], "since": told["since"]}
 
 
 def end_holder(pid: int, path: str) -> bool:

@@ -12,6 +12,7 @@ import time
 from typing import Any, Dict, List, Optional, Tuple
 
 MIB = 1024 * 1024
+DIGITS = 20  # of 2^64; what is longer the kernel does not write
 
 # Parts of the processors met on boards: (implementer, part) as in /proc/cpuinfo. Source: Arm Technical Reference Manuals
 # (MIDR_EL1), and util-linux sys-utils/lscpu-arm.c for the other implementers.
@@ -153,7 +154,14 @@ def _text(root: str, path: str) -> str:
 
 def _integer(text: Optional[str], base: int = 10) -> Optional[int]:
     try:
-        return int(text or "", base)
+        return int(text or "", base) if len(text or "") <= DIGITS else None
+    except ValueError:
+        return None
+
+
+def _clock(text: str) -> Optional[float]:
+    try:
+        return float(text) if len(text) <= DIGITS else None
     except ValueError:
         return None
 
@@ -189,7 +197,8 @@ def _clocks(root: str) -> Dict[str, float]:
     if found:
         return found
     lines = [line.partition(":") for line in _text(root, "proc/cpuinfo").splitlines()]
-    return {"cpu%d" % number: float(value) for number, value in enumerate(value for key, _, value in lines if key.strip() == "cpu MHz")}
+    told = [_clock(value.strip()) for key, _, value in lines if key.strip() == "cpu MHz"]
+    return {"cpu%d" % number: mhz for number, mhz in enumerate(told) if mhz is not None}
 
 
 def _temperatures(root: str) -> Dict[str, float]:
@@ -229,7 +238,11 @@ def _processor_seconds(root: str) -> Tuple[Optional[float], Optional[float]]:
     fields = _text(root, "proc/stat").partition("\n")[0].split()
     if len(fields) < 9 or fields[0] != "cpu":
         return None, None
-    user, nice, system, _idle, _iowait, irq, softirq, steal = (int(field) for field in fields[1:9])
+    told = [_integer(field) for field in fields[1:9]]
+    ticks = [count for count in told if count is not None]
+    if len(ticks) < len(told):
+        return None, None
+    user, nice, system, _idle, _iowait, irq, softirq, steal = ticks
     tick = os.sysconf("SC_CLK_TCK")
     return (user + nice + system + irq + softirq) / tick, steal / tick
 

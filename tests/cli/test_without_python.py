@@ -89,9 +89,26 @@ def test_check_says_what_is_there_and_what_is_not(edgekit, bare, benchmark_model
     assert (lacking.status, there.status, nobody.status) == (4, 0, 4)
     assert found(lacking)["benchmark_model"] == (False, "not there")
     assert found(there)["benchmark_model"] == (True, str(program))
-    assert found(there)["python"] == (None, "none: its shell drives it, and TFLite engines alone are run")
+    assert found(lacking)["python"] == (None, "none: its shell drives it, and TFLite engines alone are run")
+    python = "not looked for, as benchmark_model is named: its shell drives it, and TFLite engines alone are run"
+    assert found(there)["python"] == (None, python)
     assert found(there)["files"] == (True, "go there and come back")
     assert found(nobody)["benchmark_model"] == (False, f"{program}: nobody may run it")
+
+
+def test_a_benchmark_model_that_is_named_and_not_there_is_what_is_said(edgekit, sshd, bare_tools, net, pictures):
+    """The board has Python, which is not looked for where that program is named."""
+    Path("devices.toml").write_text('schema = 1\n[[device]]\nname = "board"\nurl = "ssh://pi"\nbenchmark_model = "/no/such"\n')
+
+    looked = edgekit("devices", "check", "board", "--json")
+    measured = build(edgekit, net, pictures, "board")
+    asked = edgekit("status", "--device", "board")
+
+    said = {one["what"]: one["said"] for one in looked.data[0]["findings"]}
+    assert said["benchmark_model"] == "benchmark_model = /no/such: not there"
+    assert "edgekit: board: benchmark_model = /no/such: not there, or nobody may run it\n" in measured.err
+    assert "edgekit: board: this needs Python, which was not looked for on it, as benchmark_model is named\n  hint: take " in asked.err
+    assert (looked.status, measured.status, asked.status) == (4, 4, 4)
 
 
 def test_a_board_is_asked_what_it_is_and_its_target_file_is_written(edgekit, bare, benchmark_model):
@@ -114,13 +131,16 @@ def test_what_needs_python_says_so(edgekit, bare, verb):
     refused = edgekit(*verb)
 
     assert refused.status == 4
-    assert f"edgekit: {os.uname().nodename}: there is no Python on it, which this needs\n  hint: " in refused.err
+    name = "ssh://pi" if verb[0] == "status" else os.uname().nodename  # of an installation: the device as it was asked for
+    assert f"edgekit: {name}: there is no Python on it, which this needs\n  hint: " in refused.err
 
 
 @pytest.mark.parametrize(
     ("line", "fault"),
     [
         ('url = "local"\nbenchmark_model = "/x"', "benchmark_model: only of a device reached by SSH or adb"),
+        ('url = "ssh://pi"\nbenchmark_model = "benchmark_model"', "benchmark_model benchmark_model: the whole path there"),
+        ('url = "ssh://pi"\nbenchmark_model = "~/benchmark_model"', "benchmark_model ~/benchmark_model: the whole path there"),
         ('url = "ssh://pi"\nbenchmark_model = "/x"\npython = "/y"', "benchmark_model: where it runs the engines, no Python is asked for"),
     ],
 )

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import fcntl
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
-from threading import Timer
+from threading import Barrier, Thread, Timer
 
 import pytest
 
 from edgekit.device import open_device, shell_scripts
 from edgekit.device.address import parsed
-from edgekit.device.shell import ShellDevice
+from edgekit.device.attended import in_use
+from edgekit.device.hold import _holder
+from edgekit.device.shell import ShellDevice, _lots
 from edgekit.device.shell_facts import parsed as seen_in
 from edgekit.device.ssh import SshDevice
 from edgekit.errors import DeviceError, UnreachableError
+from edgekit.run.lease import Lease
 from edgekit.run.state import cpu_model, read_features
 
 
@@ -44,7 +50,8 @@ def test_a_board_without_python_is_driven_by_its_shell_and_its_facts_are_read_fr
     assert facts.packages == {}
 
 
-def test_a_python_that_was_named_and_is_not_there_stays_an_error(bare):
+def test_a_python_that_was_named_and_is_not_there_stays_an_error(bare, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     Path("devices.toml").write_text('schema = 1\n[[device]]\nname = "board"\nurl = "ssh://pi"\npython = "/opt/python3"\n')
 
     with pytest.raises(DeviceError, match="there is no Python 3 on it"):
@@ -77,6 +84,44 @@ def test_a_phone_is_called_by_its_model_and_its_benchmark_model_is_found_where_a
     assert (found.facts["name"], found.facts["model"], found.facts["os"], found.arch) == ("Google-Pixel-8", "Google Pixel 8", "Android 14", "aarch64")
     assert nobody_may_run_it.not_executable == found.benchmark_model == str(tmp_path / "local" / "tmp" / "benchmark_model")
     assert nobody_may_run_it.benchmark_model == ""
+
+
+SAID = {"name": "n", "arch": "aarch64", "kernel": "6.1", "uid": "0", "emulated": "", "board": "", "disk": "", "files": "", "end": ""}
+
+
+def seen_of(**words):
+    return seen_in("".join(["\036mark\036", *(f"\036{key}\036{word}" for key, word in {**SAID, **words}.items())]).encode(), "mark")
+
+
+@pytest.mark.parametrize("words", [{"files": "/proc/uptime:\n"}, {"files": "/proc/uptime:abc\n"}, {"name": "a\036end\036b\036x"}])
+def test_what_a_shell_says_that_cannot_be_read_is_no_answer(words):
+    assert seen_of(**words) is None
+
+
+def test_what_a_device_says_is_written_to_files_that_were_asked_for_alone():
+    strange = ("/a:1", "/a/b:2", "/:1", f"/sys/class/powercap/{'a' * 300}/name:1", "/sys/class/powercap/a\0/name:1", "/proc/cpuinfo/x:1")
+    strange += ("/sys/class/powercap/./name:1", "/sys/class/powercap/name/name:1", "/sys/class/powercap/../../name:1")
+
+    seen = seen_of(files="\n".join((*strange, "/proc/meminfo:MemTotal:  2048 kB")))
+
+    assert seen.facts["memory_mib"] == 2
+    assert seen.state["energy_uj"] == {}
+
+
+def test_numbers_that_are_none_are_left_out():
+    lines = ("/proc/loadavg:0.5 y z", "/proc/cpuinfo:cpu MHz : fast", "/proc/cpuinfo:cpu MHz : 1500.5", "/proc/stat:cpu  1 2 x 4 5 6 7 8 9 10")
+    lines += ("/sys/devices/system/cpu/present:0-99999999999999", f"/sys/class/thermal/thermal_zone0/temp:{'9' * 400}")
+
+    seen = seen_of(files="\n".join(lines), disk="/dev/x 1 2 lots 4")
+
+    assert (seen.state["load_average"], seen.state["clocks_mhz"], seen.state["busy_s"]) == ([0.5], {"cpu1": 1500.5}, None)
+    assert (seen.state["temperatures_c"], seen.facts["cpus"], seen.disk_free_mib) == ({}, None, None)
+
+
+def test_a_meter_whose_path_has_a_colon_is_read():
+    seen = seen_of(files="/sys/class/powercap/intel-rapl:0/name:package-0\n/sys/class/powercap/intel-rapl:0/energy_uj:12345")
+
+    assert seen.state["energy_uj"] == {"package-0": 12345}
 
 
 # Files
@@ -224,6 +269,40 @@ def test_a_file_that_is_not_there_is_said_in_one_line(device, tmp_path):
     assert not list(tmp_path.glob(".nothing*"))
 
 
+def test_a_folder_is_no_file_neither_to_fetch_nor_to_write_to(device, tmp_path):
+    there = device.workspace()
+    device.run(["mkdir", f"{there}/x"], timeout_s=30)
+    (tmp_path / "x").write_bytes(b"content")
+
+    with pytest.raises(DeviceError, match=r"x cannot be fetched: Is a directory$"):
+        device.pull(there / "x", tmp_path / "back")
+    with pytest.raises(DeviceError, match=r"x cannot be copied: Is a directory$"):
+        device.push(tmp_path / "x", there / "x")
+
+    assert not (tmp_path / "back").exists()
+    assert device.run(["ls", f"{there}/x"], timeout_s=30).stdout == b""
+
+
+def test_a_step_there_that_fails_without_a_word_is_a_failure(bare, device, tmp_path):
+    there = device.workspace()
+    (bare.bin / "cp").unlink()
+    (bare.bin / "cp").write_text("#!/bin/sh\nexit 1\n")
+    (bare.bin / "cp").chmod(0o755)
+    (tmp_path / "x").write_bytes(b"content")
+
+    with pytest.raises(DeviceError, match=r"x cannot be copied: it failed and does not say why$"):
+        device.push(tmp_path / "x", there / "x")
+
+
+def test_what_is_named_in_one_command_fits_a_request_of_adbs():
+    words = [(f"/{'f' * 900}'{number}", "a" * 64, "644") for number in range(100)]
+
+    lots = list(_lots(words))
+
+    assert [word for lot in lots for word in lot] == words
+    assert max(sum(len(word[0]) for word in lot) for lot in lots) < 16_384
+
+
 # Commands
 
 
@@ -283,6 +362,106 @@ def test_a_second_run_waits_for_the_first_and_then_says_who_has_the_device(devic
     with pytest.raises(DeviceError, match=rf"is in use by .*, process {os.getpid()}, for \d+ s") as caught:
         other.workspace()
     assert "wait for that run" in caught.value.hint
+
+
+@pytest.fixture
+def without_flock(bare):
+    (bare.bin / "flock").unlink(missing_ok=True)
+    return bare
+
+
+def test_of_two_runs_that_begin_at_once_without_flock_one_at_most_has_the_device(without_flock):
+    devices = [shell_of("pi", lease_wait_s=0) for _ in range(3)]
+    begun, taken = Barrier(len(devices)), []
+
+    def take(device):
+        begun.wait()
+        with suppress(DeviceError):
+            taken.append(device.workspace())
+
+    for _ in range(2):
+        threads = [Thread(target=take, args=(device,)) for device in devices]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(taken) == 1
+        taken.clear()
+        for device in devices:
+            device.close()
+
+
+def test_a_lock_without_flock_whose_holder_is_gone_is_free_whoever_has_its_number_now(without_flock):
+    lock = without_flock.lock
+    lock.write_text('{"holder": "x", "visit": "0123456789abcdef", "pid": 1, "since": 1}')
+    (lock.parent / f"{lock.name}.d" / "by.1.never").mkdir(parents=True)
+    device = shell_of("pi", lease_wait_s=0)
+
+    device.workspace()
+    device.close()
+
+    assert not (lock.parent / f"{lock.name}.d").exists()
+
+
+def test_a_lock_without_flock_whose_holder_was_killed_is_free(without_flock):
+    first, second = shell_of("pi"), shell_of("pi", lease_wait_s=0)
+    first.workspace()
+    with pytest.raises(DeviceError, match="is in use by"):
+        second.workspace()
+
+    os.kill(json.loads(without_flock.lock.read_text())["pid"], signal.SIGKILL)
+    time.sleep(0.5)
+    second.workspace()
+
+    second.close()
+    first.close()
+
+
+def test_a_lock_that_cannot_be_opened_is_said_with_what_names_it(bare):
+    bare.stop()
+    bare.start({"PATH": bare.bin, "EDGEKIT_LOCK": "/nonexistent/x"})
+    device = shell_of("pi")
+
+    with pytest.raises(DeviceError, match=r"it cannot be leased: /nonexistent/x: cannot be opened$") as caught:
+        device.workspace()
+    assert caught.value.hint == "set EDGEKIT_LOCK there to a file that can be written"
+    device.close()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"holder":"x","pid":1,"since":null}',
+        '{"holder":"x","visit":"","pid":"1","since":1}',
+        '{"holder":[],"visit":"","pid":1,"since":1}',
+        '{"holder":"x","visit":"","pid":2,"since":NaN}',
+        '{"holder":"x","visit":"","pid":-1,"since":1}',
+        "[1]",
+        "[" * 4000,
+        "",
+    ],
+)
+def test_what_anybody_wrote_to_a_lock_names_no_holder(tmp_path, text):
+    (tmp_path / "lock").write_text(text)
+    by_another = os.open(tmp_path / "lock", os.O_RDWR)
+    fcntl.flock(by_another, fcntl.LOCK_EX)
+
+    by_python = Lease(str(tmp_path / "lock")).take("me")
+    by_shell = _holder(f"{text} 3 1700000000")
+    os.close(by_another)
+
+    for found in (by_python, by_shell):
+        assert (found["holder"], found["visit"], found["pid"]) == ("another run", "", 0)
+        assert in_use("board", found).hint == "wait for that run"
+    assert (by_shell["held_s"], by_shell["silent_s"]) == (0, 3)
+
+
+def test_a_separator_in_a_lock_is_no_end_of_what_is_said(bare, device):
+    device.workspace()
+    bare.lock.write_text('{"holder": "a\036b", "visit": "", "pid": 4, "since": 1}')
+
+    with pytest.raises(DeviceError, match="is in use by ab, for"):
+        shell_of("pi", lease_wait_s=0).workspace()
 
 
 def test_a_run_by_python_and_one_by_shell_wait_for_one_another(bare):

@@ -14,6 +14,7 @@ from edgekit.device import open_device
 from edgekit.errors import DeviceError, UnreachableError, UnsupportedError
 from edgekit.measure import Load, compare, infer, measure, remarks_on, summarize, why_no_outputs
 from edgekit.measure.benchmark_model import _planned
+from edgekit.measure.benchmark_program import _harmless
 from edgekit.measure.compare import differences
 
 FEEDS = [np.random.default_rng(seed).uniform(-40, 40, (1, 4, 2, 3)).astype(np.float32) for seed in range(5)]
@@ -240,3 +241,9 @@ def test_two_measurements_in_blocks_are_compared_by_their_medians(taken, steady)
     )
 
     assert compare(first.timings, second.timings).outcome == "slower"
+
+
+def test_names_of_inputs_are_all_numbered_where_one_would_be_taken_for_a_list():
+    """Its --input_layer_value_files is a list of ``name:file`` between commas."""
+    assert _harmless(["a:0", "input0"]) == ["input0", "input1"]
+    assert _harmless(["image", "serving/mask.1"]) == ["image", "serving/mask.1"]
