@@ -147,9 +147,10 @@ class _Joining:
         return [*(one.read(at) for one in (x, weight) for at in range(3)), "" if bias is None else bias.read(0)]
 
     def _sum(self, line: Line) -> list[str] | None:
-        """What a sum reads as stored numbers, where those are what it adds."""
+        """What a sum reads as stored numbers, where those are what it adds; constants are left to whoever learns them."""
         read = [self._makers.get(name) for name in line.reads]
-        stored = [one for one in read if one is not None and self._is_stored(one, "DequantizeLinear")]
+        computed = [one for one in read if one is not None and one.read(0) not in self._constants]
+        stored = [one for one in computed if self._is_stored(one, "DequantizeLinear")]
         if line.call.op != "Add" or not self._has_fixed_point_sums or len(stored) < len(read):
             return None
         return [one.read(at) for one in stored for at in range(3)]
