@@ -12,7 +12,8 @@ def board(sshd, device_of):
     """The server's sessions live in the userland."""
     emulated = device_of("emulated:aarch64")
     sshd.stop()
-    sshd.start({**emulated.environment(), "HOME": str(sshd.home)})
+    environment = {name: value for name, value in emulated.environment().items() if name != "EDGEKIT_APPS"}  # of this machine's user
+    sshd.start({**environment, "HOME": str(sshd.home)})
     return sshd
 
 
