@@ -236,7 +236,7 @@ class AttendedDevice:
             if error is None:
                 return told, payload
             where = f"{error['file']}: " if error["file"] else ""
-            raise self._refused(doing, f"{where}{error['reason']}", _HINTS.get(error["errno"], "try it there by hand: " + self._route.by_hand))
+            raise self._refused(doing, f"{where}{error['reason']}", HINTS.get(error["errno"], "try it there by hand: " + self._route.by_hand))
 
         return ask
 
@@ -259,7 +259,7 @@ def in_use(name: str, found: Mapping[str, Any]) -> DeviceError:
     )
 
 
-_HINTS = {
+HINTS = {
     "ENOSPC": "its disk is full: make room there, or set EDGEKIT_DEPOT there to a folder on another disk",
     "EDQUOT": "that user's quota is used up: make room there",
     "EROFS": "its disk cannot be written: set EDGEKIT_DEPOT there to a folder that can",

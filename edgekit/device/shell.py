@@ -17,19 +17,19 @@ from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
 from edgekit.device import shell_scripts, transfer
-from edgekit.device.attended import ANSWER_S, CONNECT_S, LEASE_LOOK_S, LEASE_WAIT_S, RETURN_S, RETURNS, Route, holder_here, in_use
+from edgekit.device.attended import ANSWER_S, CONNECT_S, HINTS, LEASE_LOOK_S, LEASE_WAIT_S, RETURN_S, RETURNS, Route, holder_here, in_use
 from edgekit.device.call import Call, Said
 from edgekit.device.connection import LostError
 from edgekit.device.contract import DeviceFacts, Ran
 from edgekit.device.hold import Held, Hold
 from edgekit.device.shell_facts import BENCHMARK_MODEL, parsed
 from edgekit.errors import DeviceError
+from edgekit.numerics.portions import in_portions
 from edgekit.run.depot import sha256_of
 
 T = TypeVar("T")
 W = TypeVar("W", bound=tuple[object, ...])
-LOT = 64  # files named in one command line
-LOT_BYTES = 16 * 1024  # of their names; a request of adb's may have 64 KB, and the script stands in it, too
+LOT_BYTES = 16 * 1024  # of names in one command line; a request of adb's may have 64 KB, and the script stands in it, too
 
 
 class ShellDevice:
@@ -241,7 +241,7 @@ class ShellDevice:
         raise AssertionError  # not reached: the last turn returns or raises
 
     def _full(self, doing: str, reason: str) -> DeviceError:
-        return self._refused(doing, reason, "its disk is full: make room there, or set EDGEKIT_DEPOT there to a folder on another disk")
+        return self._refused(doing, reason, HINTS["ENOSPC"])
 
     def _refused(self, doing: str, reason: str, hint: str) -> DeviceError:
         return DeviceError(f"{self.facts.name}: {doing}: {reason}", hint=hint)
@@ -249,14 +249,4 @@ class ShellDevice:
 
 def _lots(items: Sequence[W]) -> Iterator[list[W]]:
     """Portions that fit a command line, as it is quoted."""
-    lot: list[W] = []
-    left = LOT_BYTES
-    for item in items:
-        size = sum(len(os.fsencode(shlex.quote(str(word)))) + 1 for word in item)
-        if lot and (size > left or len(lot) == LOT):
-            yield lot
-            lot, left = [], LOT_BYTES
-        lot.append(item)
-        left -= size
-    if lot:
-        yield lot
+    return in_portions(items, lambda item: sum(len(os.fsencode(shlex.quote(str(word)))) + 1 for word in item), LOT_BYTES)

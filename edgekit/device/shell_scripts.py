@@ -9,10 +9,10 @@ A command that is put in the background would read ``/dev/null`` (POSIX, 2.9.3.1
 
 from __future__ import annotations
 
+from edgekit.run.home import ANDROID
+
 LOCK_FAULT = "cannot be opened"
 """What ends the refusal of a device whose lock is at fault."""
-ANDROID = "/data/local/tmp"
-"""Where Android lets its shell put programs and run them."""
 
 FILES = (
     "/proc/cpuinfo",

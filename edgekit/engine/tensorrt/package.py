@@ -187,7 +187,7 @@ def repack(built: Path, out: Path) -> Engine:
     _write_files(plan, out)
     engine = read_engine(built)
     details = {key: value for key, value in engine.details.items() if key not in ("built_on", "placement", "dla")}
-    dla = {key: value for key, value in engine.details.items() if key == "dla"}
+    dla = {key: value for key, value in engine.details.items() if key == "dla"}  # last, as in a package that was never built
     engine = msgspec.structs.replace(
         engine,
         file=plan.model,

@@ -54,7 +54,7 @@ def integer_product(call: Call, *stored: Torch) -> Torch:
         multiplier = multiplier.reshape(())
     elif product == "Conv":
         multiplier = multiplier.reshape(-1, *[1] * (sums.ndim - 2))
-    zero = (torch.zeros_like(y_scale) if y_zero is None else y_zero.to(y_scale.dtype)).reshape(())
+    zero = _zero(y_zero, y_scale)
     made: Torch = _Requantize.apply(sums, multiplier, zero, call.get("low"), call.get("high"))
     return _bounded(call, made, y_scale, zero, least, most)
 
@@ -72,7 +72,7 @@ def fixed_point_sum(call: Call, *stored: Torch) -> Torch:
     """
     a, a_scale, a_zero, b, b_scale, b_zero, y_scale, y_zero, least, most = stored
     terms, ratios = (_centered(a, a_zero, a_scale), _centered(b, b_zero, b_scale)), (a_scale / y_scale, b_scale / y_scale)
-    zero = (torch.zeros_like(y_scale) if y_zero is None else y_zero.to(y_scale.dtype)).reshape(())
+    zero = _zero(y_zero, y_scale)
     real = terms[0] * ratios[0].reshape(()) + terms[1] * ratios[1].reshape(()) + zero
     with torch.no_grad():
         _, exponent = torch.frexp(torch.maximum(*ratios).double())  # of a mantissa below 1
@@ -147,10 +147,9 @@ class _Joining:
         return [*(one.read(at) for one in (x, weight) for at in range(3)), "" if bias is None else bias.read(0)]
 
     def _sum(self, line: Line) -> list[str] | None:
-        """What a sum reads as stored numbers, where those are what it adds; constants are left to whoever learns them."""
+        """What a sum reads as stored numbers, where those are what it adds."""
         read = [self._makers.get(name) for name in line.reads]
-        computed = [one for one in read if one is not None and one.read(0) not in self._constants]
-        stored = [one for one in computed if self._is_stored(one, "DequantizeLinear")]
+        stored = [one for one in read if one is not None and self._is_stored(one, "DequantizeLinear")]
         if line.call.op != "Add" or not self._has_fixed_point_sums or len(stored) < len(read):
             return None
         return [one.read(at) for one in stored for at in range(3)]
@@ -212,6 +211,11 @@ def _bounded(call: Call, integers: Torch, scale: Torch, zero: Torch, least: Torc
     if most is not None and (bound := _stored(most, scale, zero)) < call.get("high"):
         integers = torch.where(integers > bound, bound, integers)
     return integers
+
+
+def _zero(zero: Torch, scale: Torch) -> Torch:
+    """A zero point as a float; 0 where it is left out."""
+    return (torch.zeros_like(scale) if zero is None else zero.to(scale.dtype)).reshape(())
 
 
 def _channels(product: str, call: Call) -> int:

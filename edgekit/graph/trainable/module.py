@@ -38,12 +38,12 @@ class Trainable(nn.Module):  # type: ignore[misc]  # torch is not typed here
         inner: names of those that are never there by themselves, as engines compute what makes and reads them at once.
     """
 
-    def __init__(self, lines: Sequence[Line], inputs: Sequence[str], outputs: Sequence[str]) -> None:
+    def __init__(self, lines: Sequence[Line], inputs: Sequence[str], outputs: Sequence[str], inner: frozenset[str]) -> None:
         super().__init__()
         self.inputs = tuple(inputs)
         self.outputs = tuple(outputs)
+        self.inner = inner
         self._lines = tuple(lines)
-        self.inner: frozenset[str] = frozenset()
         self._places: dict[str, tuple[Any, str]] = {}
 
     @property
@@ -126,8 +126,8 @@ def build(proto: onnx.ModelProto, inputs: Sequence[str] | None, outputs: Sequenc
     lines = [Line(call, tuple(node.inputs), tuple(node.outputs)) for node, call in zip(nodes, calls, strict=True)]
     has_fixed_point_sums = any(entry.key == FIXED_POINT_SUMS for entry in proto.metadata_props)
     lines = in_integers(lines, {*ends, *replaced}, tensors, has_fixed_point_sums=has_fixed_point_sums)
-    made = Trainable(_with_drops(lines, {*ends, *tensors}), begins, ends)
-    made.inner = frozenset(name for node in nodes for name in node.outputs) - {name for line in lines for name in line.makes}
+    inner = frozenset(name for node in nodes for name in node.outputs) - {name for line in lines for name in line.makes}
+    made = Trainable(_with_drops(lines, {*ends, *tensors}), begins, ends, inner)
     fixed = _fixed(nodes, tensors)
     read = {name for line in lines for name in line.reads} | set(ends)
     for name in sorted(read & tensors.keys() - set(begins)):

@@ -26,7 +26,7 @@ class Written:
 
     Attributes:
         groups: of each group, all pairs of scale and zero point that say it.
-        constants: of each constant that is stored by the scale of a group, what is read in its place.
+        constants: of each constant that is stored by the scale of a group, its integers.
         weights: of each node, the integers of its weight and their scale.
         biases: of each node that has a bias, its integers and their scale; or the bias and "" where it is in float.
     """
@@ -109,7 +109,7 @@ class _Writer:
         integers = self._constant(f"{name}/quantized", quantized(self._view.value(name), self._decision.affine_of(name)))
         scale, zero_point = self._affine(name, self._decision.placement.tensors[name])
         self._node("DequantizeLinear", f"{name}/DequantizeLinear", [integers, scale, zero_point], result)
-        self._written.constants[name] = result
+        self._written.constants[name] = integers
 
     def _affine(self, name: str, group: str) -> tuple[str, str]:
         affine = self._decision.groups[group]

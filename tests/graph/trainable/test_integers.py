@@ -152,8 +152,8 @@ def test_what_somebody_reads_in_between_is_computed_in_float(activation, result)
         np.testing.assert_allclose(made(proto, x, name), wanted[name], rtol=1e-5, atol=1e-4 * np.abs(wanted[name]).max())
 
 
-@pytest.mark.parametrize("activation", ["", "r = Relu(c)"])
-def test_a_fixed_point_sum_is_that_of_litert(tmp_path, activation):
+@pytest.mark.parametrize(("activation", "is_constant"), [("", False), ("r = Relu(c)", False), ("", True)])
+def test_a_fixed_point_sum_is_that_of_litert(tmp_path, activation, is_constant):
     """All pairs of bytes, for scales of every size; in float one pair in ten thousand would come out otherwise."""
     pytest.importorskip("ai_edge_litert")
     from ai_edge_litert.interpreter import Interpreter
@@ -171,13 +171,19 @@ def test_a_fixed_point_sum_is_that_of_litert(tmp_path, activation):
     for at in range(6):
         scales = {name: np.float32(scale) for name, scale in zip(("sa", "sb", "sy"), np.exp(draw.uniform(-4.0, -1.0, 3)), strict=True)}
         zeros = {name: np.int8(zero) for name, zero in zip(("za", "zb", "zy"), draw.integers(-60, 60, 3), strict=True)}
-        text = f"""net (float[1,256,256,1] a, float[1,256,256,1] b) => (float[1,256,256,1] y) {{
-            qa = QuantizeLinear(a, sa, za)  da = DequantizeLinear(qa, sa, za)  qb = QuantizeLinear(b, sb, zb)  db = DequantizeLinear(qb, sb, zb)
+        other = "" if is_constant else ", float[1,256,256,1] b"
+        text = f"""net (float[1,256,256,1] a{other}) => (float[1,256,256,1] y) {{
+            qa = QuantizeLinear(a, sa, za)  da = DequantizeLinear(qa, sa, za)
+            {"" if is_constant else "qb = QuantizeLinear(b, sb, zb)"}  db = DequantizeLinear(qb, sb, zb)
             c = Add(da, db)  {activation}  q = QuantizeLinear({"r" if activation else "c"}, sy, zy)  y = DequantizeLinear(q, sy, zy) }}"""
         proto = onnx.parser.parse_model(f'<ir_version: 10, opset_import: ["" : 21]> {text}')
         proto.graph.initializer.extend(numpy_helper.from_array(np.asarray(value), name) for name, value in {**scales, **zeros}.items())
         feed = {name: np.broadcast_to((every - float(zeros[f"z{name}"])) * scales[f"s{name}"], (256, 256)) for name in ("a", "b")}
         feed = {"a": np.ascontiguousarray(feed["a"].T).reshape(1, 256, 256, 1), "b": np.ascontiguousarray(feed["b"]).reshape(1, 256, 256, 1)}
+        if is_constant:
+            del feed["b"]
+            integers = np.tile(every.astype(np.int8), 256).reshape(1, 256, 256, 1)
+            proto.graph.initializer.append(numpy_helper.from_array(integers, "qb"))
         proto = infer_shapes(proto)
         graph, engine = tmp_path / f"graph{at}", tmp_path / f"engine{at}"
         graph.mkdir(), engine.mkdir()
@@ -186,7 +192,7 @@ def test_a_fixed_point_sum_is_that_of_litert(tmp_path, activation):
         interpreter = Interpreter(str(engine / "model.tflite"), num_threads=1)
         interpreter.allocate_tensors()
         for one in interpreter.get_input_details():
-            interpreter.set_tensor(one["index"], feed["a" if one["name"].startswith("a") else "b"])
+            interpreter.set_tensor(one["index"], feed["a" if one["name"].startswith("a") or is_constant else "b"])
         interpreter.invoke()
         wanted = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
         in_float = made_of(proto, feed)

@@ -121,9 +121,9 @@ class FakeQuantization(Technique):
         for group, pairs in start.written.groups.items():
             scale, zero_point = self._of(group).scale(), self._of(group).zero_point()
             found.update({name: scale for name, _ in pairs} | {name: zero_point for _, name in pairs})
-        for constant, read in start.written.constants.items():
+        for constant, integers in start.written.constants.items():
             values = torch.from_numpy(np.array(start.view.value(constant), np.float32))
-            found[read] = self._of(start.decision.placement.tensors[constant]).stored(values)
+            found[integers] = self._of(start.decision.placement.tensors[constant]).stored(values)
         for name, one in start.decision.placement.weighted.items():
             numbers = self._numbers(one)
             integers, scale = start.written.weights[name]
@@ -174,9 +174,8 @@ class _Shared(nn.Module):  # type: ignore[misc]  # torch is not typed here
         return _rounded(torch.clamp(self._zero_point + (high - low) * self.shift, low, high))
 
     def stored(self, values: Torch) -> Torch:
-        """What becomes of a constant."""
-        scale, zero_point = self.scale(), self.zero_point()
-        return (torch.clamp(_rounded(values / scale) + zero_point, self._grid.low, self._grid.high) - zero_point) * scale
+        """The integers that a constant becomes."""
+        return torch.clamp(_rounded(values / self.scale()) + self.zero_point(), self._grid.low, self._grid.high)
 
     def affine(self) -> Affine:
         """The numbers to write."""
