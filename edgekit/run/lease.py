@@ -13,6 +13,7 @@ import signal
 import time
 from typing import Any, Dict, List, Optional
 
+FREED_S = 2.0  # after which a process that was killed holds nothing
 FOLDERS = ("/run/lock", "/tmp", "/data/local/tmp")
 STALE_S = 30.0
 
@@ -57,7 +58,7 @@ class Lease:
         lock = self._opened()
         if not locked(lock):
             found = self._holder(lock)
-            if not (found["silent_s"] > STALE_S and end_holder(found["pid"], self._path) and locked(lock)):
+            if not (found["silent_s"] > STALE_S and end_holder(found["pid"], self._path) and _soon_locked(lock)):
                 os.close(lock)
                 return found
         self._held = lock
@@ -141,6 +142,16 @@ def locked(lock: int) -> bool:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
+    return True
+
+
+def _soon_locked(lock: int) -> bool:
+    """Whether an open file could be locked as soon as a process is gone that was killed: its files are closed a moment after it has none."""
+    end = time.monotonic() + FREED_S
+    while not locked(lock):
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.02)
     return True
 
 
