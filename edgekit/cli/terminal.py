@@ -63,15 +63,11 @@ def say_preflight(found: Preflight, *, target: str) -> None:
         say(f"  {line}")
 
 
-_ROOM = 10_000
-"""Characters a line off a terminal: whoever reads a pipe by lines finds a table there, however long the reason in a cell."""
-
-
 def console() -> Console:
     """Rich's console on stdout: colour and the terminal's width only on a terminal, room for every column elsewhere."""
     from rich.console import Console
 
-    return Console(highlight=False) if sys.stdout.isatty() else Console(highlight=False, width=_ROOM, color_system=None)
+    return Console(highlight=False) if sys.stdout.isatty() else Console(highlight=False, width=200, color_system=None)
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, title: str = "", right: Sequence[str] = ()) -> None:

@@ -62,11 +62,11 @@ def test_each_device_has_the_engines_of_its_own_target(edgekit, sshd, net, pictu
     one, other = sshd.multiply(2)
     inventory(("a", one, "x86-64:onnxruntime", "lab"), ("b", other, "x86-64-avx2:onnxruntime", "lab"))
 
-    said = edgekit("build", net, "--samples", pictures, "--device", "lab:all", "-o", "out", *LOAD)
+    said = edgekit("build", net, "--samples", pictures, "--device", "lab:all", "-o", "out", "--json", *LOAD)
     again = edgekit("bench", "out", "--device", "lab:b", "--json", *LOAD)
 
-    rows = [line.split() for line in said.out.splitlines() if line.strip().startswith(("a ", "b "))]
-    assert [row[:3] for row in rows] == [["a", "x86-64", "onnxruntime"], ["b", "x86-64-avx2", "onnxruntime"]]
+    rows = [[visit["device"], entry["target"], entry["runtime"]] for visit in said.data["visits"] for entry in visit["entries"]]
+    assert rows == [["a", "x86-64", "onnxruntime"], ["b", "x86-64-avx2", "onnxruntime"]]
     assert [(visit["device"], visit["entries"][0]["target"]) for visit in again.data["visits"]] == [("b", "x86-64-avx2")]
 
 

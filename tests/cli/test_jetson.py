@@ -129,7 +129,7 @@ def test_a_board_without_tensorrt_is_refused_and_two_targets_leave_its_package(e
     board.sshd.start()
 
     alone = build(edgekit, net, pictures)
-    both = build(edgekit, net, pictures, "--target", "host:onnxruntime")
+    both = build(edgekit, net, pictures, "--target", "host:onnxruntime", "--no-bench")
 
     assert (alone.status, both.status) == (4, 0)
     assert "it has no TensorRT" in alone.data["error"]["message"]
